@@ -1,0 +1,1 @@
+"""GRAD-MATCH and its rivals in JAX."""
