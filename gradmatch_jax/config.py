@@ -1,0 +1,170 @@
+"""The configuration of a run, and the paper's settings as each data set's defaults.
+
+No JAX here: the command line reads this to print its help.
+"""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gradmatch_jax.errors import UserError
+
+WARM = "-warm"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the paper trains a data set with (appendix A.3.2)."""
+
+    model: str
+    epochs: int
+    batch_size: int
+    lr: float = 0.01
+
+
+# Batch sizes are not in the paper; 20 reproduces its RANDOM row on MNIST and is what the reference
+# implementation uses there and on CIFAR. digits is ours: as many steps as fit a minute.
+PRESETS = {
+    "digits": Preset("mlp", 100, 20, lr=0.01),
+    "mnist": Preset("lenet", 200, 20),
+    "cifar10": Preset("resnet18", 300, 20),
+    "cifar100": Preset("resnet18", 300, 20),
+    "svhn": Preset("resnet18", 300, 20),
+    "imagenet": Preset("resnet18", 350, 128),
+    "npz": Preset("resnet18", 300, 20),
+}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train on a weighted subset of the data."""
+
+    dataset: str = "digits"
+    """digits (embedded), mnist, cifar10, cifar100, svhn, imagenet, npz."""
+    data_dir: Path | None = None
+    """Folder of the data set's original files (npz: the file). None: download, where there is a
+    network."""
+    reader: Literal["files", "tfds"] = "files"
+    """Read the original files, or what TensorFlow Datasets prepared in --data-dir."""
+    model: str | None = None
+    """lenet, mlp, logistic, resnet18, resnet20, resnet164. None: the data set's own."""
+    strategy: str = "gradmatch"
+    """See `gradmatch-jax strategies`; NAME-warm is NAME with --warm."""
+    fraction: float = 0.1
+    """k/n: the share of the training set to train on."""
+    warm: bool = False
+    """Start with kappa T k/n epochs of full training, then kappa T on subsets."""
+    epochs: int | None = None
+    """T. None: the paper's."""
+    select_every: int = 20
+    """R: epochs between selections."""
+    kappa: float = 0.5
+    """Share of T spent on subsets in a warm run."""
+    batch_size: int | None = None
+    """None: the data set's own."""
+    lr: float | None = None
+    """Initial learning rate, cosine decay per epoch. None: 0.01, the paper's."""
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    lam: float = 0.5
+    """Ridge penalty of the matching problem."""
+    lam_scale: Literal["absolute", "relative"] = "absolute"
+    """absolute as in the paper, or relative to the mean squared gradient norm."""
+    eps: float = 1e-10
+    """Stop matching once the objective is below this."""
+    nonnegative: bool = True
+    """Weights >= 0; --no-nonnegative is the paper's listing."""
+    fill: Literal["random", "none"] = "random"
+    """What to do where matching stops short of the budget."""
+    validation_target: bool = False
+    """Match the validation set's gradient (the paper's isValid) instead of the training set's."""
+    augment: bool = True
+    """Random crops and flips where the field uses them (CIFAR, SVHN, ImageNet)."""
+    bf16: bool = False
+    """Compute in bfloat16 (parameters stay float32)."""
+    validation_fraction: float = 0.1
+    """Share of the training set held out where the set has no validation split (Table 1)."""
+    image_size: int = 224
+    """Side of ImageNet's images in pixels."""
+    eval_every: int = 10
+    """Epochs between tests (outside the clock); the last epoch is always tested."""
+    checkpoint_seconds: float = 60.0
+    """Least time between checkpoints. Does not change the result."""
+    seed: int = 0
+
+
+# What a run may change between a kill and its resumption without becoming another run.
+NOT_IDENTITY = ("checkpoint_seconds", "data_dir")
+
+
+def split_name(strategy: str) -> tuple[str, bool]:
+    """("gradmatch", True) of "gradmatch-warm"."""
+    return strategy.removesuffix(WARM), strategy.endswith(WARM)
+
+
+def suggest(kind: str, name: str, known) -> UserError:
+    """The error for a mistyped name."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return UserError(f"no {kind} named {name!r}; there are {', '.join(known)}.{hint}")
+
+
+def resolve(config: TrainConfig) -> TrainConfig:
+    """`config` with the data set's defaults filled in and every number checked.
+
+    Raises:
+        UserError: a name that does not exist or a number out of its range; nothing has been read.
+    """
+    from gradmatch_jax.models import model_names
+    from gradmatch_jax.strategies import STRATEGIES
+
+    if config.dataset not in PRESETS:
+        raise suggest("data set", config.dataset, PRESETS)
+    preset = PRESETS[config.dataset]
+    name, warm = split_name(config.strategy)
+    if name not in STRATEGIES:
+        raise suggest("strategy", name, STRATEGIES)
+    filled = {
+        field: getattr(preset, field)
+        for field in ("model", "epochs", "batch_size", "lr")
+        if getattr(config, field) is None
+    }
+    config = dataclasses.replace(config, strategy=name, warm=config.warm or warm, **filled)
+    if name == "full":
+        config = dataclasses.replace(config, fraction=1.0, warm=False)
+    if config.model not in model_names():
+        raise suggest("model", str(config.model), model_names())
+    _check_ranges(config)
+    return config
+
+
+def _check_ranges(config: TrainConfig) -> None:
+    c: Any = config
+    rules = [
+        ("fraction", 0 < c.fraction <= 1, "above 0 and at most 1 (0.1 is 10 % of the data)"),
+        ("kappa", 0 < c.kappa <= 1, "above 0 and at most 1"),
+        ("epochs", c.epochs >= 1, "at least 1"),
+        ("select_every", c.select_every >= 1, "at least 1 epoch"),
+        ("batch_size", c.batch_size >= 1, "at least 1"),
+        ("lr", 0 < c.lr < float("inf"), "above 0"),
+        ("momentum", 0 <= c.momentum < 1, "at least 0 and below 1"),
+        ("weight_decay", 0 <= c.weight_decay < float("inf"), "at least 0"),
+        ("lam", 0 <= c.lam < float("inf"), "at least 0"),
+        ("eps", 0 <= c.eps < float("inf"), "at least 0"),
+        ("validation_fraction", 0 < c.validation_fraction < 1, "between 0 and 1"),
+        ("eval_every", c.eval_every >= 1, "at least 1 epoch"),
+        ("image_size", c.image_size >= 1, "at least 1 pixel"),
+        ("seed", 0 <= c.seed < 2**32, "from 0 to 2^32 - 1"),
+    ]
+    for field, fine, wanted in rules:
+        if not fine:
+            flag = field.replace("_", "-")
+            raise UserError(f"--{flag} must be {wanted}, not {getattr(config, field)}")
+
+
+def to_json(config: TrainConfig) -> dict[str, Any]:
+    """The configuration as JSON values."""
+    values = dataclasses.asdict(config)
+    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}

@@ -1,0 +1,51 @@
+"""SVHN, cropped digits, from its two original .mat files."""
+
+from pathlib import Path
+
+import numpy as np
+
+from gradmatch_jax.data.download import Remote, fetch
+from gradmatch_jax.data.files import cache_dir, one_line, require_dir, require_files
+from gradmatch_jax.data.splits import Parts, Split, make_split
+from gradmatch_jax.errors import UserError
+
+_SITE = "http://ufldl.stanford.edu/housenumbers/"
+_MD5 = {
+    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+}
+
+
+def read_svhn(data_dir: Path | None) -> Parts:
+    """Read SVHN from `data_dir`, or from the cache after a download where it is None.
+
+    The files number the classes 1..10 with 10 for the digit 0, which becomes 0 here.
+
+    Raises:
+      UserError: if files are missing, damaged, or without the arrays X and y.
+    """
+    if data_dir is None:
+        cache = cache_dir("svhn")
+        paths = [fetch(Remote(name, _SITE + name, md5), cache) for name, md5 in _MD5.items()]
+    else:
+        directory = require_dir(data_dir, " and ".join(_MD5))
+        paths = require_files(directory, tuple(_MD5), _SITE)
+    return Parts(_read_mat(paths[0]), _read_mat(paths[1]))
+
+
+def _read_mat(path: Path) -> Split:
+    from scipy.io import loadmat  # a second of import that only this set needs
+
+    try:
+        arrays = loadmat(path, variable_names=["X", "y"])
+    except Exception as error:  # scipy raises a dozen types on damaged files
+        raise UserError(
+            f"{path} is damaged or no .mat file ({one_line(error)}); get it from {_SITE}"
+        ) from error
+    if "X" not in arrays or "y" not in arrays:
+        raise UserError(f"{path} lacks X or y; take the cropped digits, {path.name}, from {_SITE}")
+    images, labels = arrays["X"], arrays["y"]
+    if images.ndim != 4:
+        raise UserError(f"{path}: X must be (32, 32, 3, n), not {images.shape}")
+    images = np.ascontiguousarray(images.transpose(3, 0, 1, 2))
+    return make_split(str(path), images, np.where(labels == 10, 0, labels))

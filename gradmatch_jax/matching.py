@@ -1,0 +1,330 @@
+"""`select_subset`: gradients -> Gram problem -> OMP -> weighted subset (paper, Algorithms 1 and 2)."""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from gradmatch_jax import gradients as gr
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.gradients import Atoms, LastLayerGradients
+from gradmatch_jax.omp import match
+from gradmatch_jax.selection import (
+    Groups,
+    Selection,
+    compact,
+    fill_slots,
+    partition,
+    single_group,
+)
+
+Approximation = Literal["exact", "per_gradient"]
+LamScale = Literal["absolute", "relative"]
+Fill = Literal["random", "none"]
+
+
+class _Options(NamedTuple):
+    """Static options of a matching problem."""
+
+    eps: float
+    nonnegative: bool
+    relative: bool
+    fill: bool
+
+
+def select_subset(
+    gradients: Atoms,
+    budget: int,
+    *,
+    labels: Int[np.ndarray, "n"] | Groups | None = None,
+    target: Array | None = None,
+    approximation: Approximation = "exact",
+    lam: float | Array = 0.5,
+    lam_scale: LamScale = "absolute",
+    eps: float = 1e-10,
+    nonnegative: bool = True,
+    fill: Fill = "random",
+    key: PRNGKeyArray | None = None,
+) -> Selection:
+    """Choose at most `budget` examples and weights whose gradients add up to the target.
+
+        minimise over S, w   ‖sum_{i in S} w_i g_i - target‖² + lam ‖w‖²,   |S| <= budget
+
+    by orthogonal matching pursuit (paper, equation 1 and Algorithm 2).
+
+    gradients: `LastLayerGradients`, or a dense (n, d) array with one atom a row.
+    labels: None is one problem over all examples. Labels (n,) make one problem a class (the
+      paper's per-class approximation), all solved in one batched loop, their budgets in proportion
+      to the classes and adding up to `budget`. Under `jit` pass the `Groups` that
+      `partition(labels, budget)` makes once.
+    target: what to match; the sum of the atoms (of each class) by default, or that of validation
+      gradients (the paper's isValid), scaled to the training set's size: (C, 1+E) as
+      `gradients.weighted_sum` gives it or (d,) for dense atoms; with labels, one a class, as
+      `gradients.class_sums` gives them.
+    approximation: "exact" matches the whole last-layer gradient; "per_gradient" the class's own
+      column of it (the paper's default; needs labels).
+    lam: ridge penalty, in the units of a squared gradient norm as in the paper, or with
+      `lam_scale="relative"` in units of the problem's mean squared atom norm.
+    eps: stop once E_lam < eps.
+    nonnegative: weights >= 0, as the reference implementation has them; False is the listing.
+    fill: OMP stops early where nothing more is to be matched. "random" tops up each problem to its
+      budget (see `selection.fill_slots` for the weights), "none" leaves the entries out
+      (index -1, weight 0). `num_matched` tells how many were matched either way.
+    key: for the fill; the same key gives the same fill (None: a fixed key).
+
+    `matching_error` is that of the problem solved: over all classes together,
+    sqrt(sum_c ‖residual_c‖²) / sqrt(sum_c ‖target_c‖²), of what is returned, fill included.
+    `gradients.matching_error` measures any weighted subset on the whole gradient.
+
+    Raises:
+        UserError: budget < 0; lam < 0; shapes that do not fit; non-finite gradients (when not
+          traced); labels that are not class numbers.
+    """
+    n = _check(gradients, budget, lam)
+    if isinstance(labels, Groups):
+        groups = labels
+    elif labels is None:
+        groups = single_group(n, budget)
+    else:
+        if np.shape(labels) != (n,):
+            raise UserError(f"labels have shape {np.shape(labels)}, expected ({n},)")
+        groups = partition(labels, budget)
+    if approximation == "per_gradient":
+        if labels is None or not isinstance(gradients, LastLayerGradients):
+            raise UserError('approximation="per_gradient" needs LastLayerGradients and labels')
+    elif approximation != "exact":
+        raise UserError(f'approximation must be "exact" or "per_gradient", not {approximation!r}')
+    if fill not in ("random", "none"):
+        raise UserError(f'fill must be "random" or "none", not {fill!r}')
+    if lam_scale not in ("absolute", "relative"):
+        raise UserError(f'lam_scale must be "absolute" or "relative", not {lam_scale!r}')
+    if target is not None:
+        target = _check_target(gradients, groups, target, labels is None, approximation)
+    options = _Options(eps, nonnegative, lam_scale == "relative", fill == "random")
+    key = jax.random.key(0) if key is None else key
+    own_column = approximation == "per_gradient"
+    return _select_groups(gradients, groups, target, lam, key, budget, own_column, options)
+
+
+def _check(gradients: Atoms, budget: int, lam) -> int:
+    """Host checks that both selections share; returns n."""
+    leaves = jax.tree.leaves(gradients)
+    shapes = [np.shape(x) for x in leaves]
+    if any(len(s) != 2 for s in shapes) or len({s[0] for s in shapes}) != 1:
+        raise UserError(f"gradients must be arrays of n rows, not of shapes {shapes}")
+    if budget < 0:
+        raise UserError(f"budget must be 0 or more, not {budget}")
+    traced = any(isinstance(x, jax.core.Tracer) for x in leaves)
+    if not isinstance(lam, jax.core.Tracer) and float(lam) < 0:
+        raise UserError(f"lam must be 0 or more, not {float(lam)}")
+    if not traced:
+        bad = np.zeros(shapes[0][0], bool)
+        for x in leaves:
+            bad |= ~np.asarray(jnp.all(jnp.isfinite(x), axis=1))
+        if bad.any():
+            raise UserError(
+                f"{int(bad.sum())} of {len(bad)} gradient rows hold nan or inf "
+                f"(first: row {int(bad.argmax())}); did the training diverge? "
+                "Lower the learning rate or drop those rows"
+            )
+    return shapes[0][0]
+
+
+def _check_target(gradients, groups, target, single, approximation) -> Array:
+    """`target` with a leading group axis."""
+    target = jnp.asarray(target)
+    if isinstance(gradients, LastLayerGradients):
+        classes = 1 if approximation == "per_gradient" else gradients.residuals.shape[1]
+        atom = (classes, gradients.features.shape[1] + 1)
+    else:
+        atom = (gradients.shape[1],)
+    expected = atom if single else (groups.members.shape[0], *atom)
+    if single and target.shape == (int(np.prod(atom)),):
+        target = target.reshape(atom)
+    if target.shape != expected:
+        raise UserError(f"target has shape {target.shape}, expected {expected}")
+    return target[None] if single else target
+
+
+def _groups_at_once(groups: Groups) -> int:
+    """How many problems share one loop: bounded by the caches of a CPU, by an accelerator's memory.
+
+    A GPU's greedy loop is bound by launch latency, so there all problems advance together; on a
+    CPU it is bound by memory traffic once the buffers leave the last-level cache.
+    """
+    g, m = groups.members.shape
+    if jax.default_backend() == "cpu":
+        return max(1, min(g, 2**23 // (4 * m * max(groups.max_budget, 1))))
+    return max(1, min(g, 2**32 // (4 * m * m)))
+
+
+@partial(jax.jit, static_argnames=("budget", "own_column", "options"))
+def _select_groups(
+    gradients: Atoms,
+    groups: Groups,
+    target: Array | None,
+    lam: float | Array,
+    key: PRNGKeyArray,
+    budget: int,
+    own_column: bool,
+    options: _Options,
+) -> Selection:
+    """Solve every group's problem, a few groups at a time, and join the answers."""
+    n = jax.tree.leaves(gradients)[0].shape[0]
+    g, m = groups.members.shape
+    if groups.max_budget == 0 or n == 0:
+        nothing = jnp.full((budget,), -1, jnp.int32), jnp.zeros((budget,))
+        return Selection(*nothing, jnp.asarray(0), jnp.asarray(0), jnp.asarray(1.0))
+    if own_column:
+        label = jnp.zeros(n, jnp.int32).at[groups.members].max(
+            jnp.where(groups.members >= 0, jnp.arange(g)[:, None], 0)
+        )
+        assert isinstance(gradients, LastLayerGradients)
+        gradients = gr.per_gradient(gradients, label)
+    scores = jax.random.uniform(key, (n,))
+    at_once = _groups_at_once(groups)
+    rounds = -(-g // at_once)
+
+    def stack(x, fill_value):
+        pad = ((0, rounds * at_once - g), *((0, 0) for _ in x.shape[1:]))
+        padded = jnp.pad(x, pad, constant_values=fill_value)
+        return padded.reshape(rounds, at_once, *x.shape[1:])
+
+    def solve(part):
+        members, budgets, part_target = part
+        return _solve(
+            gradients, members, budgets, groups.max_budget, part_target, lam, scores, options
+        )
+
+    parts = (
+        stack(groups.members, -1),
+        stack(groups.budgets, 0),
+        None if target is None else stack(target, 0),
+    )
+    indices, weights, matched, error, norm = jax.lax.map(solve, parts)
+    indices, weights = compact(indices, weights, budget)
+    norm = jnp.sum(norm)
+    return Selection(
+        indices,
+        weights,
+        jnp.sum(indices >= 0),
+        jnp.sum(matched),
+        jnp.sqrt(jnp.sum(error) / jnp.where(norm > 0, norm, 1.0)),
+    )
+
+
+def _solve(gradients, members, budgets, max_budget, target, lam, scores, options):
+    """One batch of groups: indices (g, k), weights (g, k), how many matched, ‖residual‖², ‖target‖²."""
+    valid = members >= 0
+    atoms = gr.take(gradients, members)
+    if target is None:
+        target = gr.weighted_sum(atoms, valid.astype(scores.dtype))
+    axes = tuple(range(1, target.ndim))
+    target_sq_norm = jnp.sum(target**2, axis=axes)
+    gram = gr.gram(atoms)
+    correlations = jnp.where(valid, gr.correlations(atoms, target), 0.0)
+    lam = jnp.broadcast_to(jnp.asarray(lam, gram.dtype), budgets.shape)
+    if options.relative:
+        squares = jnp.where(valid, jnp.diagonal(gram, axis1=1, axis2=2), 0.0)
+        lam = lam * jnp.sum(squares, axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)
+    positions, weights = match(
+        gram, correlations, target_sq_norm, valid, budgets, max_budget, lam,
+        eps=options.eps, nonnegative=options.nonnegative,
+    )  # fmt: skip
+    matched = jnp.sum(positions >= 0)
+    if options.fill:
+        member_scores = jnp.where(valid, scores[members], -1.0)
+        positions, weights = fill_slots(positions, weights, valid, budgets, member_scores)
+    chosen = jax.vmap(gr.take)(atoms, positions)
+    residual = gr.weighted_sum(chosen, weights) - target
+    rows = jnp.arange(members.shape[0])[:, None]
+    indices = jnp.where(positions >= 0, members[rows, positions], -1)
+    return indices, weights, matched, jnp.sum(residual**2), jnp.sum(target_sq_norm)
+
+
+def select_batches(
+    gradients: LastLayerGradients,
+    budget: int,
+    batch_size: int,
+    *,
+    key: PRNGKeyArray,
+    target: Array | None = None,
+    lam: float | Array = 0.5,
+    lam_scale: LamScale = "absolute",
+    eps: float = 1e-10,
+    nonnegative: bool = True,
+    fill: Fill = "random",
+) -> Selection:
+    """GRAD-MATCHPB: match the target with mean gradients of random mini-batches (paper, section 2).
+
+    The examples are shuffled into batches of `batch_size`, as even as they come; whole batches are
+    selected, and a batch's weight is shared by its members, so that sum_i w_i g_i over the examples
+    returned is the match. The lightest batch is cut so that exactly `budget` examples come back.
+    Arguments and errors as `select_subset`.
+    """
+    n = _check(gradients, budget, lam)
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, not {batch_size}")
+    options = _Options(eps, nonnegative, lam_scale == "relative", fill == "random")
+    if target is not None:
+        target = _check_target(gradients, single_group(n, 0), target, True, "exact")[0]
+    return _select_batches(gradients, target, lam, key, min(budget, n), batch_size, options)
+
+
+@partial(jax.jit, static_argnames=("budget", "batch_size", "options"))
+def _select_batches(gradients, target, lam, key, budget, batch_size, options) -> Selection:
+    n = gradients.features.shape[0]
+    if budget == 0:
+        nothing = jnp.zeros((0,), jnp.int32), jnp.zeros((0,))
+        return Selection(*nothing, jnp.asarray(0), jnp.asarray(0), jnp.asarray(1.0))
+    shuffle_key, fill_key = jax.random.split(key)
+    batches = even_batches(shuffle_key, n, batch_size)
+    count, width = batches.shape
+    if target is None:
+        target = gr.weighted_sum(gradients, jnp.ones(n))
+    gram, correlations = gr.batch_gram(gradients, batches, target)
+    lam = jnp.asarray(lam, gram.dtype)
+    if options.relative:
+        lam = lam * jnp.mean(jnp.diagonal(gram))
+    picks = min(count, -(-budget // (n // count)))  # enough of the smaller batches
+    support, batch_weights = match(
+        gram[None], correlations[None], jnp.sum(target**2)[None], jnp.ones((1, count), bool),
+        jnp.asarray([picks]), picks, lam[None], eps=options.eps, nonnegative=options.nonnegative,
+    )  # fmt: skip
+    order = jnp.argsort(-jnp.abs(batch_weights[0]), stable=True)  # the lightest is cut
+    support, batch_weights = support[0][order], batch_weights[0][order]
+    members = jnp.where((support >= 0)[:, None], batches[support], -1)
+    rank = jnp.cumsum(members.reshape(-1) >= 0).reshape(members.shape)
+    members = jnp.where(rank <= budget, members, -1)
+    sizes = jnp.sum(members >= 0, axis=1, keepdims=True)
+    shared = jnp.where(members >= 0, batch_weights[:, None] / jnp.maximum(sizes, 1), 0.0)
+    indices, weights = compact(members, shared, budget)
+    matched = jnp.sum(indices >= 0)
+    if options.fill:
+        indices, weights = (
+            x[0]
+            for x in fill_slots(
+                indices[None], weights[None], jnp.ones((1, n), bool), jnp.asarray([budget]),
+                jax.random.uniform(fill_key, (1, n)),
+            )
+        )  # fmt: skip
+    error = gr.matching_error(gradients, indices, weights, target)
+    return Selection(indices, weights, jnp.sum(indices >= 0), matched, error)
+
+
+def even_batches(key: PRNGKeyArray, n: int, batch_size: int) -> Int[Array, "b size"]:
+    """Shuffle n examples into round(n / batch_size) batches whose sizes differ by at most one.
+
+    Padded with -1. No ragged last batch: every batch's mean then has the same noise.
+    """
+    count = max(1, round(n / batch_size))
+    width = -(-n // count)
+    long = n - (width - 1) * count  # batches of `width`; the others have one less
+    order = jax.random.permutation(key, n).astype(jnp.int32)
+    full = order[: long * width].reshape(long, width)
+    rest = order[long * width :].reshape(count - long, width - 1)
+    rest = jnp.pad(rest, ((0, 0), (0, 1)), constant_values=-1)
+    return jnp.concatenate([full, rest])

@@ -1,0 +1,54 @@
+"""The bundled models, by name.
+
+Importing this package, and listing its names, loads neither JAX nor Flax. The interface
+(`Model`, `Variables`, `from_nnx`) is in `gradmatch_jax.models.model`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import TYPE_CHECKING
+
+from gradmatch_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from gradmatch_jax.models.model import Model
+
+# name -> "module:function"; each function is (image_shape, num_classes, *, bf16) -> Model.
+REGISTRY = {
+    "lenet": "gradmatch_jax.models.lenet:lenet",
+    "mlp": "gradmatch_jax.models.mlp:mlp",
+    "logistic": "gradmatch_jax.models.mlp:logistic",
+    "resnet18": "gradmatch_jax.models.resnet:resnet18",
+    "resnet20": "gradmatch_jax.models.resnet_cifar:resnet20",
+    "resnet164": "gradmatch_jax.models.resnet_cifar:resnet164",
+}
+
+
+def model_names() -> tuple[str, ...]:
+    """The names `build_model` takes."""
+    return tuple(REGISTRY)
+
+
+def build_model(
+    name: str, image_shape: tuple[int, int, int], num_classes: int, *, bf16: bool = False
+) -> Model:
+    """Build a bundled model for images of `image_shape` = (height, width, channels).
+
+    With `bf16` the hidden layers compute in bfloat16; parameters, batch-norm statistics, logits
+    and features stay float32.
+
+    Raises:
+        UserError: no model has this name, or the images are too small for it.
+    """
+    if name not in REGISTRY:
+        close = difflib.get_close_matches(name, REGISTRY, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(f"no model named {name!r}.{hint} Models: {', '.join(REGISTRY)}.")
+    if num_classes < 1:
+        raise UserError(f"num_classes must be at least 1, not {num_classes}.")
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise UserError(f"image_shape must be (height, width, channels), not {image_shape}.")
+    module, function = REGISTRY[name].split(":")
+    return getattr(importlib.import_module(module), function)(image_shape, num_classes, bf16=bf16)

@@ -1,0 +1,156 @@
+"""What a selection is, exact budgets, groups of examples, and the policy for a shortfall."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from gradmatch_jax.errors import UserError
+
+
+class Selection(NamedTuple):
+    """A weighted subset of the examples."""
+
+    indices: Int[Array, "k"]  # of examples, in data-set order of nothing; padded with -1
+    weights: Float[Array, "k"]  # padded with 0; as the solver gave them, not rescaled
+    size: Int[Array, ""]  # how many entries are real
+    num_matched: Int[Array, ""]  # how many of them the method chose; the rest is random fill
+    matching_error: Float[Array, ""]  # ‖sum w g - target‖ / ‖target‖ of the problem solved
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Groups:
+    """A partition of the examples into padded groups with a budget each: one problem a group.
+
+    Made once, on the host, by `partition`; an array argument of jitted functions from then on.
+    """
+
+    members: Int[Array, "g m"]  # indices of examples, padded with -1
+    budgets: Int[Array, "g"]
+    max_budget: int = field(metadata={"static": True})
+
+
+def largest_remainder(counts: Int[np.ndarray, "g"], budget: int) -> Int[np.ndarray, "g"]:
+    """Split `budget` in proportion to `counts`, exactly: sum is min(budget, sum(counts)).
+
+    Each group gets floor(budget n_g / n) and the largest remainders get one more; a group never
+    gets more than it has.
+
+    >>> largest_remainder(np.array([5, 3, 2]), 4).tolist()
+    [2, 1, 1]
+    """
+    counts = np.asarray(counts, np.int64)
+    total = int(counts.sum())
+    budget = min(budget, total)
+    if total == 0:
+        return counts
+    quotas, remainders = np.divmod(counts * budget, total)
+    first = np.argsort(-remainders, kind="stable")[: budget - int(quotas.sum())]
+    quotas[first] += 1
+    return quotas
+
+
+def partition(labels: Int[np.ndarray, "n"], budget: int, num_classes: int | None = None) -> Groups:
+    """One group a class, budgets in proportion to the classes and adding up to `budget` exactly.
+
+    Group c is class c; an absent class is an empty group. Labels are host data.
+
+    Raises:
+        UserError: labels are traced, not integers, negative, or at least `num_classes`.
+    """
+    if isinstance(labels, jax.core.Tracer):
+        raise UserError(
+            "labels are traced: make the groups outside jit with partition(labels, budget) and "
+            "pass them as labels"
+        )
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise UserError(f"labels must be integers (n,), not {labels.dtype} {labels.shape}")
+    top = int(labels.max(initial=-1)) + 1
+    num_classes = max(top, 1) if num_classes is None else num_classes
+    outside = int(np.sum((labels < 0) | (labels >= num_classes)))
+    if outside:
+        raise UserError(f"{outside} labels lie outside 0..{num_classes - 1}; number the classes so")
+    counts = np.bincount(labels, minlength=num_classes)
+    budgets = largest_remainder(counts, budget)
+    members = np.full((num_classes, max(int(counts.max()), 1)), -1, np.int32)
+    for label, count in enumerate(counts):
+        members[label, :count] = np.flatnonzero(labels == label)
+    return Groups(
+        jnp.asarray(members), jnp.asarray(budgets, jnp.int32), int(budgets.max(initial=0))
+    )
+
+
+def single_group(n: int, budget: int) -> Groups:
+    """All n examples in one group."""
+    budget = min(budget, n)
+    return Groups(jnp.arange(n, dtype=jnp.int32)[None], jnp.asarray([budget], jnp.int32), budget)
+
+
+def rank_by_score(
+    scores: Float[Array, "g m"], free: Bool[Array, "g m"], count: int
+) -> Int[Array, "g count"]:
+    """Positions of the `count` largest scores among the free ones, best first, -1 past them."""
+    order = jnp.argsort(jnp.where(free, -scores, jnp.inf), axis=1, stable=True)[:, :count]
+    kept = jnp.take_along_axis(free, order, axis=1)
+    return jnp.where(kept, order, -1)
+
+
+def fill_slots(
+    positions: Int[Array, "g k"],
+    weights: Float[Array, "g k"],
+    valid: Bool[Array, "g m"],
+    budgets: Int[Array, "g"],
+    scores: Float[Array, "g m"],
+) -> tuple[Int[Array, "g k"], Float[Array, "g k"]]:
+    """Fill what is left of each group's budget with its best-scored members not yet chosen.
+
+    Chosen positions must come first in each row, -1 behind. A filled example gets the mean weight
+    of its group's matched ones, on which scale the solver's weights live (the paper's absolute
+    lam makes that scale drift in training); in a group with none, m_g / k_g: what each of k_g
+    examples stands for.
+    """
+    g, k = positions.shape
+    rows = jnp.arange(g)[:, None]
+    matched = positions >= 0
+    count = jnp.sum(matched, axis=1)
+    taken = jnp.zeros(valid.shape, bool).at[rows, positions].max(matched)
+    fill = rank_by_score(scores, valid & ~taken, k)
+    slot = jnp.arange(k)[None, :]
+    is_fill = (slot >= count[:, None]) & (slot < budgets[:, None])
+    from_fill = jnp.take_along_axis(fill, jnp.clip(slot - count[:, None], 0, k - 1), axis=1)
+    mean = jnp.sum(jnp.abs(weights), axis=1) / jnp.maximum(count, 1)
+    stands_for = jnp.sum(valid, axis=1) / jnp.maximum(budgets, 1)
+    fill_weight = jnp.where(count > 0, mean, stands_for)
+    return (
+        jnp.where(is_fill, from_fill, positions),
+        jnp.where(is_fill, fill_weight[:, None], weights),
+    )
+
+
+def compact(
+    indices: Int[Array, "*slots"], weights: Float[Array, "*slots"], budget: int
+) -> tuple[Int[Array, "budget"], Float[Array, "budget"]]:
+    """Flatten to `budget` entries, the real ones (index >= 0) first, their order kept."""
+    indices, weights = indices.reshape(-1), weights.reshape(-1)
+    order = jnp.argsort(indices < 0, stable=True)[:budget]
+    indices, weights = indices[order], weights[order]
+    short = max(0, budget - indices.shape[0])
+    return jnp.pad(indices, (0, short), constant_values=-1), jnp.pad(weights, (0, short))
+
+
+def unweighted(indices: Int[Array, "k"]) -> Selection:
+    """A selection with weight 1 each and nothing matched to a gradient (matching_error is nan)."""
+    real = indices >= 0
+    size = jnp.sum(real)
+    nan = jnp.full((), jnp.nan)
+    return Selection(indices, real.astype(jnp.float32), size, size, nan)
+
+
+def draw(key: PRNGKeyArray, n: int, budget: int) -> Int[Array, "budget"]:
+    """`budget` of n examples, uniformly without replacement."""
+    return jax.random.permutation(key, n)[:budget].astype(jnp.int32)

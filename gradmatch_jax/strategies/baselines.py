@@ -1,0 +1,67 @@
+"""Full training and the random baselines."""
+
+import jax
+import jax.numpy as jnp
+
+from gradmatch_jax.selection import draw, unweighted
+from gradmatch_jax.strategies.strategy import Options, Strategy, Task, stateless
+
+
+def full(task: Task, options: Options) -> Strategy:
+    """All examples with weight 1."""
+    del options
+    n = len(task.labels)
+
+    def select(state, snapshot, key):
+        del snapshot, key
+        return unweighted(jnp.arange(n, dtype=jnp.int32)), state
+
+    return Strategy(needs_gradients=False, init=stateless, select=select)
+
+
+def random(task: Task, options: Options) -> Strategy:
+    """One uniform draw without replacement, kept for the whole run (the paper's RANDOM)."""
+    del options
+    n = len(task.labels)
+
+    def select(state, snapshot, key):
+        del snapshot
+        return unweighted(draw(key, n, task.budget)), state
+
+    return Strategy(needs_gradients=False, init=stateless, select=select)
+
+
+def adaptive_random(task: Task, options: Options) -> Strategy:
+    """A fresh subset every epoch, without replacement until the data is used up.
+
+    The state is a shuffled order and a place in it. A draw that reaches the end goes on in a new
+    shuffle, in which what it already holds comes last, so that no subset has an example twice.
+    """
+    del options
+    n, k = len(task.labels), task.budget
+
+    def init(key):
+        order = jax.random.permutation(key, n).astype(jnp.int32)
+        return {"order": order, "place": jnp.zeros((), jnp.int32)}
+
+    @jax.jit
+    def step(state, key):
+        order, place = state["order"], state["place"]
+        fresh = jax.random.permutation(key, n).astype(jnp.int32)
+        rank = jnp.zeros(n, jnp.int32).at[order].set(jnp.arange(n, dtype=jnp.int32))
+        held_last = jnp.argsort(rank[fresh] >= place, stable=True)
+        fresh = fresh[held_last]
+        slots = jnp.arange(k)
+        left = n - place
+        taken = jnp.where(slots < left, order[(place + slots) % n], fresh[(slots - left) % n])
+        wraps = left < k
+        return unweighted(taken), {
+            "order": jnp.where(wraps, fresh, order),
+            "place": jnp.where(wraps, k - left, place + k),
+        }
+
+    def select(state, snapshot, key):
+        del snapshot
+        return step(state, key)
+
+    return Strategy(needs_gradients=False, init=init, select=select)

@@ -1,0 +1,42 @@
+"""What a record needs to be reproduced: package versions and the device."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import jax
+
+_PACKAGES = ("gradmatch-jax", "jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a result."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def device_name() -> str:
+    """The accelerator's name, or the processor and how many cores JAX sees."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return f"{device.device_kind} x{jax.device_count()}"
+    return f"{_processor()} ({_cores()} cores)"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        return names[0] if names else platform.machine()
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
