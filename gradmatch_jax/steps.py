@@ -160,10 +160,10 @@ def collect(
 ) -> tuple[Float[Array, "n C"], Float[Array, "n E"]]:
     """Logits and features of every example in order, in evaluation mode, without augmentation.
 
-    batch_size: None is 100 on a CPU, whose caches a larger one leaves, and 1000 elsewhere.
+    batch_size: None is 50 on a CPU, whose caches a larger one leaves, and 1000 elsewhere.
     """
     n = len(feed)
-    batch_size = min(batch_size or (100 if jax.default_backend() == "cpu" else 1000), n)
+    batch_size = min(batch_size or (50 if jax.default_backend() == "cpu" else 1000), n)
     # The last batch wraps around to the first rows, so that one shape is compiled.
     order = np.arange(-(-n // batch_size) * batch_size, dtype=np.int32) % n
     outputs = tuple(jnp.zeros((len(order), width)) for width in steps.widths(variables))
