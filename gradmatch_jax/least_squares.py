@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 def ridge(
@@ -42,14 +42,14 @@ def ridge(
 
 
 class _Pivoting(NamedTuple):
-    """State of block principal pivoting: the passive set and how far it is from feasible."""
+    """State of block principal pivoting."""
 
     passive: Bool[Array, "k"]  # weights free to be positive
-    weights: Float[Array, "k"]
-    fewest: Array  # fewest infeasible entries seen
-    patience: Array  # full exchanges still allowed without progress
-    infeasible: Array  # entries that break a sign condition now
-    steps: Array
+    weights: Float[Array, "k"]  # least squares on the passive set before the last exchange
+    infeasible: Bool[Array, "k"]  # entries of it that break a sign condition
+    fewest: Int[Array, ""]  # fewest infeasible entries seen
+    patience: Int[Array, ""]  # full exchanges still allowed without progress
+    steps: Int[Array, ""]
 
 
 def nonnegative_ridge(
@@ -70,38 +70,36 @@ def nonnegative_ridge(
     # Sign conditions hold to the resolution of the numbers they compare.
     slack = 10 * eps * jnp.max(jnp.abs(jnp.where(support, correlations, 0.0)), initial=0.0)
 
-    def evaluate(passive):
-        weights = ridge(gram, correlations, passive, lam)
+    def exchange(state: _Pivoting) -> _Pivoting:
+        weights = ridge(gram, correlations, state.passive, lam)
         product = jnp.matmul(gram, weights, precision=lax.Precision.HIGHEST)
         gradient = correlations - product - lam * weights
-        negative = passive & (weights < 0)
-        improvable = support & ~passive & (gradient > slack)
-        return weights, negative | improvable
-
-    def body(state: _Pivoting) -> _Pivoting:
-        _, wrong = evaluate_cached(state)
+        negative = state.passive & (weights < 0)
+        improvable = support & ~state.passive & (gradient > slack)
+        wrong = negative | improvable
         count = jnp.sum(wrong)
         better = count < state.fewest
         patience = jnp.where(better, 3, state.patience - 1)
         last = jnp.arange(k) == jnp.max(jnp.where(wrong, jnp.arange(k), -1))
-        exchange = jnp.where(better | (state.patience > 0), wrong, last)
-        passive = state.passive ^ exchange
-        weights, wrong = evaluate(passive)
+        swapped = jnp.where(better | (patience >= 0), wrong, last)
         return _Pivoting(
-            passive,
-            weights,
-            jnp.minimum(state.fewest, count),
-            patience,
-            wrong,
-            state.steps + 1,
+            passive=state.passive ^ swapped,
+            weights=weights,
+            infeasible=wrong,
+            fewest=jnp.minimum(state.fewest, count),
+            patience=patience,
+            steps=state.steps + 1,
         )
 
-    def evaluate_cached(state):
-        return state.weights, state.infeasible
-
-    weights, wrong = evaluate(support)
-    state = _Pivoting(support, weights, jnp.asarray(k + 1), jnp.asarray(3), wrong, jnp.asarray(0))
-    state = lax.while_loop(
-        lambda s: jnp.any(s.infeasible) & (s.steps < 3 * k + 10), body, state
+    start = _Pivoting(
+        passive=support,
+        weights=jnp.zeros(k, gram.dtype),
+        infeasible=support,
+        fewest=jnp.asarray(k + 1),
+        patience=jnp.asarray(3),
+        steps=jnp.asarray(0),
     )
-    return jnp.maximum(state.weights, 0.0)
+    end = lax.while_loop(
+        lambda s: jnp.any(s.infeasible) & (s.steps < 3 * k + 10), exchange, start
+    )
+    return jnp.maximum(end.weights, 0.0)

@@ -56,7 +56,8 @@ class OMPResult(NamedTuple):
 class _Positive(NamedTuple):
     """What non-negative weights need beside `_Greedy`: the weights and their inverse system."""
 
-    weights: Float[Array, "g k"]
+    weights: Float[Array, "g k"]  # least squares on the support, of any sign
+    feasible: Float[Array, "g k"]  # the last non-negative ones, on their way to `weights`
     inverse: Float[Array, "g k k"]  # P = (G_SS + lam I)^-1, zero in free slots
 
 
@@ -127,6 +128,7 @@ def _pick(problem: _Problem, eps: float, schur, state: _Greedy) -> _Greedy:
         u = (jnp.zeros_like(z).at[g, slot].set(1.0) - z) * (go / pivot)[:, None]
         positive = _Positive(
             weights=positive.weights + y[:, None] * u,
+            feasible=jnp.maximum(positive.weights, 0.0),
             inverse=positive.inverse + u[:, :, None] * u[:, None, :],
         )
     free = state.free.at[g, j].set(jnp.where(go, False, state.free[g, j]))
@@ -144,13 +146,19 @@ def _negative(state: _Greedy) -> Bool[Array, "g k"]:
 
 
 def _leave(problem: _Problem, state: _Greedy) -> _Greedy:
-    """Take the atom of most negative weight out of each problem that has one."""
+    """Take an atom out of each problem that has a negative weight.
+
+    The one whose weight reaches zero first on the way from the last feasible weights to the new
+    ones (Lawson & Hanson 1974), so that the departures end at non-negative least squares.
+    """
     assert state.positive is not None
-    weights, inverse = state.positive
+    weights, feasible, inverse = state.positive
     g = jnp.arange(weights.shape[0])
     negative = _negative(state)
     go = jnp.any(negative, axis=1)
-    slot = jnp.argmin(jnp.where(negative, weights, jnp.inf), axis=1)
+    way = jnp.where(negative, feasible / jnp.where(negative, feasible - weights, 1.0), jnp.inf)
+    slot = jnp.argmin(way, axis=1)
+    step = jnp.where(go, way[g, slot], 0.0)[:, None]
     q = jnp.where(go, inverse[g, slot, slot], 1.0)
     u = jnp.where(go[:, None], inverse[g, slot] / jnp.sqrt(q)[:, None], 0.0)
     y = jnp.where(go, weights[g, slot] / jnp.sqrt(q), 0.0)
@@ -159,6 +167,7 @@ def _leave(problem: _Problem, state: _Greedy) -> _Greedy:
     keep = ~(go[:, None] & (jnp.arange(weights.shape[1]) == slot[:, None]))
     positive = _Positive(
         weights=jnp.where(keep, weights - y[:, None] * u, 0.0),
+        feasible=jnp.where(keep, feasible + step * (weights - feasible), 0.0),
         inverse=jnp.where(
             keep[:, :, None] & keep[:, None, :], inverse - u[:, :, None] * u[:, None, :], 0.0
         ),
@@ -168,6 +177,27 @@ def _leave(problem: _Problem, state: _Greedy) -> _Greedy:
     free = state.free.at[g, leaver].set(state.free[g, leaver] | go)
     state = state._replace(active=state.active | go)
     return _rank_one(state, column, y, -1.0, free, support, positive)
+
+
+def _compress(problem: _Problem, state: _Greedy) -> _Greedy:
+    """Rewrite a full buffer, departures and all, as one column for each slot of the support.
+
+    The factor's part in G is G_S' P G_S; with P = C C' its columns are those of C' G_S.
+    """
+    assert state.positive is not None
+    inverse, chosen = state.positive.inverse, state.support >= 0
+    g, k = state.support.shape
+    empty = jnp.where(chosen, 0.0, 1.0)[:, :, None] * jnp.eye(k, dtype=inverse.dtype)[None]
+    factor = jnp.linalg.cholesky(inverse + empty)
+    rows = problem.gram[jnp.arange(g)[:, None], state.support]
+    rows = jnp.where(chosen[:, :, None], rows, 0.0)
+    columns = jnp.einsum("gsk,gsn->gkn", factor, rows, precision=lax.Precision.HIGHEST)
+    return state._replace(
+        iteration=state.iteration + 1,
+        step=jnp.asarray(k, jnp.int32),
+        columns=jnp.zeros_like(state.columns).at[:, :k].set(columns),
+        signs=jnp.ones_like(state.signs),
+    )
 
 
 def _unfinished(state: _Greedy) -> Bool[Array, ""]:
@@ -197,7 +227,7 @@ def greedy_support(
     g, n = correlations.shape
     machine = float(jnp.finfo(gram.dtype).eps)
     single = max_budget <= SINGLE_BLOCK
-    # Departures use columns too: a few more than picks, so that most problems stay in one block.
+    # Departures use columns too; a full buffer is compressed to one column an atom.
     block = max_budget + (max_budget // 8 + 8 if nonnegative else 0) if single else BLOCK
     limit = (4 if nonnegative else 1) * max_budget + 1  # exchanges can cycle; a bound cannot
     diagonal = jnp.diagonal(gram, axis1=1, axis2=2) + lam[:, None]
@@ -209,7 +239,7 @@ def greedy_support(
     positive = None
     if nonnegative:
         empty = jnp.zeros((g, max_budget), gram.dtype)
-        positive = _Positive(empty, jnp.zeros((g, max_budget, max_budget), gram.dtype))
+        positive = _Positive(empty, empty, jnp.zeros((g, max_budget, max_budget), gram.dtype))
     state = _Greedy(
         iteration=jnp.zeros((), jnp.int32),
         step=jnp.zeros((), jnp.int32),
@@ -224,46 +254,57 @@ def greedy_support(
         positive=positive,
     )
 
-    def advance(schur, state: _Greedy) -> _Greedy:
+    if single:
+        return _single_block(problem, eps, limit, state).support
+    return _many_blocks(problem, eps, limit, state).support
+
+
+def _single_block(problem: _Problem, eps: float, limit: int, state: _Greedy) -> _Greedy:
+    """The loop over steps where one buffer holds the factor: G is only read."""
+    block = state.columns.shape[1]
+    pick = partial(_pick, problem, eps, problem.gram)
+    moves = (pick, partial(_leave, problem), partial(_compress, problem))
+
+    def advance(state: _Greedy) -> _Greedy:
         if state.positive is None:
-            return _pick(problem, eps, schur, state)
-        return lax.cond(
-            jnp.any(_negative(state)),
-            partial(_leave, problem),
-            partial(_pick, problem, eps, schur),
-            state,
+            return pick(state)
+        move = jnp.where(jnp.any(_negative(state)), 1, 0)
+        return lax.switch(jnp.where(state.step == block, 2, move), moves, state)
+
+    return lax.while_loop(lambda s: (s.iteration < limit) & _unfinished(s), advance, state)
+
+
+def _many_blocks(problem: _Problem, eps: float, limit: int, state: _Greedy) -> _Greedy:
+    """The loop over blocks of steps, with a Schur update of a copy of G between blocks."""
+    block = state.columns.shape[1]
+
+    def advance(schur, state: _Greedy) -> _Greedy:
+        pick = partial(_pick, problem, eps, schur)
+        if state.positive is None:
+            return pick(state)
+        return lax.cond(jnp.any(_negative(state)), partial(_leave, problem), pick, state)
+
+    def update(schur, state: _Greedy):
+        signed = state.signs[:, :, None] * state.columns
+        return schur - jnp.einsum(
+            "gbn,gbm->gnm", signed, state.columns, precision=lax.Precision.HIGHEST
         )
 
-    def run_block(schur, state: _Greedy) -> _Greedy:
-        return lax.while_loop(
+    def run_block(carry):
+        schur, state = carry
+        schur = lax.cond(state.step > 0, update, lambda schur, _: schur, schur, state)
+        state = state._replace(
+            step=jnp.zeros((), jnp.int32), columns=jnp.zeros_like(state.columns)
+        )
+        return schur, lax.while_loop(
             lambda s: (s.step < block) & (s.iteration < limit) & _unfinished(s),
             partial(advance, schur),
             state,
         )
 
-    def next_block(carry):
-        schur, state = carry
-        update = jnp.einsum(
-            "gbn,gbm->gnm", state.signs[:, :, None] * state.columns, state.columns,
-            precision=lax.Precision.HIGHEST,
-        )  # fmt: skip
-        schur = schur - update
-        state = state._replace(
-            step=jnp.zeros((), jnp.int32), columns=jnp.zeros_like(state.columns)
-        )
-        return schur, run_block(schur, state)
-
-    def more_blocks(state: _Greedy) -> _Greedy:
-        return lax.while_loop(
-            lambda c: (c[1].iteration < limit) & _unfinished(c[1]), next_block, (gram, state)
-        )[1]
-
-    state = run_block(gram, state)
-    if single and not nonnegative:
-        return state.support
-    # Behind a condition, because the loop over blocks starts by copying G.
-    more = (state.iteration < limit) & _unfinished(state)
-    return lax.cond(more, more_blocks, lambda s: s, state).support
+    return lax.while_loop(
+        lambda c: (c[1].iteration < limit) & _unfinished(c[1]), run_block, (problem.gram, state)
+    )[1]
 
 
 def match(
@@ -293,9 +334,9 @@ def match(
     solve = nonnegative_ridge if nonnegative else ridge
     weights = jax.vmap(solve)(support_gram, correlations[g, support], chosen, lam)
     kept = chosen & (weights > 0) if nonnegative else chosen
-    order = jnp.argsort(~kept, axis=1, stable=True)
-    kept = kept[g, order]
-    return jnp.where(kept, support[g, order], -1), jnp.where(kept, weights[g, order], 0.0)
+    place = jnp.where(kept, jnp.cumsum(kept, axis=1) - 1, max_budget)  # the rest is dropped
+    positions = jnp.full_like(support, -1).at[g, place].set(support, mode="drop")
+    return positions, jnp.zeros_like(weights).at[g, place].set(weights, mode="drop")
 
 
 @partial(jax.jit, static_argnames=("budget", "eps", "nonnegative"))

@@ -95,9 +95,9 @@ def rank_by_score(
     scores: Float[Array, "g m"], free: Bool[Array, "g m"], count: int
 ) -> Int[Array, "g count"]:
     """Positions of the `count` largest scores among the free ones, best first, -1 past them."""
-    order = jnp.argsort(jnp.where(free, -scores, jnp.inf), axis=1, stable=True)[:, :count]
-    kept = jnp.take_along_axis(free, order, axis=1)
-    return jnp.where(kept, order, -1)
+    _, order = jax.lax.top_k(jnp.where(free, scores, -jnp.inf), min(count, scores.shape[1]))
+    ranked = jnp.where(jnp.take_along_axis(free, order, axis=1), order, -1)
+    return jnp.pad(ranked, ((0, 0), (0, count - ranked.shape[1])), constant_values=-1)
 
 
 def fill_slots(
@@ -137,10 +137,12 @@ def compact(
 ) -> tuple[Int[Array, "budget"], Float[Array, "budget"]]:
     """Flatten to `budget` entries, the real ones (index >= 0) first, their order kept."""
     indices, weights = indices.reshape(-1), weights.reshape(-1)
-    order = jnp.argsort(indices < 0, stable=True)[:budget]
-    indices, weights = indices[order], weights[order]
-    short = max(0, budget - indices.shape[0])
-    return jnp.pad(indices, (0, short), constant_values=-1), jnp.pad(weights, (0, short))
+    real = indices >= 0
+    place = jnp.where(real, jnp.cumsum(real) - 1, budget)  # out of range: dropped
+    return (
+        jnp.full(budget, -1, indices.dtype).at[place].set(indices, mode="drop"),
+        jnp.zeros(budget, weights.dtype).at[place].set(weights, mode="drop"),
+    )
 
 
 def unweighted(indices: Int[Array, "k"]) -> Selection:
