@@ -99,7 +99,5 @@ def nonnegative_ridge(
         patience=jnp.asarray(3),
         steps=jnp.asarray(0),
     )
-    end = lax.while_loop(
-        lambda s: jnp.any(s.infeasible) & (s.steps < 3 * k + 10), exchange, start
-    )
+    end = lax.while_loop(lambda s: jnp.any(s.infeasible) & (s.steps < 3 * k + 10), exchange, start)
     return jnp.maximum(end.weights, 0.0)

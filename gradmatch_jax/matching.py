@@ -26,7 +26,7 @@ LamScale = Literal["absolute", "relative"]
 Fill = Literal["random", "none"]
 
 
-class _Options(NamedTuple):
+class Options(NamedTuple):
     """Static options of a matching problem."""
 
     eps: float
@@ -83,7 +83,7 @@ def select_subset(
         UserError: budget < 0; lam < 0; shapes that do not fit; non-finite gradients (when not
           traced); labels that are not class numbers.
     """
-    n = _check(gradients, budget, lam)
+    n = check_problem(gradients, budget, lam)
     if isinstance(labels, Groups):
         groups = labels
     elif labels is None:
@@ -102,14 +102,14 @@ def select_subset(
     if lam_scale not in ("absolute", "relative"):
         raise UserError(f'lam_scale must be "absolute" or "relative", not {lam_scale!r}')
     if target is not None:
-        target = _check_target(gradients, groups, target, labels is None, approximation)
-    options = _Options(eps, nonnegative, lam_scale == "relative", fill == "random")
+        target = check_target(gradients, groups, target, labels is None, approximation)
+    options = Options(eps, nonnegative, lam_scale == "relative", fill == "random")
     key = jax.random.key(0) if key is None else key
     own_column = approximation == "per_gradient"
     return _select_groups(gradients, groups, target, lam, key, budget, own_column, options)
 
 
-def _check(gradients: Atoms, budget: int, lam) -> int:
+def check_problem(gradients: Atoms, budget: int, lam) -> int:
     """Host checks that both selections share; returns n."""
     leaves = jax.tree.leaves(gradients)
     shapes = [np.shape(x) for x in leaves]
@@ -133,7 +133,7 @@ def _check(gradients: Atoms, budget: int, lam) -> int:
     return shapes[0][0]
 
 
-def _check_target(gradients, groups, target, single, approximation) -> Array:
+def check_target(gradients, groups, target, single, approximation) -> Array:
     """`target` with a leading group axis."""
     target = jnp.asarray(target)
     if isinstance(gradients, LastLayerGradients):
@@ -170,7 +170,7 @@ def _select_groups(
     key: PRNGKeyArray,
     budget: int,
     own_column: bool,
-    options: _Options,
+    options: Options,
 ) -> Selection:
     """Solve every group's problem, a few groups at a time, and join the answers."""
     n = jax.tree.leaves(gradients)[0].shape[0]
@@ -179,8 +179,10 @@ def _select_groups(
         nothing = jnp.full((budget,), -1, jnp.int32), jnp.zeros((budget,))
         return Selection(*nothing, jnp.asarray(0), jnp.asarray(0), jnp.asarray(1.0))
     if own_column:
-        label = jnp.zeros(n, jnp.int32).at[groups.members].max(
-            jnp.where(groups.members >= 0, jnp.arange(g)[:, None], 0)
+        label = (
+            jnp.zeros(n, jnp.int32)
+            .at[groups.members]
+            .max(jnp.where(groups.members >= 0, jnp.arange(g)[:, None], 0))
         )
         assert isinstance(gradients, LastLayerGradients)
         gradients = gr.per_gradient(gradients, label)
@@ -243,88 +245,3 @@ def _solve(gradients, members, budgets, max_budget, target, lam, scores, options
     rows = jnp.arange(members.shape[0])[:, None]
     indices = jnp.where(positions >= 0, members[rows, positions], -1)
     return indices, weights, matched, jnp.sum(residual**2), jnp.sum(target_sq_norm)
-
-
-def select_batches(
-    gradients: LastLayerGradients,
-    budget: int,
-    batch_size: int,
-    *,
-    key: PRNGKeyArray,
-    target: Array | None = None,
-    lam: float | Array = 0.5,
-    lam_scale: LamScale = "absolute",
-    eps: float = 1e-10,
-    nonnegative: bool = True,
-    fill: Fill = "random",
-) -> Selection:
-    """GRAD-MATCHPB: match the target with mean gradients of random mini-batches (paper, section 2).
-
-    The examples are shuffled into batches of `batch_size`, as even as they come; whole batches are
-    selected, and a batch's weight is shared by its members, so that sum_i w_i g_i over the examples
-    returned is the match. The lightest batch is cut so that exactly `budget` examples come back.
-    Arguments and errors as `select_subset`.
-    """
-    n = _check(gradients, budget, lam)
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, not {batch_size}")
-    options = _Options(eps, nonnegative, lam_scale == "relative", fill == "random")
-    if target is not None:
-        target = _check_target(gradients, single_group(n, 0), target, True, "exact")[0]
-    return _select_batches(gradients, target, lam, key, min(budget, n), batch_size, options)
-
-
-@partial(jax.jit, static_argnames=("budget", "batch_size", "options"))
-def _select_batches(gradients, target, lam, key, budget, batch_size, options) -> Selection:
-    n = gradients.features.shape[0]
-    if budget == 0:
-        nothing = jnp.zeros((0,), jnp.int32), jnp.zeros((0,))
-        return Selection(*nothing, jnp.asarray(0), jnp.asarray(0), jnp.asarray(1.0))
-    shuffle_key, fill_key = jax.random.split(key)
-    batches = even_batches(shuffle_key, n, batch_size)
-    count, width = batches.shape
-    if target is None:
-        target = gr.weighted_sum(gradients, jnp.ones(n))
-    gram, correlations = gr.batch_gram(gradients, batches, target)
-    lam = jnp.asarray(lam, gram.dtype)
-    if options.relative:
-        lam = lam * jnp.mean(jnp.diagonal(gram))
-    picks = min(count, -(-budget // (n // count)))  # enough of the smaller batches
-    support, batch_weights = match(
-        gram[None], correlations[None], jnp.sum(target**2)[None], jnp.ones((1, count), bool),
-        jnp.asarray([picks]), picks, lam[None], eps=options.eps, nonnegative=options.nonnegative,
-    )  # fmt: skip
-    order = jnp.argsort(-jnp.abs(batch_weights[0]), stable=True)  # the lightest is cut
-    support, batch_weights = support[0][order], batch_weights[0][order]
-    members = jnp.where((support >= 0)[:, None], batches[support], -1)
-    rank = jnp.cumsum(members.reshape(-1) >= 0).reshape(members.shape)
-    members = jnp.where(rank <= budget, members, -1)
-    sizes = jnp.sum(members >= 0, axis=1, keepdims=True)
-    shared = jnp.where(members >= 0, batch_weights[:, None] / jnp.maximum(sizes, 1), 0.0)
-    indices, weights = compact(members, shared, budget)
-    matched = jnp.sum(indices >= 0)
-    if options.fill:
-        indices, weights = (
-            x[0]
-            for x in fill_slots(
-                indices[None], weights[None], jnp.ones((1, n), bool), jnp.asarray([budget]),
-                jax.random.uniform(fill_key, (1, n)),
-            )
-        )  # fmt: skip
-    error = gr.matching_error(gradients, indices, weights, target)
-    return Selection(indices, weights, jnp.sum(indices >= 0), matched, error)
-
-
-def even_batches(key: PRNGKeyArray, n: int, batch_size: int) -> Int[Array, "b size"]:
-    """Shuffle n examples into round(n / batch_size) batches whose sizes differ by at most one.
-
-    Padded with -1. No ragged last batch: every batch's mean then has the same noise.
-    """
-    count = max(1, round(n / batch_size))
-    width = -(-n // count)
-    long = n - (width - 1) * count  # batches of `width`; the others have one less
-    order = jax.random.permutation(key, n).astype(jnp.int32)
-    full = order[: long * width].reshape(long, width)
-    rest = order[long * width :].reshape(count - long, width - 1)
-    rest = jnp.pad(rest, ((0, 0), (0, 1)), constant_values=-1)
-    return jnp.concatenate([full, rest])

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from gradmatch_jax.batch_matching import select_batches
 from gradmatch_jax.gradients import LastLayerGradients, class_sums, per_gradient, weighted_sum
-from gradmatch_jax.matching import select_batches, select_subset
+from gradmatch_jax.matching import select_subset
 from gradmatch_jax.selection import partition
 from gradmatch_jax.strategies.strategy import Options, Snapshot, Strategy, Task, stateless
 
