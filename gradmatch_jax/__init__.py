@@ -3,6 +3,9 @@
 gradients = last_layer_gradients(logits, features, labels)
 selection = select_subset(gradients, budget, labels=labels)
 # then: mini-batch loss = mean of w_i l_i over selection.indices, selection.weights
+
+`omp` and `train` share their modules' names: `from gradmatch_jax.omp import omp`,
+`from gradmatch_jax.train import train`.
 """
 
 import importlib
@@ -22,9 +25,9 @@ if TYPE_CHECKING:
     )
     from gradmatch_jax.matching import select_subset
     from gradmatch_jax.models.model import Model, Variables, from_nnx
-    from gradmatch_jax.omp import OMPResult, omp
+    from gradmatch_jax.omp import OMPResult
     from gradmatch_jax.selection import Groups, Selection, partition
-    from gradmatch_jax.train import Result, train
+    from gradmatch_jax.train import Result
 
 _HOME = {
     "LastLayerGradients": "gradients",
@@ -34,7 +37,6 @@ _HOME = {
     "class_sums": "gradients",
     "matching_error": "gradients",
     "OMPResult": "omp",
-    "omp": "omp",
     "Groups": "selection",
     "Selection": "selection",
     "partition": "selection",
@@ -45,7 +47,6 @@ _HOME = {
     "from_nnx": "models.model",
     "TrainConfig": "config",
     "Result": "train",
-    "train": "train",
     "UserError": "errors",
 }
 
@@ -64,11 +65,9 @@ __all__ = [
     "gradients_by_definition",
     "last_layer_gradients",
     "matching_error",
-    "omp",
     "partition",
     "select_batches",
     "select_subset",
-    "train",
     "weighted_sum",
 ]
 
@@ -77,6 +76,4 @@ def __getattr__(name: str):
     """Import a public name at its first use, so that the command's help does not wait for JAX."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"gradmatch_jax.{_HOME[name]}"), name)
-    globals()[name] = value  # or the submodule of the same name (omp, train) would shadow it
-    return value
+    return getattr(importlib.import_module(f"gradmatch_jax.{_HOME[name]}"), name)

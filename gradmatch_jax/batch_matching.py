@@ -51,7 +51,7 @@ def _select_batches(gradients, target, lam, key, budget, batch_size, options) ->
         return Selection(*nothing, jnp.asarray(0), jnp.asarray(0), jnp.asarray(1.0))
     shuffle_key, fill_key = jax.random.split(key)
     batches = even_batches(shuffle_key, n, batch_size)
-    count, width = batches.shape
+    count = batches.shape[0]
     if target is None:
         target = gr.weighted_sum(gradients, jnp.ones(n))
     gram, correlations = gr.batch_gram(gradients, batches, target)

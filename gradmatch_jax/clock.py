@@ -21,10 +21,10 @@ def compile_seconds() -> Iterator[Callable[[], float]]:
     """Count the seconds JAX spends tracing, lowering and compiling inside the block."""
     total = 0.0
 
-    def listen(event: str, seconds: float, **_) -> None:
+    def listen(event: str, duration_secs: float, **_) -> None:
         nonlocal total
         if event.startswith("/jax/core/compile/"):
-            total += seconds
+            total += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:

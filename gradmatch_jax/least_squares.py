@@ -60,9 +60,9 @@ def nonnegative_ridge(
 ) -> Float[Array, "k"]:
     """Argmin over w >= 0 of w'(G + lam I)w - 2 c'w, on `support`; zero elsewhere.
 
-    Block principal pivoting (Portugal, Judice & Vicente 1994; Kim & Park 2011): solve on the passive
-    set, exchange every entry that breaks w >= 0 or the gradient condition, and fall back to
-    Murty's single exchange when full exchanges stop helping, which makes it finite. Each
+    Block principal pivoting (Portugal, Judice & Vicente 1994; Kim & Park 2011): solve on the
+    passive set, exchange every entry that breaks w >= 0 or the gradient condition, and fall back
+    to Murty's single exchange when full exchanges stop helping, which makes it finite. Each
     iteration is one masked Cholesky solve; a handful is usual.
     """
     k = gram.shape[0]

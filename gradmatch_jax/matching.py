@@ -1,4 +1,4 @@
-"""`select_subset`: gradients -> Gram problem -> OMP -> weighted subset (paper, Algorithms 1 and 2)."""
+"""`select_subset`: gradients -> Gram problem -> OMP -> weighted subset (paper, Algorithm 2)."""
 
 from functools import partial
 from typing import Literal, NamedTuple
@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Int, PRNGKeyArray
 
 from gradmatch_jax import gradients as gr
@@ -117,8 +118,8 @@ def check_problem(gradients: Atoms, budget: int, lam) -> int:
         raise UserError(f"gradients must be arrays of n rows, not of shapes {shapes}")
     if budget < 0:
         raise UserError(f"budget must be 0 or more, not {budget}")
-    traced = any(isinstance(x, jax.core.Tracer) for x in leaves)
-    if not isinstance(lam, jax.core.Tracer) and float(lam) < 0:
+    traced = any(isinstance(x, Tracer) for x in leaves)
+    if not isinstance(lam, Tracer) and float(lam) < 0:
         raise UserError(f"lam must be 0 or more, not {float(lam)}")
     if not traced:
         bad = np.zeros(shapes[0][0], bool)
@@ -174,7 +175,7 @@ def _select_groups(
 ) -> Selection:
     """Solve every group's problem, a few groups at a time, and join the answers."""
     n = jax.tree.leaves(gradients)[0].shape[0]
-    g, m = groups.members.shape
+    g = groups.members.shape[0]
     if groups.max_budget == 0 or n == 0:
         nothing = jnp.full((budget,), -1, jnp.int32), jnp.zeros((budget,))
         return Selection(*nothing, jnp.asarray(0), jnp.asarray(0), jnp.asarray(1.0))
@@ -219,7 +220,7 @@ def _select_groups(
 
 
 def _solve(gradients, members, budgets, max_budget, target, lam, scores, options):
-    """One batch of groups: indices (g, k), weights (g, k), how many matched, ‖residual‖², ‖target‖²."""
+    """A batch of groups: indices and weights (g, k), number matched, ‖residual‖², ‖target‖²."""
     valid = members >= 0
     atoms = gr.take(gradients, members)
     if target is None:

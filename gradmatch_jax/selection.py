@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from gradmatch_jax.errors import UserError
@@ -14,7 +15,7 @@ from gradmatch_jax.errors import UserError
 class Selection(NamedTuple):
     """A weighted subset of the examples."""
 
-    indices: Int[Array, "k"]  # of examples, in data-set order of nothing; padded with -1
+    indices: Int[Array, "k"]  # of examples, in no promised order; padded with -1
     weights: Float[Array, "k"]  # padded with 0; as the solver gave them, not rescaled
     size: Int[Array, ""]  # how many entries are real
     num_matched: Int[Array, ""]  # how many of them the method chose; the rest is random fill
@@ -62,7 +63,7 @@ def partition(labels: Int[np.ndarray, "n"], budget: int, num_classes: int | None
     Raises:
         UserError: labels are traced, not integers, negative, or at least `num_classes`.
     """
-    if isinstance(labels, jax.core.Tracer):
+    if isinstance(labels, Tracer):
         raise UserError(
             "labels are traced: make the groups outside jit with partition(labels, budget) and "
             "pass them as labels"

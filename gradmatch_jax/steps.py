@@ -1,7 +1,6 @@
 """The jitted steps: a weighted SGD step, an epoch of them, and passes over the data."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -95,7 +94,9 @@ def make_steps(
 
     def widths(variables: Variables) -> tuple[int, int]:
         one = jax.ShapeDtypeStruct((1, *dataset.train.shape), jnp.float32)
-        logits, features, _ = jax.eval_shape(partial(model.apply, train=False), variables, one)
+        logits, features, _ = jax.eval_shape(
+            lambda variables, images: model.apply(variables, images, False), variables, one
+        )
         return logits.shape[1], features.shape[1]
 
     return Steps(

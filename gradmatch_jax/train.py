@@ -163,10 +163,10 @@ def _prepare(config: TrainConfig, dataset: Dataset, model: Model | None) -> tupl
     key = jax.random.key(config.seed)
     run = _Run(config, epochs, steps, strategy, *feeds, key)
     init_key, strategy_key = jax.random.split(jax.random.fold_in(key, 2**31))
+    none = jnp.asarray(0)
     empty = Selection(
-        jnp.full(budget, -1, jnp.int32), jnp.zeros(budget), *(jnp.asarray(0),) * 2,
-        jnp.asarray(jnp.nan),
-    )  # fmt: skip
+        jnp.full(budget, -1, jnp.int32), jnp.zeros(budget), none, none, jnp.asarray(jnp.nan)
+    )
     state = TrainState(
         learner=steps.init(init_key),
         selection=empty,

@@ -1,5 +1,6 @@
 """GRAD-MATCH in its three variants (paper, section 2 and appendix A.2.1)."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from gradmatch_jax.batch_matching import select_batches
@@ -59,7 +60,7 @@ def gradmatch_pb(task: Task, options: Options) -> Strategy:
 
     def target(validation: LastLayerGradients):
         n, held = len(task.labels), validation.features.shape[0]
-        return weighted_sum(validation, np.full(held, n / held, np.float32))
+        return weighted_sum(validation, jnp.full(held, n / held))
 
     def select(state, snapshot, key):
         selection = select_batches(

@@ -1,0 +1,250 @@
+"""The SGD step against PyTorch's rule, the weighted loss, and epochs of steps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gradmatch_jax.data import Dataset, Split
+from gradmatch_jax.feed import Feed
+from gradmatch_jax.models.model import Model, Variables
+from gradmatch_jax.steps import collect, evaluate, make_steps, run_epoch, weighted_loss
+
+N, CLASSES, SIDE = 23, 3, 4
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+
+
+def init(key):
+    weights = 0.1 * jax.random.normal(key, (SIDE * SIDE, CLASSES))
+    return Variables({"W": weights, "b": jnp.zeros(CLASSES)}, stats={"seen": jnp.zeros(())})
+
+
+def apply(variables, images, train):
+    x = images.reshape(images.shape[0], -1)
+    seen = variables.stats["seen"] + (images.shape[0] if train else 0)
+    logits = x @ variables.params["W"] + variables.params["b"][None]
+    return logits, x, {"seen": seen}
+
+
+def split(n, seed):
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, SIDE, SIDE, 1), dtype=np.uint8)
+    return Split(images, rng.integers(0, CLASSES, n, dtype=np.int32))
+
+
+@pytest.fixture(scope="module")
+def data():
+    train, test = split(N, 0), split(11, 1)
+    return Dataset("toy", train, test, test, CLASSES, (0.5,), (0.25,), 1, True, ("a", "b", "c"))
+
+
+@pytest.fixture(scope="module")
+def steps(data):
+    model = Model("linear", init, apply)
+    return make_steps(model, data, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, augmented=False)
+
+
+def inputs(images):
+    return ((images.reshape(len(images), -1) / 255.0) - 0.5) / 0.25
+
+
+class NumpySGD:
+    """torch.optim.SGD(momentum, weight_decay) on the linear model, in float64."""
+
+    def __init__(self, params):
+        self.p = {k: np.asarray(v, np.float64) for k, v in params.items()}
+        self.v = {k: np.zeros_like(v) for k, v in self.p.items()}
+
+    def step(self, x, y, w, lr):
+        logits = x @ self.p["W"] + self.p["b"]
+        probability = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probability /= probability.sum(axis=1, keepdims=True)
+        loss = np.mean(-w * np.log(probability[np.arange(len(y)), y]))
+        delta = (probability - np.eye(CLASSES)[y]) * w[:, None] / len(y)
+        for name, gradient in (("W", x.T @ delta), ("b", delta.sum(axis=0))):
+            decayed = gradient + WEIGHT_DECAY * self.p[name]
+            self.v[name] = MOMENTUM * self.v[name] + decayed
+            self.p[name] = self.p[name] - lr * self.v[name]
+        return loss
+
+
+PLAN = [  # rows, weights, lr: the rate changes, the batches have two sizes
+    ([0, 5, 9, 2], [1.0, 0.5, 3.0, 0.0], 0.5),
+    ([1, 3, 22, 7], [0.2, 1.0, 1.0, 2.0], 0.1),
+    ([4, 8, 11], [1.5, 1.0, 0.5], 0.02),
+    ([4, 6, 10, 12], [1.0, 1.0, 1.0, 1.0], 0.3),
+]
+
+
+def test_step_follows_torchs_recurrence(steps, data):
+    learner = steps.init(jax.random.key(0))
+    reference = NumpySGD(learner.variables.params)
+    pool, labels = jnp.asarray(data.train.images), data.train.labels
+    for rows, weights, lr in PLAN:
+        w = np.array(weights, np.float32)
+        i = np.array(rows, np.int32)
+        learner, loss = steps.train(learner, pool, labels[i], i, w, lr, jax.random.key(1), 0)
+        expected = reference.step(inputs(data.train.images[i]), labels[i], w, lr)
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+        for name, value in reference.p.items():
+            found = learner.variables.params[name]
+            np.testing.assert_allclose(found, value, rtol=2e-5, atol=1e-6)
+    assert learner.variables.stats["seen"] == sum(len(rows) for rows, _, _ in PLAN)
+
+
+def test_reference_is_torchs(steps, data):
+    torch = pytest.importorskip("torch")
+    params = steps.init(jax.random.key(0)).variables.params
+    reference = NumpySGD(params)
+    p = {k: torch.tensor(np.asarray(v), requires_grad=True) for k, v in params.items()}
+    sgd = torch.optim.SGD(p.values(), lr=1.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    for rows, weights, lr in PLAN:
+        x, y, w = inputs(data.train.images[rows]), data.train.labels[rows], np.array(weights)
+        sgd.param_groups[0]["lr"] = lr
+        logits = torch.tensor(x, dtype=torch.float32) @ p["W"] + p["b"]
+        target = torch.tensor(y, dtype=torch.long)
+        losses = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+        sgd.zero_grad()
+        torch.mean(torch.tensor(w) * losses).backward()
+        sgd.step()
+        reference.step(x, y, w, lr)
+    for name, value in reference.p.items():
+        np.testing.assert_allclose(p[name].detach().numpy(), value, rtol=1e-5, atol=1e-6)
+
+
+def test_weighted_loss_is_the_mean_of_weight_times_loss():
+    logits = jnp.asarray([[0.0, 0.0], [0.0, 0.0], [jnp.log(3.0), 0.0]])
+    labels = jnp.asarray([0, 1, 1])
+    weights = jnp.asarray([1.0, 3.0, 0.5])
+    expected = (np.log(2) + 3 * np.log(2) + 0.5 * np.log(4)) / 3
+    np.testing.assert_allclose(weighted_loss(logits, labels, weights), expected, rtol=1e-6)
+    doubled = weighted_loss(logits, labels, 2 * weights)
+    np.testing.assert_allclose(doubled, 2 * expected, rtol=1e-6)
+
+
+class Recorder:
+    """Stands in for `Steps.train` and keeps what it is given."""
+
+    def __init__(self, steps):
+        self.calls = []
+        self.steps = steps._replace(train=self.train)
+
+    def train(self, learner, pool, labels, rows, weights, lr, key, i):
+        self.calls.append((np.asarray(pool)[rows], labels, np.asarray(rows), weights, lr, i))
+        return learner, float(np.mean(weights))
+
+
+class Stream:
+    """Images decoded on demand."""
+
+    def __init__(self, images):
+        self.images, self.shape = images, images.shape[1:]
+
+    def __len__(self):
+        return len(self.images)
+
+    def take(self, indices):
+        return self.images[indices]
+
+
+INDICES = np.array([3, 17, 5, 11, 0, 22, 8, 14, 2, 19, 6])
+WEIGHTS = np.linspace(0.1, 3.0, len(INDICES))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators run epochs in a scan")
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, streamed):
+    images, labels = data.train.images, data.train.labels
+    feed = Feed(Split(Stream(images), labels) if streamed else data.train)
+    assert feed.resident == (not streamed)
+    recorder = Recorder(steps)
+    options = dict(batch_size=4, lr=0.25, key=jax.random.key(3))
+    _, loss = run_epoch(recorder.steps, None, feed, INDICES, WEIGHTS, **options)
+    assert [len(call[2]) for call in recorder.calls] == [4, 4, 3], "the last batch is ragged"
+    assert [call[5] for call in recorder.calls] == [0, 1, 2]
+    assert {call[4] for call in recorder.calls} == {0.25}
+    seen = []
+    for batch, batch_labels, _, weights, _, _ in recorder.calls:
+        for image, label, weight in zip(batch, batch_labels, weights, strict=True):
+            index = next(i for i in INDICES if np.array_equal(images[i], image))
+            assert label == labels[index]
+            assert weight == np.float32(WEIGHTS[INDICES.tolist().index(index)])
+            seen.append(int(index))
+    assert sorted(seen) == sorted(INDICES.tolist())
+    assert seen != INDICES.tolist(), "the order is shuffled"
+    assert loss == pytest.approx(WEIGHTS.mean()), "batches count by their size"
+    again, other = Recorder(steps), Recorder(steps)
+    run_epoch(again.steps, None, feed, INDICES, WEIGHTS, **options)
+    run_epoch(other.steps, None, feed, INDICES, WEIGHTS, **options | {"key": jax.random.key(4)})
+    order = [call[1].tolist() + call[3].tolist() for call in recorder.calls]
+    assert order == [call[1].tolist() + call[3].tolist() for call in again.calls]
+    assert order != [call[1].tolist() + call[3].tolist() for call in other.calls]
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_scan_is_the_loop_of_steps(data, augmented):
+    model = Model("linear", init, apply)
+    steps = make_steps(model, data, momentum=0.9, weight_decay=5e-4, augmented=augmented)
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(N)[:20].reshape(5, 4).astype(np.int32)
+    weights = rng.uniform(0, 2, (5, 4)).astype(np.float32)
+    pool, labels, key = jnp.asarray(data.train.images), data.train.labels, jax.random.key(7)
+    looped, losses = steps.init(jax.random.key(0)), []
+    for i in range(5):
+        looped, loss = steps.train(looped, pool, labels[rows[i]], rows[i], weights[i], 0.1, key, i)
+        losses.append(loss)
+    scanned, values = steps.train_scan(
+        steps.init(jax.random.key(0)), pool, jnp.asarray(labels), rows, weights, 0.1, key
+    )
+    np.testing.assert_allclose(values, losses, rtol=1e-6)
+    leaves = zip(jax.tree.leaves(looped), jax.tree.leaves(scanned), strict=True)
+    for a, b in leaves:
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_augmentation_differs_from_batch_to_batch(data):
+    """With a rate of 0 only the loss can tell; the same key and place give the same images."""
+    model = Model("linear", init, apply)
+    steps = make_steps(model, data, momentum=0.0, weight_decay=0.0, augmented=True)
+    pool, rows = jnp.asarray(data.train.images), np.arange(4, dtype=np.int32)
+    labels, weights = data.train.labels[:4], np.ones(4, np.float32)
+    learner, losses = steps.init(jax.random.key(0)), []
+    for i in (0, 1, 2, 0):
+        learner, loss = steps.train(learner, pool, labels, rows, weights, 0.0, jax.random.key(7), i)
+        losses.append(float(loss))
+    assert losses[0] == losses[3]
+    assert len(set(losses)) == 3
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("batch_size", [None, 1, 5, 8, 23, 100])
+def test_collect_answers_in_order(steps, data, streamed, batch_size):
+    feed = Feed(Split(Stream(data.train.images), data.train.labels) if streamed else data.train)
+    variables = steps.init(jax.random.key(5)).variables
+    logits, features = collect(steps, variables, feed, batch_size=batch_size)
+    x = inputs(data.train.images)
+    np.testing.assert_allclose(features, x, rtol=1e-5, atol=1e-6)
+    expected = x @ np.asarray(variables.params["W"], np.float64)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_accuracy_in_percent(steps, data):
+    variables = steps.init(jax.random.key(5)).variables
+    best = np.argmax(inputs(data.test.images) @ np.asarray(variables.params["W"]), axis=1)
+    expected = 100 * np.mean(best == data.test.labels)
+    assert evaluate(steps, variables, Feed(data.test)) == pytest.approx(expected)
+    right = Split(data.test.images, best.astype(np.int32))
+    assert evaluate(steps, variables, Feed(right)) == 100.0
+
+
+def test_changing_rate_weights_and_place_does_not_recompile(steps, data):
+    from gradmatch_jax.clock import compile_seconds
+
+    feed = Feed(data.train)
+    options = dict(batch_size=4, key=jax.random.key(0))
+    learner, _ = run_epoch(
+        steps, steps.init(jax.random.key(0)), feed, INDICES, WEIGHTS, lr=0.1, **options
+    )
+    with compile_seconds() as read:
+        run_epoch(steps, learner, feed, INDICES[::-1], 2 * WEIGHTS, lr=0.03, **options)
+    assert read() == 0.0
