@@ -122,7 +122,9 @@ def _pick(problem: _Problem, eps: float, schur, state: _Greedy) -> _Greedy:
             inverse=positive.inverse + u[:, :, None] * u[:, None, :],
         )
     free = state.free.at[g, j].set(jnp.where(go, False, state.free[g, j]))
-    support = state.support.at[g, slot].set(jnp.where(go, j, state.support[g, slot]))
+    support = state.support.at[g, slot].set(
+        jnp.where(go, j.astype(jnp.int32), state.support[g, slot])
+    )
     state = state._replace(active=go)
     return _rank_one(state, column, y, 1.0, free, support, positive)
 
@@ -154,7 +156,7 @@ def _leave(problem: _Problem, state: _Greedy) -> _Greedy:
     y = jnp.where(go, weights[g, slot] / jnp.sqrt(q), 0.0)
     chosen = jnp.where((state.support >= 0)[:, :, None], problem.gram[g[:, None], state.support], 0)
     column = jnp.einsum("gk,gkn->gn", u, chosen, precision=lax.Precision.HIGHEST)
-    keep = ~(go[:, None] & (jnp.arange(weights.shape[1]) == slot[:, None]))
+    keep = ~(go[:, None] & (jnp.arange(weights.shape[1])[None] == slot[:, None]))
     positive = _Positive(
         weights=jnp.where(keep, weights - y[:, None] * u, 0.0),
         feasible=jnp.where(keep, feasible + step * (weights - feasible), 0.0),

@@ -80,7 +80,7 @@ def test_densify_gram_sums_and_correlations(factored):
     atoms, weights = dense(factored), np.linspace(-1, 2, N)
     target = np.random.default_rng(1).normal(size=(C, 1 + E))
     w, t = jnp.asarray(weights, jnp.float32), jnp.asarray(target, jnp.float32)
-    close = dict(rtol=1e-5, atol=1e-5)
+    close = {"rtol": 1e-5, "atol": 1e-5}
     np.testing.assert_allclose(gr.densify(factored), atoms, **close)
     summed = (weights @ atoms).reshape(C, 1 + E)
     for form, shape in [(factored, (C, 1 + E)), (jnp.asarray(atoms, jnp.float32), (C * (1 + E),))]:

@@ -158,7 +158,7 @@ def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, stre
     feed = Feed(Split(Stream(images), labels) if streamed else data.train)
     assert feed.resident == (not streamed)
     recorder = Recorder(steps)
-    options = dict(batch_size=4, lr=0.25, key=jax.random.key(3))
+    options = {"batch_size": 4, "lr": 0.25, "key": jax.random.key(3)}
     _, loss = run_epoch(recorder.steps, None, feed, INDICES, WEIGHTS, **options)
     assert [len(call[2]) for call in recorder.calls] == [4, 4, 3], "the last batch is ragged"
     assert [call[5] for call in recorder.calls] == [0, 1, 2]
@@ -241,7 +241,7 @@ def test_changing_rate_weights_and_place_does_not_recompile(steps, data):
     from gradmatch_jax.clock import compile_seconds
 
     feed = Feed(data.train)
-    options = dict(batch_size=4, key=jax.random.key(0))
+    options = {"batch_size": 4, "key": jax.random.key(0)}
     learner, _ = run_epoch(
         steps, steps.init(jax.random.key(0)), feed, INDICES, WEIGHTS, lr=0.1, **options
     )

@@ -1,0 +1,497 @@
+"""`select_subset` and `select_batches` against plain OMP in NumPy, and on hostile input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+from gradmatch_jax import gradients as gr
+from gradmatch_jax.batch_matching import even_batches, select_batches
+from gradmatch_jax.clock import compile_seconds
+from gradmatch_jax.data import load_dataset
+from gradmatch_jax.data.augment import normalise
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.gradients import LastLayerGradients
+from gradmatch_jax.matching import select_subset
+from gradmatch_jax.models import build_model
+from gradmatch_jax.selection import Groups, partition
+
+# One shape for most tests, because each costs seconds to compile. Class 2 is absent, class 4 has
+# one example; budgets 5, 4, 0, 3, 0.
+N, C, E, BUDGET = 60, 4, 5, 12
+LABELS = np.random.default_rng(9).permutation(np.repeat([0, 1, 3, 4], [24, 20, 15, 1]))
+LAM = 0.5
+
+
+def random_gradients(seed=0):
+    rng = np.random.default_rng(seed)
+    residuals = rng.normal(size=(N, C)).astype(np.float32)
+    features = np.abs(rng.normal(size=(N, E))).astype(np.float32)
+    return LastLayerGradients(jnp.asarray(residuals), jnp.asarray(features))
+
+
+def dense(gradients):
+    return np.asarray(gr.densify(gradients), np.float64)
+
+
+def select(gradients=None, budget=BUDGET, labels=LABELS, **options):
+    gradients = random_gradients() if gradients is None else gradients
+    return select_subset(gradients, budget, labels=labels, **options)
+
+
+def by_index(selection):
+    pairs = zip(selection.indices.tolist(), selection.weights.tolist(), strict=True)
+    return {i: w for i, w in pairs if i >= 0}
+
+
+def assert_same(found, expected, rtol=2e-4):
+    """The same examples with the same weights, whatever their order."""
+    found, expected = (x if isinstance(x, dict) else by_index(x) for x in (found, expected))
+    assert sorted(found) == sorted(expected)
+    for i, weight in expected.items():
+        assert found[i] == pytest.approx(weight, rel=rtol, abs=1e-5)
+
+
+def solve(gram, correlations, lam, nonnegative):
+    system = gram + lam * np.eye(len(gram))
+    if not nonnegative:
+        return np.linalg.solve(system, correlations)
+    factor = np.linalg.cholesky(system)
+    return scipy.optimize.nnls(factor.T, np.linalg.solve(factor, correlations))[0]
+
+
+def plain_omp(atoms, target, budget, lam=LAM, nonnegative=True):
+    """Algorithm 2 as listed: a dictionary from atom to weight, every step solved afresh."""
+    gram, correlations = atoms @ atoms.T, atoms @ target
+    support, weights = [], np.zeros(0)
+    for _ in range(4 * budget):
+        if len(support) == budget:
+            break
+        score = correlations - gram[:, support] @ weights
+        score = score if nonnegative else np.abs(score)
+        score[support] = -np.inf
+        if score.max() <= 1e-5 * np.abs(correlations).max():
+            break
+        support.append(int(np.argmax(score)))
+        weights = solve(gram[np.ix_(support, support)], correlations[support], lam, nonnegative)
+        if nonnegative:
+            support = [i for i, w in zip(support, weights, strict=True) if w > 0]
+            weights = weights[weights > 0]
+    return dict(zip(support, weights.tolist(), strict=True))
+
+
+def plain_per_class(atoms, targets=None, **options):
+    """Each class solved alone and the answers joined."""
+    joined = {}
+    budgets = partition(LABELS, BUDGET).budgets.tolist()
+    for c, budget in enumerate(budgets):
+        rows = np.flatnonzero(c == LABELS)
+        target = atoms[rows].sum(axis=0) if targets is None else targets[c]
+        alone = plain_omp(atoms[rows], target, budget, **options)
+        joined |= {int(rows[i]): w for i, w in alone.items()}
+    return joined
+
+
+def check(selection, budget=BUDGET, n=N):
+    """What holds for every selection."""
+    indices, weights = np.asarray(selection.indices), np.asarray(selection.weights)
+    size, matched = int(selection.size), int(selection.num_matched)
+    assert indices.shape == weights.shape == (budget,)
+    assert 0 <= matched <= size <= min(budget, n)
+    assert np.all(indices[:size] >= 0), "real entries come first"
+    assert np.all(indices[:size] < n)
+    assert len(set(indices[:size].tolist())) == size
+    assert np.all(indices[size:] == -1)
+    assert np.all(weights[size:] == 0)
+    assert np.all(np.isfinite(weights))
+    assert np.isfinite(selection.matching_error)
+
+
+# --- against plain OMP -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_classes_solved_together_are_classes_solved_alone(nonnegative, seed):
+    gradients = random_gradients(seed)
+    selection = select(gradients, nonnegative=nonnegative)
+    check(selection)
+    atoms = dense(gradients)
+    expected = plain_per_class(atoms, nonnegative=nonnegative)
+    assert int(selection.size) == int(selection.num_matched) == len(expected) == BUDGET
+    assert_same(selection, expected)
+    error = norm = 0.0
+    for c in range(5):
+        target = atoms[c == LABELS].sum(axis=0)
+        chosen = sum((w * atoms[i] for i, w in expected.items() if LABELS[i] == c), 0 * target)
+        error += np.sum((chosen - target) ** 2)
+        norm += np.sum(target**2)
+    assert float(selection.matching_error) == pytest.approx(np.sqrt(error / norm), rel=1e-4)
+
+
+def test_dense_atoms_give_the_answer_of_factored_ones():
+    gradients = random_gradients()
+    assert_same(select(gr.densify(gradients)), select(gradients))
+
+
+def test_one_problem_over_all_examples():
+    gradients = random_gradients()
+    selection = select(gradients, labels=None)
+    check(selection)
+    atoms = dense(gradients)
+    assert_same(selection, plain_omp(atoms, atoms.sum(axis=0), BUDGET))
+
+
+def test_per_gradient_is_dense_matching_of_the_own_column():
+    gradients, labels = random_gradients(), LABELS % C
+    groups = partition(labels, BUDGET)
+    selection = select(gradients, labels=groups, approximation="per_gradient")
+    own = gr.densify(gr.per_gradient(gradients, jnp.asarray(labels)))
+    check(selection)
+    assert_same(selection, select(own, labels=groups))
+    # and it is not the exact problem
+    assert set(by_index(selection)) != set(by_index(select(gradients, labels=groups)))
+
+
+def test_validation_target():
+    gradients, validation = random_gradients(), random_gradients(5)
+    targets = gr.class_sums(validation, jnp.asarray(LABELS), 5)
+    selection = select(gradients, target=targets)
+    flat = np.asarray(targets, np.float64).reshape(5, -1)
+    expected = plain_per_class(dense(gradients), flat)
+    matched = dict(list(by_index(selection).items()))
+    for i, weight in expected.items():
+        assert matched[i] == pytest.approx(weight, rel=2e-4)
+    assert int(selection.num_matched) == len(expected)
+    own = select(gradients, target=gr.class_sums(gradients, jnp.asarray(LABELS), 5))
+    assert_same(own, select(gradients))
+
+
+def test_relative_lam_is_scale_invariant_and_absolute_is_not():
+    gradients = random_gradients()
+    large = gradients._replace(residuals=1000 * gradients.residuals)
+    relative = {"lam": 0.1, "lam_scale": "relative"}
+    first, second = select(gradients, **relative), select(large, **relative)
+    assert_same(first, second)
+    atoms, expected = dense(gradients), {}
+    for c, budget in enumerate(partition(LABELS, BUDGET).budgets.tolist()):
+        rows = np.flatnonzero(c == LABELS)
+        if len(rows):
+            lam = 0.1 * np.mean(np.sum(atoms[rows] ** 2, axis=1))
+            alone = plain_omp(atoms[rows], atoms[rows].sum(axis=0), budget, lam)
+            expected |= {int(rows[i]): w for i, w in alone.items()}
+    assert_same(first, expected)
+    assert by_index(select(gradients)) != pytest.approx(by_index(select(large)), rel=1e-2)
+
+
+def test_padding_changes_nothing():
+    groups = partition(LABELS, BUDGET)
+    wider = jnp.pad(groups.members, ((0, 2), (0, 5)), constant_values=-1)
+    padded = Groups(wider, jnp.pad(groups.budgets, (0, 2)), groups.max_budget)
+    assert_same(select(labels=padded), select())
+
+
+def test_under_jit_and_without_recompiling():
+    groups = partition(LABELS, BUDGET)
+    traces = []
+
+    @jax.jit
+    def jitted(gradients, groups, lam, key):
+        traces.append(1)
+        return select_subset(gradients, BUDGET, labels=groups, lam=lam, key=key)
+
+    first = jitted(random_gradients(0), groups, 0.5, jax.random.key(0))
+    other = partition(LABELS[::-1].copy(), BUDGET)
+    with compile_seconds() as read:
+        jitted(random_gradients(1), other, 0.25, jax.random.key(1))
+    assert (len(traces), read()) == (1, 0.0)
+    assert_same(first, select(key=jax.random.key(0)))
+    # Called directly, new values compile nothing either.
+    gradients = random_gradients(3)
+    with compile_seconds() as read:
+        select(gradients, lam=0.25, key=jax.random.key(5))
+    assert read() == 0.0
+
+
+# --- fill --------------------------------------------------------------------------------------
+
+
+def short_gradients():
+    """Two atoms each class can match, the rest zero: matching stops short of the budget."""
+    gradients = random_gradients()
+    keep = np.zeros(N, np.float32)
+    for c in (0, 1, 3):
+        keep[np.flatnonzero(c == LABELS)[:2]] = 1
+    return gradients._replace(residuals=gradients.residuals * jnp.asarray(keep)[:, None])
+
+
+def test_fill_accounting():
+    gradients = short_gradients()
+    bare = select(gradients, fill="none")
+    check(bare)
+    matched = by_index(bare)
+    assert 3 <= int(bare.size) == int(bare.num_matched) == len(matched) <= 6
+    zero, one = (select(gradients, key=jax.random.key(seed)) for seed in (0, 1))
+    for selection in (zero, one):
+        check(selection)
+        assert int(selection.num_matched) == len(matched)
+        assert int(selection.size) == BUDGET
+        found = by_index(selection)
+        assert {i: found[i] for i in matched} == pytest.approx(matched, rel=1e-5)
+        for c, budget in enumerate(partition(LABELS, BUDGET).budgets.tolist()):
+            members = [i for i in found if LABELS[i] == c]
+            assert len(members) == budget
+            filled = [found[i] for i in members if i not in matched]
+            mean = np.mean([matched[i] for i in members if i in matched] or [0.0])
+            assert filled == pytest.approx([mean] * len(filled), rel=1e-5)
+    assert set(by_index(zero)) != set(by_index(one)), "another key, another fill"
+    again = select(gradients, key=jax.random.key(0))
+    assert np.array_equal(zero.indices, again.indices)
+    assert np.array_equal(zero.weights, again.weights)
+
+
+def test_matching_error_counts_the_fill_and_the_classes_left_out():
+    gradients = short_gradients()
+    for selection in (select(gradients), select(gradients, fill="none")):
+        found, atoms = by_index(selection), dense(gradients)
+        error = norm = 0.0
+        for c in range(5):
+            target = atoms[c == LABELS].sum(axis=0)
+            error += np.sum(
+                (sum((w * atoms[i] for i, w in found.items() if LABELS[i] == c), -target)) ** 2
+            )
+            norm += np.sum(target**2)
+        expected = np.sqrt(error / norm)
+        assert float(selection.matching_error) == pytest.approx(expected, rel=1e-3)
+
+
+# --- degenerate input --------------------------------------------------------------------------
+
+
+def test_all_zero_gradients():
+    zero = LastLayerGradients(jnp.zeros((N, C)), random_gradients().features)
+    for options in ({}, {"lam": 0.0}, {"fill": "none"}):
+        selection = select(zero, **options)
+        check(selection)
+        assert int(selection.num_matched) == 0
+        assert int(selection.size) == (0 if options.get("fill") else BUDGET)
+        assert float(selection.matching_error) == 0.0
+    groups = partition(LABELS, BUDGET)
+    for i, weight in by_index(select(zero)).items():
+        c = LABELS[i]
+        stands_for = np.sum(c == LABELS) / int(groups.budgets[c])
+        assert weight == pytest.approx(stands_for), "m/k where nothing was matched"
+    relative = select(zero, lam=0.1, lam_scale="relative")
+    check(relative)
+    assert int(relative.num_matched) == 0
+
+
+@pytest.mark.parametrize("lam", [0.0, 1e-3, 0.5])
+def test_duplicates(lam):
+    """Every example of a class the same: one or several may be chosen, never one twice."""
+    gradients = random_gradients()
+    first = np.array([np.flatnonzero(c == LABELS)[0] for c in LABELS])
+    copies = gr.take(gradients, jnp.asarray(first))
+    selection = select(copies, lam=lam)
+    check(selection)
+    assert int(selection.size) == BUDGET
+    bare = select(copies, lam=lam, fill="none")
+    check(bare)
+    if lam == 0.0:
+        assert int(bare.num_matched) == 3, "a copy of a chosen atom brings nothing"
+        for i, weight in by_index(bare).items():
+            assert weight == pytest.approx(np.sum(LABELS[i] == LABELS), rel=1e-4)
+
+
+def test_zero_target():
+    zero = jnp.zeros((5, C, 1 + E))
+    selection = select(target=zero)
+    check(selection)
+    assert int(selection.num_matched) == 0
+    assert int(selection.size) == BUDGET
+
+
+@pytest.mark.parametrize("lam", [0.0, 1e-6])
+def test_budget_beyond_rank_and_beyond_n(lam):
+    """80 of 60 examples, whose gradients span C(1 + E) = 24 dimensions."""
+    gradients = random_gradients()
+    selection = select(gradients, 80, labels=None, lam=lam)
+    check(selection, 80)
+    assert int(selection.size) == N
+    bare = select(gradients, 80, labels=None, lam=lam, fill="none")
+    check(bare, 80)
+    assert float(bare.matching_error) < 1e-3
+    if lam == 0.0:
+        assert int(bare.num_matched) <= C * (1 + E)
+
+
+def test_budget_zero():
+    for labels in (None, LABELS):
+        selection = select(budget=0, labels=labels)
+        check(selection, 0)
+        assert (int(selection.size), float(selection.matching_error)) == (0, 1.0)
+    assert select_batches(random_gradients(), 0, 8, key=jax.random.key(0)).size == 0
+
+
+def test_one_example():
+    one = LastLayerGradients(jnp.asarray([[1.0, -1.0]]), jnp.asarray([[2.0]]))
+    selection = select_subset(one, 3, labels=np.array([1]), lam=0.5)
+    check(selection, 3, n=1)
+    assert int(selection.size) == 1
+    assert float(selection.weights[0]) == pytest.approx(10 / 10.5, rel=1e-5)  # ‖g‖² = 2 (1 + 4)
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call", [select, lambda g: select_batches(g, 12, 8, key=jax.random.key(0))]
+)
+def test_non_finite_rows_are_counted(call):
+    residuals, features = random_gradients()
+    bad = LastLayerGradients(residuals.at[7, 1].set(jnp.nan), features.at[41, 0].set(jnp.inf))
+    with pytest.raises(UserError, match=r"2 of 60 gradient rows hold nan or inf \(first: row 7\)"):
+        call(bad)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": -1}, "budget must be 0 or more, not -1"),
+        ({"lam": -0.5}, "lam must be 0 or more, not -0.5"),
+        ({"labels": LABELS[:50]}, r"labels have shape \(50,\), expected \(60,\)"),
+        ({"labels": LABELS[:, None]}, r"labels have shape \(60, 1\), expected \(60,\)"),
+        ({"labels": LABELS / 2}, "labels must be integers"),
+        ({"labels": LABELS - 1}, "24 labels lie outside"),
+        ({"gradients": jnp.zeros(7)}, r"not of shapes \[\(7,\)\]"),
+        ({"gradients": LastLayerGradients(jnp.ones((4, 2)), jnp.ones((5, 3)))}, "not of shapes"),
+        ({"target": jnp.zeros((C, 1 + E))}, r"target has shape .*, expected \(5, 4, 6\)"),
+        ({"target": jnp.zeros((5, C, E))}, r"target has shape .*, expected \(5, 4, 6\)"),
+        ({"labels": None, "target": jnp.zeros((C, E))}, r"expected \(4, 6\)"),
+        ({"labels": None, "approximation": "per_gradient"}, "needs LastLayerGradients and labels"),
+        ({"gradients": jnp.ones((60, 3)), "approximation": "per_gradient"}, "needs LastLayer"),
+        ({"approximation": "exacct"}, "approximation must be"),
+        ({"fill": "zeros"}, "fill must be"),
+        ({"lam_scale": "log"}, "lam_scale must be"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(UserError, match=message) as error:
+        select(**options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"budget": -2}, "budget must be 0 or more"),
+        ({"lam": -1.0}, "lam must be 0 or more"),
+        ({"target": jnp.zeros((C + 1, 1 + E))}, r"target has shape .*, expected \(4, 6\)"),
+    ],
+)
+def test_bad_arguments_of_batches(options, message):
+    arguments = {"budget": 12, "batch_size": 8, "key": jax.random.key(0)} | options
+    with pytest.raises(UserError, match=message):
+        select_batches(random_gradients(), **arguments)
+
+
+# --- batches -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size"), [(60, 8), (60, 7), (10, 3), (11, 100), (5, 1), (1, 4), (61, 20), (99, 10)]
+)
+def test_even_batches_are_a_partition(n, batch_size):
+    batches = np.asarray(even_batches(jax.random.key(n), n, batch_size))
+    sizes = np.sum(batches >= 0, axis=1)
+    assert sorted(batches[batches >= 0].tolist()) == list(range(n))
+    assert sizes.max() - sizes.min() <= 1
+    assert sizes.max() == batches.shape[1]
+    assert len(batches) == max(1, round(n / batch_size))
+    if n > 10:
+        other = np.asarray(even_batches(jax.random.key(n + 1), n, batch_size))
+        assert not np.array_equal(batches, other)
+
+
+def batches_of(key, n, batch_size):
+    """The batches `select_batches` draws under `key`."""
+    rows = even_batches(jax.random.split(key)[0], n, batch_size).tolist()
+    return [[i for i in row if i >= 0] for row in rows]
+
+
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_batches_match_a_dense_reference(nonnegative):
+    """20 of 60 in batches of 7 or 6 (nine of them): three picks or four, the lightest cut."""
+    gradients, key, budget = random_gradients(), jax.random.key(3), 20
+    options = {"lam": 1e-3, "nonnegative": nonnegative}
+    selection = select_batches(gradients, budget, 7, key=key, **options)
+    check(selection, budget)
+    batches, atoms = batches_of(key, N, 7), dense(gradients)
+    means = np.stack([atoms[b].mean(axis=0) for b in batches])
+    picks = -(-budget // min(len(b) for b in batches))
+    matched = plain_omp(means, atoms.sum(axis=0), picks, **options)
+    assert len(matched) == picks, "this seed fills its budget"
+    found, left = by_index(selection), budget
+    for b in sorted(matched, key=lambda b: -abs(matched[b])):
+        members = [i for i in batches[b] if i in found]
+        assert len(members) == min(len(batches[b]), left), "only the lightest is cut"
+        left -= len(members)
+        for i in members:
+            assert found[i] == pytest.approx(matched[b] / len(members), rel=1e-3)
+    assert left == 0
+    assert int(selection.size) == int(selection.num_matched) == budget
+    expected = sum(w * atoms[i] for i, w in found.items()) - atoms.sum(axis=0)
+    expected = np.linalg.norm(expected) / np.linalg.norm(atoms.sum(axis=0))
+    assert float(selection.matching_error) == pytest.approx(expected, rel=1e-4)
+
+
+def test_batches_fill_what_matching_leaves():
+    zero = LastLayerGradients(jnp.zeros((N, C)), random_gradients().features)
+    selection = select_batches(zero, 20, 7, key=jax.random.key(3), lam=1e-3)
+    check(selection, 20)
+    assert (int(selection.size), int(selection.num_matched)) == (20, 0)
+    np.testing.assert_allclose(selection.weights, N / 20)
+    bare = select_batches(zero, 20, 7, key=jax.random.key(3), lam=1e-3, fill="none")
+    check(bare, 20)
+    assert int(bare.size) == 0
+
+
+def test_batches_more_than_there_are():
+    selection = select_batches(random_gradients(), 80, 7, key=jax.random.key(0))
+    assert sorted(by_index(selection)) == list(range(N))
+
+
+def test_batch_targets_and_scale():
+    gradients, key = random_gradients(), jax.random.key(3)
+    whole = gr.weighted_sum(gradients, jnp.ones(N))
+    options = {"key": key, "lam": 0.1, "lam_scale": "relative"}
+    first = select_batches(gradients, 20, 7, target=whole, **options)
+    large = gradients._replace(residuals=1000 * gradients.residuals)
+    assert_same(select_batches(large, 20, 7, target=1000 * whole, **options), first)
+    check(first, 20)
+
+
+# --- real data ---------------------------------------------------------------------------------
+
+
+def test_matches_real_gradients_better_than_chance(shared_data):
+    """LeNet at its start on 3000 MNIST digits: 10 % matched against 10 % drawn, weighted n/k."""
+    n, k = 3000, 300
+    train = load_dataset("mnist", shared_data / "mnist").train
+    images, labels = train.images[:n], np.asarray(train.labels[:n])
+    model = build_model("lenet", (28, 28, 1), 10)
+    variables = model.init(jax.random.key(0))
+    inputs = normalise(jnp.asarray(images), (0.1307,), (0.3081,))
+    logits, features, _ = model.apply(variables, inputs, False)
+    gradients = gr.last_layer_gradients(logits, features, jnp.asarray(labels))
+    selection = select_subset(gradients, k, labels=labels)
+    check(selection, k, n)
+    found = gr.matching_error(gradients, selection.indices, selection.weights)
+    chance = []
+    for seed in range(3):
+        drawn = jnp.asarray(np.random.default_rng(seed).permutation(n)[:k])
+        chance.append(gr.matching_error(gradients, drawn, jnp.full(k, n / k)))
+    assert float(found) < min(map(float, chance)) / 10
+    assert float(selection.matching_error) < 0.02
