@@ -1,0 +1,286 @@
+"""Many runs side by side: strategies by fractions by seeds, against full training.
+
+No JAX here until something runs: the command line reads this to print its help.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from gradmatch_jax.config import NOT_IDENTITY, TrainConfig, resolve, to_json
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.report import write_report
+from gradmatch_jax.report.summary import HEADINGS, cells, footnote, label_of, markdown, summarise
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gradmatch_jax.data import Dataset
+    from gradmatch_jax.report.gallery import Gallery
+
+__all__ = ["CompareConfig", "Progress", "compare", "plan_runs", "run", "summarise"]
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """Compare strategies with full training: a table, figures and what was selected.
+
+    A field that `TrainConfig` has too means the same here and is passed on to every run.
+    """
+
+    dataset: str = "digits"
+    """digits (embedded), mnist, cifar10, cifar100, svhn, imagenet, npz."""
+    data_dir: Path | None = None
+    """Folder of the data set's original files (npz: the file). None: download, where there is a
+    network."""
+    reader: Literal["files", "tfds"] = "files"
+    """Read the original files, or what TensorFlow Datasets prepared in --data-dir."""
+    model: str | None = None
+    """lenet, mlp, logistic, resnet18, resnet20, resnet164. None: the data set's own."""
+    strategies: tuple[str, ...] = (
+        "random",
+        "adaptive-random",
+        "gradmatch",
+        "gradmatch-warm",
+        "gradmatch-per-class-warm",
+        "gradmatch-pb-warm",
+    )
+    """See `gradmatch-jax strategies`; full is always run too, once a seed."""
+    fractions: tuple[float, ...] = (0.05, 0.1)
+    """k/n: the shares of the training set to train on."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each strategy and fraction runs once a seed."""
+    epochs: int | None = None
+    """T. None: the paper's."""
+    select_every: int = 20
+    """R: epochs between selections."""
+    batch_size: int | None = None
+    """None: the data set's own."""
+    lr: float | None = None
+    """Initial learning rate, cosine decay per epoch. None: 0.01, the paper's."""
+    lam: float = 0.5
+    """Ridge penalty of the matching problem."""
+    lam_scale: Literal["absolute", "relative"] = "absolute"
+    """absolute as in the paper, or relative to the mean squared gradient norm."""
+    validation_target: bool = False
+    """Match the validation set's gradient (the paper's isValid) instead of the training set's."""
+    augment: bool = True
+    """Random crops and flips where the field uses them (CIFAR, SVHN, ImageNet)."""
+    bf16: bool = False
+    """Compute in bfloat16 (parameters stay float32)."""
+    image_size: int = 224
+    """Side of ImageNet's images in pixels."""
+    eval_every: int = 5
+    """Epochs between tests (outside the clock): the points of the convergence curves."""
+    out: Path = Path("runs/compare")
+    """Folder of the table, the report and the runs. Finished runs there are not repeated."""
+
+
+class Job(NamedTuple):
+    """One run to do: its settings, resolved, and its folder."""
+
+    config: TrainConfig
+    folder: Path
+
+
+class Progress(NamedTuple):
+    """Where a comparison stands."""
+
+    run: int  # runs done before this one
+    runs: int
+    name: str  # the current run's folder
+    epoch: int  # epochs done in it
+    epochs: int
+
+
+def plan_runs(config: CompareConfig) -> list[Job]:
+    """Every run of a comparison, seed by seed and `full` first, each exactly once.
+
+    Raises:
+        UserError: a name, fraction or seed that cannot be; nothing has been read or run.
+    """
+    for name in ("strategies", "fractions", "seeds"):
+        if not getattr(config, name):
+            raise UserError(f"--{name} is empty: name at least one")
+    shared = {field.name for field in dataclasses.fields(TrainConfig)}
+    base = {k: v for k, v in vars(config).items() if k in shared}
+    jobs: dict[Path, Job] = {}
+    for seed in config.seeds:
+        for strategy in ("full", *config.strategies):
+            for fraction in config.fractions:
+                job = _job(config.out, base, strategy, fraction, seed)
+                jobs.setdefault(job.folder, job)
+    return list(jobs.values())
+
+
+def _job(out: Path, base: dict[str, Any], strategy: str, fraction: float, seed: int) -> Job:
+    asked = TrainConfig(strategy=strategy, fraction=fraction, seed=seed, **base)
+    settings = resolve(asked)
+    # full sets its own fraction, which would hide a bad one until another strategy meets it.
+    resolve(dataclasses.replace(asked, strategy="random"))
+    label = label_of(settings.strategy, settings.warm)
+    name = f"{label}-{settings.fraction:.10g}-seed{seed}"
+    return Job(settings, out / settings.dataset / name)
+
+
+def compare(
+    config: CompareConfig, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> list[dict[str, Any]]:
+    """Do every run that is not finished yet; returns the runs in order.
+
+    Each is the summary of its result.json with "epochs_planned" T, "batch_size", its "folder", and
+    its "log", the rows of metrics.jsonl.
+
+    Raises:
+        UserError: bad settings, or a folder that holds another run, before anything runs.
+    """
+    jobs = plan_runs(config)
+    finished = {job.folder: _finished(job) for job in jobs}
+    loaded: tuple[int, Dataset] | None = None
+    rows = []
+    for done, job in enumerate(jobs):
+        row = finished[job.folder]
+        if row is None:
+            if loaded is None or loaded[0] != job.config.seed:
+                loaded = job.config.seed, _load(job.config)
+            row = _run(job, loaded[1], done, len(jobs), on_progress)
+        rows.append(row)
+        epochs = len(row["log"])
+        on_progress(Progress(done + 1, len(jobs), job.folder.name, epochs, epochs))
+    return rows
+
+
+def _load(config: TrainConfig) -> "Dataset":
+    from gradmatch_jax.train import load
+
+    return load(config)
+
+
+def _run(job: Job, dataset, done: int, total: int, on_progress) -> dict[str, Any]:
+    from gradmatch_jax.train import train
+
+    def on_epoch(row: dict[str, Any], epochs: int) -> None:
+        on_progress(Progress(done, total, job.folder.name, row["epoch"] + 1, epochs))
+
+    on_progress(Progress(done, total, job.folder.name, 0, 0))
+    result = train(job.config, job.folder, dataset=dataset, on_epoch=on_epoch)
+    return _row(job, result.summary, result.log)
+
+
+def _finished(job: Job) -> dict[str, Any] | None:
+    """The row of a run that its folder holds whole, or None.
+
+    Reading it back here needs neither the data nor a compiled model, which train() would.
+    """
+    if not (job.folder / "config.json").exists():
+        return None
+    from gradmatch_jax.checkpoint import RunFolder
+
+    folder = RunFolder(job.folder, job.config)
+    try:
+        return None if folder.result is None else _row(job, folder.result, folder.read_log())
+    finally:
+        folder.close()
+
+
+def _row(job: Job, summary: dict[str, Any], log: list[dict[str, Any]]) -> dict[str, Any]:
+    from gradmatch_jax.checkpoint import finite
+
+    return finite(summary) | {
+        "epochs_planned": job.config.epochs,
+        "batch_size": job.config.batch_size,
+        "folder": str(job.folder),
+        "log": finite(log),
+    }
+
+
+def galleries(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> "list[Gallery]":
+    """What each strategy selected last, in the runs of the first seed.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    import numpy as np
+
+    from gradmatch_jax.report.gallery import pick
+
+    chosen = [r for r in rows if r["seed"] == config.seeds[0] and r["strategy"] != "full"]
+    if not chosen:
+        return []
+    dataset = _load(plan_runs(config)[0].config)
+    result = []
+    for row in chosen:
+        with np.load(Path(row["folder"]) / "selection.npz", allow_pickle=False) as stored:
+            indices, weights = stored["indices"], stored["weights"]
+        label = label_of(row["strategy"], row["warm"])
+        result.append(
+            pick(label, row["fraction"], row["seed"], dataset.train, dataset.class_names,
+                 indices, weights)
+        )  # fmt: skip
+    return result
+
+
+def run(config: CompareConfig, console: "Console") -> None:
+    """The command: compare, print the table, and write it with the report into `config.out`.
+
+    Raises:
+        UserError: as `compare`.
+    """
+    rows = _with_bar(config, console)
+    table = summarise(rows)
+    note = footnote(rows)
+    console.print(_rich_table(table))
+    console.print(note, style="dim")
+    settings = {k: v for k, v in to_json(plan_runs(config)[0].config).items() if k in vars(config)}
+    asked = {name: list(getattr(config, name)) for name in ("strategies", "fractions", "seeds")}
+    runs = [{k: v for k, v in row.items() if k != "log"} for row in rows]
+    results = {
+        "settings": {k: v for k, v in settings.items() if k not in NOT_IDENTITY} | asked,
+        "rows": [row._asdict() for row in table],
+        "runs": runs,
+    }
+    files = [config.out / name for name in ("compare.json", "compare.md", "report.html")]
+    files[0].write_text(json.dumps(results, indent=2) + "\n")
+    files[1].write_text(f"{markdown(table)}\n{note}\n", encoding="utf-8")
+    write_report(files[2], rows, galleries(config, rows))
+    console.print("wrote " + ", ".join(str(file) for file in files), soft_wrap=True)
+
+
+def _with_bar(config: CompareConfig, console: "Console") -> list[dict[str, Any]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        runs, epochs = bar.add_task("runs", total=None), bar.add_task("", total=None)
+
+        def show(progress: Progress) -> None:
+            bar.update(runs, completed=progress.run, total=progress.runs)
+            # No epochs yet: the first one compiles, and a bar without a total says "busy".
+            bar.update(epochs, description=progress.name, completed=progress.epoch,
+                       total=progress.epochs or None)  # fmt: skip
+
+        return compare(config, show)
+
+
+def _rich_table(table: Iterable[Any]):
+    from rich.table import Table
+
+    result = Table(header_style="bold")
+    for i, heading in enumerate(HEADINGS):
+        result.add_column(heading, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    previous = None
+    for row in table:
+        if previous not in (None, row.fraction):
+            result.add_section()
+        previous = row.fraction
+        result.add_row(*cells(row))
+    return result

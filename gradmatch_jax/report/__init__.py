@@ -1,0 +1,24 @@
+"""report.html: a comparison as one page that needs nothing but itself."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradmatch_jax.report.gallery import Gallery
+
+
+def write_report(
+    path: Path, rows: Sequence[dict[str, Any]], galleries: "Sequence[Gallery]" = ()
+) -> None:
+    """Write the page for the runs `rows`, as `compare` returns them, to `path`.
+
+    The same input writes the same bytes. Nothing on the page refers to anything outside it.
+
+    Raises:
+        UserError: there are no runs of `full` to compare with.
+    """
+    from gradmatch_jax.report.page import page  # matplotlib: too slow for the command line's help
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(rows, galleries), encoding="utf-8")
