@@ -8,8 +8,8 @@ it stopped and a second run goes straight to the selections. Each selection runs
 own: seconds (compilation apart), matching error and peak memory.
 
 The paper's per-class-per-gradient and per-batch approximations exist because the whole last-layer
-gradients of 50,000 images (10 x 513 numbers each) did not fit on its GPU (appendix A.2.1). Factored,
-they do: the target is every variant at 5, 10 and 30 % in less than 8 GB.
+gradients of 50,000 images (10 x 513 numbers each) did not fit on its GPU (appendix A.2.1).
+Factored, they do: the target is every variant at 5, 10 and 30 % in less than 8 GB.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ class CifarSelection:
 def main(args: CifarSelection) -> int:
     """Make the cache if it is not there, then measure every selection; status 1 above the limit."""
     stamp = {
-        "config": {k: str(v) for k, v in dataclasses.asdict(args).items()},
+        "config": {k: v for k, v in vars(args).items() if not isinstance(v, Path)},
         "versions": versions(),
         "device": device_name(),
         "revision": revision(),

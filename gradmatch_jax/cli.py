@@ -8,9 +8,8 @@ from typing import Annotated
 import tyro
 
 from gradmatch_jax.compare import CompareConfig
-from gradmatch_jax.config import TrainConfig
+from gradmatch_jax.config import SelectConfig, TrainConfig
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.select_file import SelectConfig
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _strategies() -> None:
         table.add_row(name, entry.summary, entry.source)
     console = Console()
     console.print(table)
-    console.print("\nAdd -warm (or --warm) to any but full: full epochs first, kappa sets the split.")
+    console.print("\nNAME-warm (or --warm): full epochs first; kappa sets the split.")
 
 
 if __name__ == "__main__":

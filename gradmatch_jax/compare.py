@@ -131,7 +131,7 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Do every run that is not finished yet; returns the runs in order.
 
-    Each is the summary of its result.json with "epochs_planned" T, "batch_size", its "folder", and
+    Each is the summary of its result.json with "batch_size", its "folder", and
     its "log", the rows of metrics.jsonl.
 
     Raises:
@@ -190,7 +190,6 @@ def _row(job: Job, summary: dict[str, Any], log: list[dict[str, Any]]) -> dict[s
     from gradmatch_jax.checkpoint import finite
 
     return finite(summary) | {
-        "epochs_planned": job.config.epochs,
         "batch_size": job.config.batch_size,
         "folder": str(job.folder),
         "log": finite(log),

@@ -52,8 +52,8 @@ class _Positive(NamedTuple):
 class _Greedy(NamedTuple):
     """State of the greedy loop: what the next step needs, for every problem of the batch."""
 
-    iteration: Int[Array, ""]
     step: Int[Array, ""]  # columns used in this block
+    moves: Int[Array, "g"]  # picks and departures so far
     columns: Float[Array, "g block n"]
     signs: Float[Array, "g block"]  # +1 a pick, -1 an atom that left
     residual: Float[Array, "g n"]  # residual correlations r
@@ -74,13 +74,14 @@ class _Problem(NamedTuple):
     dependent: Float[Array, "g n"]  # a pivot below this is rounding error: a chosen combination
     negligible: Float[Array, "g"]  # a correlation below this is rounding error
     floor: Float[Array, "g"]  # what rounding can add to the objective
+    limit: int  # of moves: exchanges can cycle, a bound cannot
 
 
-def _rank_one(state: _Greedy, column, y, sign, free, support, positive) -> _Greedy:
+def _rank_one(state: _Greedy, go, column, y, sign, free, support, positive) -> _Greedy:
     """Append a signed column to the factor: the one step that picks and departures share."""
     return state._replace(
-        iteration=state.iteration + 1,
         step=state.step + 1,
+        moves=state.moves + go,
         columns=state.columns.at[:, state.step].set(column),
         signs=state.signs.at[:, state.step].set(sign),
         residual=state.residual - sign * y[:, None] * column,
@@ -100,7 +101,7 @@ def _pick(problem: _Problem, eps: float, schur, state: _Greedy) -> _Greedy:
     j = jnp.argmax(score, axis=1)
     sizes = jnp.sum(state.support >= 0, axis=1)
     unfinished = state.active & (sizes < problem.budgets)
-    unfinished &= state.objective + problem.floor >= eps
+    unfinished &= (state.objective + problem.floor >= eps) & (state.moves < problem.limit)
     go = unfinished & (score[g, j] > problem.negligible)
 
     pivot = jnp.sqrt(jnp.where(go, state.pivots[g, j], 1.0))
@@ -126,15 +127,15 @@ def _pick(problem: _Problem, eps: float, schur, state: _Greedy) -> _Greedy:
         jnp.where(go, j.astype(jnp.int32), state.support[g, slot])
     )
     state = state._replace(active=go)
-    return _rank_one(state, column, y, 1.0, free, support, positive)
+    return _rank_one(state, go, column, y, 1.0, free, support, positive)
 
 
-def _negative(state: _Greedy) -> Bool[Array, "g k"]:
-    """Slots whose weight has turned negative by more than rounding."""
+def _negative(problem: _Problem, state: _Greedy) -> Bool[Array, "g k"]:
+    """Slots whose weight has turned negative by more than rounding, while moves are left."""
     assert state.positive is not None
     weights = state.positive.weights
     tolerance = 8 * jnp.finfo(weights.dtype).eps * jnp.max(jnp.abs(weights), axis=1, keepdims=True)
-    return weights < -tolerance
+    return (weights < -tolerance) & (state.moves < problem.limit)[:, None]
 
 
 def _leave(problem: _Problem, state: _Greedy) -> _Greedy:
@@ -146,7 +147,7 @@ def _leave(problem: _Problem, state: _Greedy) -> _Greedy:
     assert state.positive is not None
     weights, feasible, inverse = state.positive
     g = jnp.arange(weights.shape[0])
-    negative = _negative(state)
+    negative = _negative(problem, state)
     go = jnp.any(negative, axis=1)
     way = jnp.where(negative, feasible / jnp.where(negative, feasible - weights, 1.0), jnp.inf)
     slot = jnp.argmin(way, axis=1)
@@ -168,7 +169,7 @@ def _leave(problem: _Problem, state: _Greedy) -> _Greedy:
     support = jnp.where(keep, state.support, -1)
     free = state.free.at[g, leaver].set(state.free[g, leaver] | go)
     state = state._replace(active=state.active | go)
-    return _rank_one(state, column, y, -1.0, free, support, positive)
+    return _rank_one(state, go, column, y, -1.0, free, support, positive)
 
 
 def _compress(problem: _Problem, state: _Greedy) -> _Greedy:
@@ -185,16 +186,15 @@ def _compress(problem: _Problem, state: _Greedy) -> _Greedy:
     rows = jnp.where(chosen[:, :, None], rows, 0.0)
     columns = jnp.einsum("gsk,gsn->gkn", factor, rows, precision=lax.Precision.HIGHEST)
     return state._replace(
-        iteration=state.iteration + 1,
         step=jnp.asarray(k, jnp.int32),
         columns=jnp.zeros_like(state.columns).at[:, :k].set(columns),
         signs=jnp.ones_like(state.signs),
     )
 
 
-def _unfinished(state: _Greedy) -> Bool[Array, ""]:
+def _unfinished(problem: _Problem, state: _Greedy) -> Bool[Array, ""]:
     waiting = jnp.any(state.active)
-    return waiting if state.positive is None else waiting | jnp.any(_negative(state))
+    return waiting if state.positive is None else waiting | jnp.any(_negative(problem, state))
 
 
 def greedy_support(
@@ -221,20 +221,19 @@ def greedy_support(
     single = max_budget <= SINGLE_BLOCK
     # Departures use columns too; a full buffer is compressed to one column an atom.
     block = max_budget + (max_budget // 8 + 8 if nonnegative else 0) if single else BLOCK
-    limit = (4 if nonnegative else 1) * max_budget + 1  # exchanges can cycle; a bound cannot
     diagonal = jnp.diagonal(gram, axis1=1, axis2=2) + lam[:, None]
     largest = jnp.max(jnp.where(free, jnp.abs(correlations), 0.0), axis=1, initial=0.0)
     problem = _Problem(
         gram, lam, budgets, 8 * machine * diagonal, 4 * machine * largest,
-        4 * machine * target_sq_norm,
+        4 * machine * target_sq_norm, 4 * max_budget + 4,
     )  # fmt: skip
     positive = None
     if nonnegative:
         empty = jnp.zeros((g, max_budget), gram.dtype)
         positive = _Positive(empty, empty, jnp.zeros((g, max_budget, max_budget), gram.dtype))
     state = _Greedy(
-        iteration=jnp.zeros((), jnp.int32),
         step=jnp.zeros((), jnp.int32),
+        moves=jnp.zeros(g, jnp.int32),
         columns=jnp.zeros((g, block, n), gram.dtype),
         signs=jnp.ones((g, block), gram.dtype),
         residual=correlations,
@@ -247,11 +246,11 @@ def greedy_support(
     )
 
     if single:
-        return _single_block(problem, eps, limit, state).support
-    return _many_blocks(problem, eps, limit, state).support
+        return _single_block(problem, eps, state).support
+    return _many_blocks(problem, eps, state).support
 
 
-def _single_block(problem: _Problem, eps: float, limit: int, state: _Greedy) -> _Greedy:
+def _single_block(problem: _Problem, eps: float, state: _Greedy) -> _Greedy:
     """The loop over steps where one buffer holds the factor: G is only read."""
     block = state.columns.shape[1]
     pick = partial(_pick, problem, eps, problem.gram)
@@ -260,13 +259,13 @@ def _single_block(problem: _Problem, eps: float, limit: int, state: _Greedy) -> 
     def advance(state: _Greedy) -> _Greedy:
         if state.positive is None:
             return pick(state)
-        move = jnp.where(jnp.any(_negative(state)), 1, 0)
+        move = jnp.where(jnp.any(_negative(problem, state)), 1, 0)
         return lax.switch(jnp.where(state.step == block, 2, move), moves, state)
 
-    return lax.while_loop(lambda s: (s.iteration < limit) & _unfinished(s), advance, state)
+    return lax.while_loop(partial(_unfinished, problem), advance, state)
 
 
-def _many_blocks(problem: _Problem, eps: float, limit: int, state: _Greedy) -> _Greedy:
+def _many_blocks(problem: _Problem, eps: float, state: _Greedy) -> _Greedy:
     """The loop over blocks of steps, with a Schur update of a copy of G between blocks."""
     block = state.columns.shape[1]
 
@@ -274,7 +273,8 @@ def _many_blocks(problem: _Problem, eps: float, limit: int, state: _Greedy) -> _
         pick = partial(_pick, problem, eps, schur)
         if state.positive is None:
             return pick(state)
-        return lax.cond(jnp.any(_negative(state)), partial(_leave, problem), pick, state)
+        leaving = jnp.any(_negative(problem, state))
+        return lax.cond(leaving, partial(_leave, problem), pick, state)
 
     def update(schur, state: _Greedy):
         signed = state.signs[:, :, None] * state.columns
@@ -287,11 +287,11 @@ def _many_blocks(problem: _Problem, eps: float, limit: int, state: _Greedy) -> _
         schur = lax.cond(state.step > 0, update, lambda schur, _: schur, schur, state)
         state = state._replace(step=jnp.zeros((), jnp.int32), columns=jnp.zeros_like(state.columns))
         return schur, lax.while_loop(
-            lambda s: (s.step < block) & (s.iteration < limit) & _unfinished(s),
+            lambda s: (s.step < block) & _unfinished(problem, s),
             partial(advance, schur),
             state,
         )
 
     return lax.while_loop(
-        lambda c: (c[1].iteration < limit) & _unfinished(c[1]), run_block, (problem.gram, state)
+        lambda carry: _unfinished(problem, carry[1]), run_block, (problem.gram, state)
     )[1]

@@ -1,41 +1,11 @@
 """`gradmatch-jax select`: selection for people who train elsewhere, from file to file."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
+from gradmatch_jax.config import SelectConfig
 from gradmatch_jax.errors import UserError
-
-
-@dataclass(frozen=True)
-class SelectConfig:
-    """Choose a weighted subset from a file of logits, features and labels (PyTorch's will do)."""
-
-    input: Path
-    """.npz with logits (n, C), features (n, E) and labels (n,): one forward pass over the training
-    set, in evaluation mode; features are what enters the last linear layer."""
-    budget: int
-    """How many examples to choose."""
-    out: Path
-    """.npz to write: indices (k,) into the rows of the input, weights (k,) of mean 1."""
-    method: Literal["per-class", "per-gradient", "per-batch", "whole"] = "per-class"
-    """One problem a class on the whole last-layer gradient (exact), on the class's own column (the
-    paper's default), on mini-batch means, or one exact problem over everything."""
-    batch_size: int = 128
-    """Of per-batch."""
-    lam: float = 0.5
-    """Ridge penalty of the matching problem."""
-    lam_scale: Literal["absolute", "relative"] = "absolute"
-    """absolute as in the paper, or relative to the mean squared gradient norm."""
-    eps: float = 1e-10
-    """Stop matching once the objective is below this."""
-    nonnegative: bool = True
-    """Weights >= 0; --no-nonnegative is the paper's listing."""
-    fill: Literal["random", "none"] = "random"
-    """What to do where matching stops short of the budget."""
-    seed: int = 0
 
 
 def select_file(config: SelectConfig) -> dict[str, Any]:

@@ -117,9 +117,7 @@ def test_blocks_and_one_buffer_agree(nonnegative, monkeypatch):
     blocked = solve(problem, 50, nonnegative=nonnegative)
     jax.clear_caches()
     assert set(blocked[0]) == set(whole[0])
-    assert problem.objective(*blocked[:2]) == pytest.approx(
-        problem.objective(*whole[:2]), rel=1e-4
-    )
+    assert problem.objective(*blocked[:2]) == pytest.approx(problem.objective(*whole[:2]), rel=1e-4)
 
 
 def test_departures_fill_the_buffer_and_are_compressed():
@@ -265,7 +263,7 @@ class TestLeastSquares:
 
     @pytest.mark.parametrize("d", [6, 40])
     def test_nonnegative_ridge_equals_scipy(self, d):
-        """Independent targets, so that about half of the weights are zero; with d = 6 < 25 atoms."""
+        """Independent targets: about half of the weights are zero. d = 6 is below 25 atoms."""
         solve_all = jax.jit(nonnegative_ridge)
         for seed in range(25):
             problem = random_problem(seed, 25, d, 0.1, "independent")
@@ -278,3 +276,22 @@ class TestLeastSquares:
             expected = nonnegative_least_squares(problem.atoms, problem.target, 0.1)
             assert 0 < np.sum(expected == 0) < 25
             np.testing.assert_allclose(ours, expected, atol=2e-3 * expected.max())
+
+
+def test_many_small_problems_with_departures():
+    """Departures in one problem cost the others no moves: sixty equal what each is alone."""
+    problems = [random_problem(seed, 50, 8, 0.1, "independent") for seed in range(60)]
+    _, weights = match(
+        jnp.asarray([p.gram for p in problems], jnp.float32),
+        jnp.asarray([p.correlations for p in problems], jnp.float32),
+        jnp.asarray([p.target @ p.target for p in problems], jnp.float32),
+        jnp.ones((60, 50), bool),
+        jnp.full(60, 7),
+        7,
+        jnp.full(60, 0.1),
+        eps=1e-10,
+        nonnegative=True,
+    )
+    sizes = np.sum(np.asarray(weights) > 0, axis=1)
+    expected = [len(nonnegative_omp(p, 7)[0]) for p in problems]
+    assert list(sizes) == expected

@@ -1,0 +1,328 @@
+"""Everything worth measuring on a GPU host, in one command of less than 10 minutes (H200).
+
+    python -m experiments.gpu_check --data-dir FOLDER_OF_CIFAR10_NPZ
+    python -m experiments.gpu_check --small             # rehearsal on a CPU, about a minute
+
+(a) `omp`, one problem of n = 5000, d = 513, k = 50, 500, 1500, 4500; and per-class (exact and per
+    gradient) and per-batch selection of 1, 5, 10, 30 % of 10 x 5000 random factored gradients.
+(b) The pass over CIFAR-10's 50,000 training images that collects logits and features.
+(c) ResNet-18 training at batch 128, images/s, in bfloat16 and float32.
+(d) Full training against gradmatch-pb-warm and adaptive-random at 10 %, 30 epochs each: accuracy,
+    seconds and speed-up. The paper (table 3, one V100-class GPU, 300 epochs, 10 %): FULL 95.09,
+    4.34 h; GRAD-MATCHPB-WARM 92.5, 0.52 h.
+
+Each step appends a JSON line to --out at once; a step whose line is there for the same device and
+settings is skipped, so the command can be repeated until all is done. A step that fails leaves its
+error there and the others go on; the exit status is then 1. Without data the images are synthetic
+(and so recorded). Times are medians around `block_until_ready`, compilation apart. JAX multiplies
+float32 convolutions in tf32 on such GPUs; what OMP and the Gram matrices need is float32 in full.
+"""
+
+import json
+import statistics
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from experiments.sweep import append, revision
+from gradmatch_jax.clock import lap
+from gradmatch_jax.config import TrainConfig
+from gradmatch_jax.data import Dataset, Split, load_dataset
+from gradmatch_jax.feed import Feed
+from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
+from gradmatch_jax.matching import select_batches, select_subset
+from gradmatch_jax.models import build_model
+from gradmatch_jax.omp import omp
+from gradmatch_jax.schedule import budget_of
+from gradmatch_jax.selection import partition
+from gradmatch_jax.steps import collect, make_steps, run_epoch
+from gradmatch_jax.train import train
+from gradmatch_jax.versions import device_name, versions
+
+CLASSES = 10
+RUNS = ("full", "gradmatch-pb-warm", "adaptive-random")
+
+
+@dataclass(frozen=True)
+class GPUCheck:
+    """What to measure."""
+
+    data_dir: Path | None = None
+    """Folder with cifar10.npz or CIFAR-10's original files; None: synthetic images."""
+    only: tuple[str, ...] = ()
+    """Steps whose names start with one of these (omp, select, pass, train, run); all if empty."""
+    small: bool = False
+    """Tiny sizes, to rehearse on a CPU."""
+    epochs: int = 30
+    lr: float = 0.01
+    select_every: int = 5
+    """R of the runs: the paper's 20 would mean one selection in 30 epochs."""
+    repeats: int = 3
+    seed: int = 0
+    out: Path = Path("results/gpu_check.jsonl")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large each step is."""
+
+    per_class: int = 5000
+    features: int = 512
+    budgets: tuple[int, ...] = (50, 500, 1500, 4500)
+    fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.3)
+    images: int = 50_000
+    test_images: int = 10_000
+    model: str = "resnet18"
+    batch: int = 128
+
+
+SMALL = Sizes(60, 16, (5,), (0.1,), 400, 50, "mlp", 32)
+Step = Callable[[], dict[str, Any]]
+
+
+def main(args: GPUCheck) -> int:
+    """Run what is not done yet; the exit status is 1 if a step failed."""
+    sizes = SMALL if args.small else Sizes()
+    failed = 0
+    for name, step in steps(args, sizes).items():
+        if args.only and not name.startswith(args.only):
+            continue
+        settings = {"small": args.small, "data": source(args)} | (
+            {"epochs": args.epochs, "lr": args.lr, "select_every": args.select_every}
+            if name.startswith("run")
+            else {}
+        )
+        identity = {"step": name, "device": device_name(), "config": settings, "seed": args.seed}
+        if any(all(line.get(k) == v for k, v in identity.items()) for line in done(args.out)):
+            continue
+        start = time.perf_counter()
+        try:
+            figures = step()
+        except Exception as error:
+            traceback.print_exc()
+            figures = {"error": f"{type(error).__name__}: {error}"}
+            failed += 1
+        record = identity | figures | {
+            "wall_seconds": time.perf_counter() - start,
+            "versions": versions(),
+            "revision": revision(),
+        }  # fmt: skip
+        append(args.out, record)
+        print(name, {k: v for k, v in figures.items() if k != "curve"}, flush=True)
+    Console().print(table(done(args.out)))
+    return int(failed > 0)
+
+
+def steps(args: GPUCheck, sizes: Sizes) -> dict[str, Step]:
+    """Every step by name, in order; nothing is computed yet."""
+    result: dict[str, Step] = {}
+    for k in sizes.budgets:
+        for sign, nonnegative in (("signed", False), ("nonnegative", True)):
+            result[f"omp-{k}-{sign}"] = partial(time_omp, args, sizes, k, nonnegative)
+    for fraction in sizes.fractions:
+        for variant in ("exact", "per_gradient", "batches"):
+            name = f"select-{variant}-{fraction:g}"
+            result[name] = partial(time_selection, args, sizes, variant, fraction)
+    for name, bf16 in (("bf16", True), ("float32", False)):
+        result[f"pass-{name}"] = partial(time_pass, args, sizes, bf16)
+        result[f"train-{name}"] = partial(time_training, args, sizes, bf16)
+    for strategy in RUNS:
+        result[f"run-{strategy}"] = partial(run, args, sizes, strategy)
+    return result
+
+
+def done(out: Path) -> list[dict[str, Any]]:
+    """The lines of steps that worked."""
+    lines = out.read_text().splitlines() if out.exists() else []
+    return [line for line in map(json.loads, lines) if "error" not in line]
+
+
+def source(args: GPUCheck) -> str:
+    """What the images are."""
+    return "synthetic" if args.data_dir is None else "cifar10"
+
+
+@cache
+def images(args: GPUCheck, sizes: Sizes) -> Dataset:
+    """CIFAR-10 as it is trained on, or noise in its shape."""
+    if args.data_dir is not None:
+        dataset = load_dataset("cifar10", args.data_dir)
+        if not args.small:
+            return dataset
+        parts = {
+            name: getattr(dataset, name).subset(np.arange(count))
+            for name, count in (("train", sizes.images), ("test", sizes.test_images))
+        }
+        return replace(dataset, **parts)
+    rng = np.random.default_rng(args.seed)
+
+    def split(n: int) -> Split:
+        labels = rng.integers(CLASSES, size=n).astype(np.int32)
+        return Split(rng.integers(256, size=(n, 32, 32, 3), dtype=np.uint8), labels)
+
+    train_split, test = split(sizes.images), split(sizes.test_images)
+    third, names = (1 / 3, 1 / 3, 1 / 3), tuple(map(str, range(CLASSES)))
+    return Dataset("synthetic", train_split, test, test, CLASSES, third, third, 4, True, names)
+
+
+def timed(work: Callable[[], Any], repeats: int) -> dict[str, float]:
+    """Compile apart by a first call; then the median of the others."""
+    with lap() as read:
+        jax.block_until_ready(work())
+    compiling = read().compile
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(work())
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": statistics.median(seconds), "compile_seconds": compiling}
+
+
+def time_omp(args: GPUCheck, sizes: Sizes, k: int, nonnegative: bool) -> dict[str, Any]:
+    """One Gram problem of Gaussian atoms, the target their sum."""
+    rng = np.random.default_rng(args.seed)
+    atoms = rng.standard_normal((sizes.per_class, sizes.features + 1))
+    target = atoms.sum(axis=0)
+    gram, correlations = (jnp.asarray(x, jnp.float32) for x in (atoms @ atoms.T, atoms @ target))
+    norm = float(target @ target)
+    solve = partial(omp, gram, correlations, norm, k, nonnegative=nonnegative)
+    figures = timed(solve, args.repeats)
+    answer = solve()
+    size = int(answer.size)
+    weights = np.asarray(answer.weights, np.float64)[:size]
+    miss = weights @ atoms[np.asarray(answer.indices)[:size]] - target
+    objective = float(miss @ miss + 0.5 * weights @ weights)
+    return figures | {"size": size, "objective": objective, "relative_objective": objective / norm}
+
+
+@cache
+def random_gradients(args: GPUCheck, sizes: Sizes) -> tuple[LastLayerGradients, np.ndarray]:
+    """Factored gradients of random logits and features, a class as large as the next."""
+    z_key, h_key = jax.random.split(jax.random.key(args.seed))
+    n = CLASSES * sizes.per_class
+    labels = np.arange(n, dtype=np.int32) % CLASSES
+    logits = 2 * jax.random.normal(z_key, (n, CLASSES))
+    features = jax.nn.relu(jax.random.normal(h_key, (n, sizes.features)))
+    return last_layer_gradients(logits, features, jnp.asarray(labels)), labels
+
+
+def time_selection(args: GPUCheck, sizes: Sizes, variant: Any, fraction: float) -> dict[str, Any]:
+    """A whole selection, Gram matrices included."""
+    gradients, labels = random_gradients(args, sizes)
+    budget = budget_of(fraction, len(labels))
+    key = jax.random.key(args.seed)
+    if variant == "batches":
+        select = partial(select_batches, gradients, budget, sizes.batch, key=key)
+    else:
+        groups = partition(labels, budget, CLASSES)
+        select = partial(
+            select_subset, gradients, budget, labels=groups, approximation=variant, key=key
+        )
+    figures = timed(select, args.repeats)
+    answer = select()
+    return figures | {
+        "size": int(answer.size),
+        "num_matched": int(answer.num_matched),
+        "matching_error": float(answer.matching_error),
+    }
+
+
+def parts_of_training(args: GPUCheck, sizes: Sizes, bf16: bool):
+    """Steps, training images on the device and a fresh learner."""
+    dataset = images(args, sizes)
+    model = build_model(sizes.model, dataset.train.shape, CLASSES, bf16=bf16)
+    made = make_steps(model, dataset, momentum=0.9, weight_decay=5e-4, augmented=True)
+    return made, Feed(dataset.train), made.init(jax.random.key(args.seed))
+
+
+def time_pass(args: GPUCheck, sizes: Sizes, bf16: bool) -> dict[str, Any]:
+    """Logits and features of the training images, which stay on the device."""
+    made, feed, learner = parts_of_training(args, sizes, bf16)
+    figures = timed(partial(collect, made, learner.variables, feed), args.repeats)
+    return figures | {"images": len(feed), "images_per_second": len(feed) / figures["seconds"]}
+
+
+def time_training(args: GPUCheck, sizes: Sizes, bf16: bool) -> dict[str, Any]:
+    """Epochs over the training images, as the driver runs them."""
+    made, feed, learner = parts_of_training(args, sizes, bf16)
+    rows, ones = np.arange(len(feed), dtype=np.int32), np.ones(len(feed), np.float32)
+    losses = []
+
+    def epoch():
+        nonlocal learner  # donated, so each epoch goes on from the last
+        key = jax.random.key(len(losses))
+        learner, loss = run_epoch(
+            made, learner, feed, rows, ones, batch_size=sizes.batch, lr=args.lr, key=key
+        )
+        losses.append(loss)
+        return learner
+
+    figures = timed(epoch, args.repeats)
+    speed = len(feed) / figures["seconds"]
+    return figures | {"images": len(feed), "images_per_second": speed, "losses": losses}
+
+
+def run(args: GPUCheck, sizes: Sizes, strategy: str) -> dict[str, Any]:
+    """One training run through the driver."""
+    config = TrainConfig(
+        dataset="cifar10",
+        model=sizes.model,
+        strategy=strategy,
+        fraction=0.1,
+        epochs=2 if args.small else args.epochs,
+        batch_size=sizes.batch,
+        lr=args.lr,
+        select_every=args.select_every,
+        bf16=not args.small,
+        seed=args.seed,
+    )
+    result = train(config, dataset=images(args, sizes))
+    names = (
+        "test_accuracy", "train_seconds", "selection_seconds", "compile_seconds", "train_size",
+        "subset_size", "full_epochs", "num_matched", "matching_error",
+    )  # fmt: skip
+    figures = {name: result.summary[name] for name in names}
+    figures["seconds"] = figures["train_seconds"] + figures["selection_seconds"]
+    figures["curve"] = [
+        [row["epoch"], row["train_seconds"] + row["selection_seconds"], row["test_accuracy"]]
+        for row in result.log
+        if "test_accuracy" in row
+    ]
+    return figures
+
+
+def table(records: list[dict[str, Any]]) -> Table:
+    """The lines of the file; speed-ups against the full run of the same device and settings."""
+    result = Table(title="GPU check")
+    for name in ("step", "device", "seconds", "compile", "images/s", "accuracy", "speed-up"):
+        result.add_column(name, justify="left" if name in ("step", "device") else "right")
+    same = ("device", "config", "seed")
+    for r in records:
+        full = [
+            f["seconds"] for f in records
+            if f["step"] == "run-full" and all(f[k] == r[k] for k in same)
+        ]  # fmt: skip
+        is_run = r["step"].startswith("run-")
+        result.add_row(
+            r["step"], r["device"], f"{r['seconds']:.4g}", f"{r['compile_seconds']:.1f}",
+            f"{r['images_per_second']:,.0f}" if "images_per_second" in r else "",
+            f"{r['test_accuracy']:.2f}" if is_run else "",
+            f"{full[-1] / r['seconds']:.1f}" if is_run and full else "",
+        )  # fmt: skip
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(GPUCheck)))
