@@ -128,7 +128,7 @@ def make_cache(args: CifarSelection, gradients: Path) -> dict[str, Any]:
         outputs = collect(steps, variables, feed, batch_size=args.forward_batch)
         logits, features = (np.asarray(x) for x in outputs)
         seconds = time.perf_counter() - begin
-        write(path, logits=logits, features=features, seconds=np.float64(seconds))
+        write(path, logits=logits, features=features, seconds=np.array(seconds))
         print(f"{start + len(feed)}/{n}: {len(feed) / seconds:.0f} images/s", flush=True)
     parts = [np.load(path) for path in chunks]
     logits, features = (np.concatenate([p[k] for p in parts]) for k in ("logits", "features"))
@@ -191,7 +191,7 @@ def restore(path: Path, steps) -> tuple[np.ndarray, Variables]:
 def write(path: Path, **arrays: np.ndarray) -> None:
     """Write an npz that is there as a whole or not at all."""
     unfinished = path.with_name("unfinished.npz")
-    np.savez(unfinished, **arrays)
+    np.savez(unfinished, allow_pickle=False, **arrays)
     unfinished.rename(path)
 
 
@@ -199,7 +199,8 @@ def select(path: Path, variant: str, fraction: float, atom_batch: int, seed: int
     """One selection from the cached logits and features, as a strategy of the driver makes it."""
     with np.load(path) as file:
         logits, features, labels = (file[k] for k in ("logits", "features", "labels"))
-    gradients = last_layer_gradients(*(jnp.asarray(x) for x in (logits, features, labels)))
+    on_device = jnp.asarray(logits), jnp.asarray(features), jnp.asarray(labels)
+    gradients = last_layer_gradients(*on_device)
     budget = budget_of(fraction, len(labels))
     task = Task(labels, logits.shape[1], budget)
     strategy = build_strategy(variant, task, Options(batch_size=atom_batch))

@@ -107,8 +107,11 @@ def real(args: OMPBenchmark) -> Float[np.ndarray, "n 1+E"]:
     assert args.npz is not None
     with np.load(args.npz) as file:
         rows = np.flatnonzero(file["labels"] == args.label)[: args.n]
-        parts = [jnp.asarray(file[k][rows]) for k in ("logits", "features", "labels")]
-    residuals, features = per_gradient(last_layer_gradients(*parts), parts[2])
+        logits, features, labels = (
+            jnp.asarray(file[k][rows]) for k in ("logits", "features", "labels")
+        )
+    gradients = last_layer_gradients(logits, features, labels)
+    residuals, features = per_gradient(gradients, labels)
     residuals, features = (np.asarray(x, np.float64) for x in (residuals, features))
     return residuals * np.concatenate([np.ones_like(residuals), features], axis=1)
 
@@ -145,7 +148,7 @@ def scikit_learn(problem: Problem, budget: int, args: OMPBenchmark) -> dict[str,
     def solve():
         return orthogonal_mp_gram(gram, problem.correlations, n_nonzero_coefs=budget)
 
-    weights = solve()
+    weights = np.asarray(solve())
     indices = np.flatnonzero(weights)
     repeats = args.slow_repeats if budget >= 1000 else args.repeats
     return {

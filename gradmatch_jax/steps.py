@@ -1,5 +1,6 @@
 """The jitted steps: a weighted SGD step, an epoch of them, and passes over the data."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -43,15 +44,35 @@ def weighted_loss(
     return jnp.mean(weights * losses)
 
 
+class Pixels(NamedTuple):
+    """What the steps know of a data set: enough to prepare its images, and hashable."""
+
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_padding: int
+    flip: bool
+
+
 def make_steps(
     model: Model, dataset: Dataset, *, momentum: float, weight_decay: float, augmented: bool
 ) -> Steps:
     """Compile-ready steps for a model on a data set.
 
     SGD is PyTorch's: v <- momentum v + (g + weight_decay p), p <- p - lr v (paper, A.3.2).
+    The same arguments give the same steps, so that a second run compiles nothing.
     """
+    d = dataset
+    pixels = Pixels(d.train.shape, d.mean, d.std, d.crop_padding, d.flip)
+    return _make_steps(model, pixels, momentum, weight_decay, augmented)
+
+
+@functools.lru_cache(maxsize=8)
+def _make_steps(
+    model: Model, pixels: Pixels, momentum: float, weight_decay: float, augmented: bool
+) -> Steps:
     optimiser = optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(momentum))
-    mean, std = dataset.mean, dataset.std
+    mean, std = pixels.mean, pixels.std
 
     def init(key) -> Learner:
         variables = model.init(key)
@@ -61,7 +82,7 @@ def make_steps(
         images = pool[rows]
         if augmented:
             key = jax.random.fold_in(key, i)
-            images = augment(key, images, crop_padding=dataset.crop_padding, flip=dataset.flip)
+            images = augment(key, images, crop_padding=pixels.crop_padding, flip=pixels.flip)
         inputs = normalise(images, mean, std)
 
         def loss(params):
@@ -93,7 +114,7 @@ def make_steps(
         )
 
     def widths(variables: Variables) -> tuple[int, int]:
-        one = jax.ShapeDtypeStruct((1, *dataset.train.shape), jnp.float32)
+        one = jax.ShapeDtypeStruct((1, *pixels.shape), jnp.float32)
         logits, features, _ = jax.eval_shape(
             lambda variables, images: model.apply(variables, images, False), variables, one
         )

@@ -100,6 +100,8 @@ def _train(config, dataset, model, folder, on_epoch) -> Result:
     run, state = _prepare(config, dataset, model)
     restored = folder.restore(state) if folder is not None else None
     state = state if restored is None else restored
+    if folder is not None and folder.result is not None:
+        return Result(folder.result, state, folder.read_log())
     log, saved = [], time.monotonic()
     total = len(run.plan)
     for index in range(int(state.epoch), total):

@@ -148,12 +148,12 @@ def test_one_problem_over_all_examples():
 
 def test_per_gradient_is_dense_matching_of_the_own_column():
     gradients = random_gradients()
-    selection = select(gradients, approximation="per_gradient", fill="none", **SIGNED)
+    selection = select(gradients, approximation="per_gradient", **SIGNED)
     check(selection)
     own = dense(gradients).reshape(N, C, 1 + E)[np.arange(N), LABELS]
-    expected = plain_per_class(own, **SIGNED)
-    assert len(expected) < BUDGET, "1 + E coordinates are matched by as many atoms"
-    assert_same(selection, expected, rtol=1e-3)
+    assert_same(selection, plain_per_class(own, **SIGNED), rtol=1e-3)
+    # and it is not the exact problem
+    assert set(by_index(selection)) != set(by_index(select(gradients, **SIGNED)))
 
 
 def test_validation_target():
@@ -485,4 +485,4 @@ def test_matches_real_gradients_better_than_chance(shared_data):
         drawn = jnp.asarray(np.random.default_rng(seed).permutation(n)[:k])
         chance.append(gr.matching_error(gradients, drawn, jnp.full(k, n / k)))
     assert float(found) < min(map(float, chance)) / 10
-    assert float(selection.matching_error) < 0.02
+    assert float(selection.matching_error) < 0.05

@@ -7,6 +7,7 @@ Importing this package, and listing its names, loads neither JAX nor Flax. The i
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ def model_names() -> tuple[str, ...]:
     return tuple(REGISTRY)
 
 
+@functools.lru_cache(maxsize=16)  # the same model is the same object: steps compiled for it serve
 def build_model(
     name: str, image_shape: tuple[int, int, int], num_classes: int, *, bf16: bool = False
 ) -> Model:

@@ -24,7 +24,7 @@ COLOURS = (
 MARKERS = "osD^vPX*h<>"
 # Drawn in this colour, which no series has, and then replaced by the page's own.
 _INK = "#010203"
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 10,
     "text.color": _INK,

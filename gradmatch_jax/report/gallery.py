@@ -80,9 +80,9 @@ def gallery_html(gallery: Gallery, name: str) -> str:
     head = f"<h3>{escape(gallery.label)} <small>{percent(gallery.fraction)}</small></h3>"
     plot = "" if equal else f'<div class="weights">{histogram(weights, name)}</div>'
     pictures = "".join(
-        f'<figure><img src="{png_uri(image)}" alt="{escape(name)}">'
-        f"<figcaption>{escape(name)}<span>{weight:.2f}</span></figcaption></figure>"
-        for image, name, weight in zip(gallery.images, gallery.classes, weights, strict=False)
+        f'<figure><img src="{png_uri(image)}" alt="{escape(label)}">'
+        f"<figcaption><i>{escape(label)}</i><span>{weight:.2f}</span></figcaption></figure>"
+        for image, label, weight in zip(gallery.images, gallery.classes, weights, strict=False)
     )
     return (
         f'<article class="selection">{head}<p>{len(weights)} examples, {spread}{which}.</p>'

@@ -35,8 +35,8 @@ in no other number; testing, loading and checkpoints are not counted. The clock 
 machine's: other work on it shows up in the times.</dd>
 <dt>Speed-up and its ceiling</dt>
 <dd>The speed-up is full's seconds over the strategy's. Training on a fraction f of the data cannot
-be more than 1/f times as fast. Selecting costs time too, and each step and each call has a fixed
-cost that does not shrink with the data: the smaller the problem, the further below the ceiling.</dd>
+be more than 1/f times as fast. Selecting costs time too, and each step and each call has a
+fixed cost that does not shrink with the data: the smaller the problem, the further below.</dd>
 <dt>Matching error</dt>
 <dd>How far the weighted sum of the selected gradients is from the target, relative to the target's
 norm, at the last selection. Each strategy is measured in the gradients that it matches itself, so
@@ -78,8 +78,8 @@ def page(runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = ()) -> s
                 _figure(
                     convergence(runs),
                     "Means over seeds at the epochs that were tested. Dashed lines are warm "
-                    "starts: their first epochs are on all the data. The accuracy axis leaves out the "
-                    "lowest beginnings.",
+                    "starts: their first epochs are on all the data. The accuracy axis leaves out "
+                    "the lowest beginnings.",
                 ),
             ),
         ]

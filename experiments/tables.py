@@ -1,0 +1,154 @@
+"""Table 3 (MNIST) as Markdown: ours beside the paper's.
+
+    python -m experiments.tables
+    python -m experiments.tables --results FILE.jsonl --out TABLE.md
+
+Reads what `experiments.mnist_table3` has written so far; a row with fewer than three seeds is
+marked. Seconds are training and selection, without evaluation and compilation. A speed-up is
+against our own full training in the same file (the paper's: its hours against its FULL), the
+ceiling the examples that full training visits over those this run visited.
+"""
+
+import json
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tyro
+
+from gradmatch_jax.errors import UserError
+
+SEEDS = 3
+
+
+class Paper(NamedTuple):
+    """A figure of the paper's."""
+
+    accuracy: float  # percent
+    hours: float
+
+
+# GRAD-MATCH, Table 3, MNIST (LeNet, 200 epochs, one V100). Strategies by our names.
+FULL = Paper(99.35, 0.82)
+PAPER = {
+    ("random", 0.01): Paper(94.55, 0.0084),
+    ("random", 0.05): Paper(97.7, 0.04),
+    ("gradmatch", 0.01): Paper(98.954, 0.05),
+    ("gradmatch", 0.05): Paper(99.214, 0.097),
+    ("gradmatch-warm", 0.01): Paper(98.86, 0.046),
+    ("gradmatch-warm", 0.05): Paper(99.28, 0.089),
+    ("gradmatch-pb", 0.01): Paper(98.7, 0.04),
+    ("gradmatch-pb", 0.05): Paper(99.25, 0.07),
+    ("gradmatch-pb-warm", 0.01): Paper(99.0, 0.038),
+    ("gradmatch-pb-warm", 0.05): Paper(99.3, 0.065),
+}
+
+HEADER = (
+    "strategy", "k/n", "seeds", "accuracy %", "paper %", "difference", "seconds", "speed-up",
+    "ceiling", "paper's speed-up",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What to render."""
+
+    results: Path = Path("results/mnist_table3.jsonl")
+    out: Path | None = None
+    """Markdown file; None prints."""
+
+
+def main(args: Tables) -> None:
+    """Render the table."""
+    if not args.results.exists():
+        raise UserError(f"no {args.results}: run `python -m experiments.mnist_table3` first")
+    text = markdown(read(args.results))
+    if args.out is None:
+        print(text, end="")
+    else:
+        args.out.write_text(text)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The finished runs; a line that a running sweep has not written to its end is left out."""
+    whole = path.read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines() if line.strip()]
+
+
+def markdown(runs: list[dict[str, Any]]) -> str:
+    """The table, one row a strategy and fraction, and the notes under it."""
+    groups: dict[tuple[float, str], list[dict[str, Any]]] = {}
+    for run in runs:
+        name = run["strategy"] + ("-warm" if run["warm"] else "")
+        groups.setdefault((run["fraction"], name), []).append(run)
+    full = [seconds(run) for run in runs if run["strategy"] == "full"]
+    full_seconds = statistics.mean(full) if full else None
+    order = sorted(groups, key=lambda key: (key[0] < 1, key[0]))  # full first
+    rows = [row(name, fraction, groups[fraction, name], full_seconds) for fraction, name in order]
+    lines = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *rows]
+    text = "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+    unfinished = any(len(group) < SEEDS for group in groups.values())
+    return text + "\n" + notes(runs, full_seconds, unfinished)
+
+
+def row(
+    name: str, fraction: float, runs: list[dict[str, Any]], full_seconds: float | None
+) -> tuple[str, ...]:
+    """The cells of a strategy at a fraction."""
+    paper = FULL if name == "full" else PAPER.get((name, fraction))
+    accuracy = [run["test_accuracy"] for run in runs]
+    spent = statistics.mean(map(seconds, runs))
+    return (
+        name,
+        f"{fraction:.0%}",
+        f"{len(runs)}" + ("" if len(runs) >= SEEDS else " (!)"),
+        mean_and_std(accuracy, 2),
+        f"{paper.accuracy:.2f}" if paper else "–",
+        f"{statistics.mean(accuracy) - paper.accuracy:+.2f}" if paper else "–",
+        mean_and_std(list(map(seconds, runs)), 1),
+        f"{full_seconds / spent:.1f}" if full_seconds else "–",
+        f"{statistics.mean(map(ceiling, runs)):.1f}",
+        f"{FULL.hours / paper.hours:.1f}" if paper else "–",
+    )
+
+
+def seconds(run: dict[str, Any]) -> float:
+    """Training and selection."""
+    return run["train_seconds"] + run["selection_seconds"]
+
+
+def ceiling(run: dict[str, Any]) -> float:
+    """The speed-up that selections for nothing would give: examples of full training over ours."""
+    n, full, subset = run["train_size"], run["full_epochs"], run["epochs"] - run["full_epochs"]
+    return run["config"]["epochs"] * n / (full * n + subset * run["subset_size"])
+
+
+def mean_and_std(values: list[float], digits: int) -> str:
+    """Mean ± sample standard deviation, which one value does not have."""
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}"
+
+
+def notes(runs: list[dict[str, Any]], full_seconds: float | None, unfinished: bool) -> str:
+    """Where the figures come from, and what is missing yet."""
+    devices = ", ".join(sorted({run["device"] for run in runs})) or "–"
+    revisions = ", ".join(sorted({run["revision"] for run in runs})) or "–"
+    lines = [
+        f"Mean ± std over seeds; seconds are training and selection. Device: {devices}; "
+        f"revision: {revisions}.",
+        "Paper: GRAD-MATCH, Table 3; its speed-up is FULL's 0.82 h over the row's hours.",
+    ]
+    if full_seconds is None:
+        lines.append("No full training in the file yet: no speed-ups of ours.")
+    if unfinished:
+        lines.append(f"(!) fewer than {SEEDS} seeds so far.")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Tables))
+    except UserError as error:
+        sys.exit(str(error))

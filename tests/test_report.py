@@ -1,0 +1,259 @@
+"""The report: its numbers against numpy, its page against an HTML parser, its pictures decoded."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gradmatch_jax.data.splits import Split
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.report import write_report
+from gradmatch_jax.report.figures import COLOURS, curve, looks
+from gradmatch_jax.report.gallery import pick, png_uri
+from gradmatch_jax.report.page import page
+from gradmatch_jax.report.summary import HEADINGS, cells, footnote, markdown, summarise
+
+VOID = {"meta", "img", "br", "link"}
+
+
+def make_run(strategy="gradmatch", fraction=0.1, seed=0, *, warm=False, accuracy=90.0, **changes):
+    """A run as `compare` returns it: three epochs, the first not tested."""
+    log = [
+        {"epoch": e, "train_seconds": 0.5 * (e + 1) + seed, "selection_seconds": 0.25}
+        for e in range(3)
+    ]
+    log[1]["test_accuracy"], log[2]["test_accuracy"] = accuracy - 10 - seed, accuracy
+    return {
+        "strategy": strategy,
+        "fraction": fraction,
+        "warm": warm,
+        "seed": seed,
+        "test_accuracy": accuracy,
+        "train_seconds": 1.0 + seed,
+        "selection_seconds": 0.25,
+        "compile_seconds": 100.0,
+        "matching_error": [0.5, 0.1 + seed],
+        "dataset": "digits",
+        "model": "mlp",
+        "epochs": 3,
+        "batch_size": 20,
+        "train_size": 1294,
+        "device": "Some CPU (2 cores)",
+        "versions": {"python": "3.12", "jax": "0.10"},
+        "log": log,
+    } | changes
+
+
+def make_runs():
+    full = [
+        make_run("full", 1.0, s, accuracy=95.0 + s, matching_error=[], train_seconds=10.55)
+        for s in (0, 1)
+    ]
+    rest = [
+        make_run(name, fraction, s, warm=warm, accuracy=90.0 + 2 * s)
+        for fraction in (0.1, 0.05)
+        for name, warm in (("random", False), ("gradmatch", False), ("gradmatch", True))
+        for s in (0, 1)
+    ]
+    return rest + full
+
+
+def make_gallery(fraction=0.1, names=("a", "b"), weights=(1.0, 3.0, 2.0), label="gradmatch"):
+    images = np.arange(5 * 8 * 8, dtype=np.uint8).reshape(5, 8, 8, 1)
+    split = Split(images, np.array([0, 1, 0, 1, 1], np.int32))
+    return pick(label, fraction, 0, split, names, np.array([4, 2, 0]), np.array(weights))
+
+
+class Page(HTMLParser):
+    """Checks nesting; gathers identifiers, references, text and tags."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.references, self.tags, self.text = [], [], [], [], ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
+                self.references.append(value)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_summary_agrees_with_numpy():
+    runs = make_runs()
+    table = summarise(runs)
+    assert [(r.label, r.fraction) for r in table] == [
+        ("full", 1.0),
+        *((name, f) for f in (0.05, 0.1) for name in ("random", "gradmatch", "gradmatch-warm")),
+    ]
+    for row in table:
+        its = [
+            r
+            for r in runs
+            if (r["strategy"] + "-warm" * r["warm"], r["fraction"]) == (row.label, row.fraction)
+        ]
+        accuracy = np.array([r["test_accuracy"] for r in its])
+        seconds = np.array([r["train_seconds"] + r["selection_seconds"] for r in its])
+        assert row.n == 2
+        np.testing.assert_allclose(row.accuracy, accuracy.mean())
+        np.testing.assert_allclose(row.accuracy_std, accuracy.std(ddof=1))
+        np.testing.assert_allclose(row.seconds, seconds.mean())
+        np.testing.assert_allclose(row.drop, 95.5 - accuracy.mean())
+        np.testing.assert_allclose(row.speedup, 10.8 / seconds.mean())
+        np.testing.assert_allclose(row.ceiling, 1 / row.fraction)
+        if row.label == "full":
+            assert row.matching_error is None
+        else:
+            np.testing.assert_allclose(row.matching_error, np.mean([0.1, 1.1]))
+
+
+def test_compile_time_is_apart():
+    slow = [run | {"compile_seconds": 1e6} for run in make_runs()]
+    for a, b in zip(summarise(make_runs()), summarise(slow), strict=True):
+        assert a._replace(compile_seconds=0.0) == b._replace(compile_seconds=0.0)
+        assert b.compile_seconds == 1e6
+
+
+def test_one_seed_has_no_deviation():
+    runs = [make_run("full", 1.0), make_run(matching_error=[0.2, None])]
+    full, row = summarise(runs)
+    assert row.accuracy_std is None
+    assert row.matching_error is None  # nan, as JSON has it
+    assert cells(row)[3] == "90.00 ± -"
+    assert cells(full)[4] == "-"
+
+
+def test_the_yardstick_is_required():
+    with pytest.raises(UserError, match="full"):
+        summarise([make_run()])
+
+
+def test_a_gain_that_rounds_to_nothing_is_not_minus_zero():
+    rows = summarise([make_run("full", 1.0, accuracy=90.0), make_run(accuracy=90.001)])
+    assert cells(rows[1])[4] == "0.00"
+
+
+def test_markdown_is_a_table():
+    lines = markdown(summarise(make_runs())).splitlines()
+    assert {line.count("|") for line in lines} == {len(HEADINGS) + 1}
+    assert len(lines) == 2 + 7
+    assert lines[2].startswith("| full | 100 % | 2 | 95.50 ± 0.71 | - | 10.8 | 1× |")
+
+
+def test_footnote_names_every_device():
+    runs = make_runs()
+    assert "Some CPU (2 cores)" in footnote(runs)
+    assert "mixed" not in footnote(runs)
+    runs[0]["device"] = "Another"
+    assert "mixed" in footnote(runs)
+
+
+def test_page_is_whole_and_self_contained(tmp_path):
+    galleries = [make_gallery(0.1), make_gallery(0.05), make_gallery(0.05, label="random")]
+    write_report(tmp_path / "new" / "report.html", make_runs(), galleries)
+    text = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
+    found = Page(text)
+    assert len(found.ids) == len(set(found.ids))
+    assert found.references
+    for reference in found.references:
+        assert reference.startswith(("data:image/png;base64,", "#")), reference
+        assert not reference.startswith("#") or reference[1:] in found.ids
+    for reference in re.findall(r"url\(([^)]*)\)", text):
+        assert reference.startswith("#")
+        assert reference[1:] in found.ids
+    assert not {"script", "link", "iframe"} & set(found.tags)
+    assert "@import" not in text
+    assert "prefers-color-scheme: dark" in text
+    assert "#010203" not in text  # the stand-in for the page's text colour
+    for row in summarise(make_runs()):
+        for cell in cells(row):
+            assert cell in found.text
+    for fact in ("Some CPU (2 cores)", "jax 0.10", "0, 1", "T = 3 epochs, mini-batches of 20"):
+        assert fact in found.text
+    assert found.tags.count("img") == 3 * 3
+    assert found.tags.count("svg") == 2 + 3
+
+
+def test_page_is_a_function_of_its_input():
+    assert page(make_runs(), [make_gallery()]) == page(make_runs(), [make_gallery()])
+
+
+def test_names_are_escaped():
+    runs = [run | {"dataset": "<script>x"} for run in make_runs()]
+    found = Page(page(runs, [make_gallery(names=("<b>a", '"q'))]))
+    assert "script" not in found.tags
+    assert "<script>x" in found.text
+    assert "<b>a" in found.text
+
+
+def test_full_alone_is_a_page_too():
+    found = Page(page([make_run("full", 1.0)]))
+    assert "svg" not in found.tags
+
+
+def test_curve_is_the_mean_at_epochs_that_all_runs_tested():
+    runs = [make_run(seed=0, accuracy=90.0), make_run(seed=1, accuracy=92.0)]
+    runs[1]["log"][0]["test_accuracy"] = 5.0  # tested in one run only
+    seconds, accuracy = curve(runs)
+    np.testing.assert_allclose(seconds, [1.0 + 0.5 + 0.25, 1.5 + 0.5 + 0.25])
+    np.testing.assert_allclose(accuracy, [(80 + 81) / 2, 91])
+
+
+def test_a_family_shares_a_colour():
+    drawn = looks(["full", "random", "gradmatch", "gradmatch-warm"])
+    assert list(drawn) == ["random", "gradmatch", "gradmatch-warm"]
+    assert drawn["gradmatch"].colour == drawn["gradmatch-warm"].colour != drawn["random"].colour
+    assert (drawn["gradmatch"].warm, drawn["gradmatch-warm"].warm) == (False, True)
+    assert len(set(COLOURS)) == len(COLOURS)
+
+
+def test_pick_sorts_by_weight_and_scales_to_mean_one():
+    gallery = make_gallery(weights=(1.0, 3.0, 2.0))
+    np.testing.assert_allclose(gallery.weights, [1.5, 1.0, 0.5])
+    assert gallery.classes == ("a", "a", "b")  # rows 2, 0, 4
+    assert [int(image[0, 0, 0]) for image in gallery.images] == [128, 0, 256 % 256]
+
+
+def test_pick_keeps_the_order_of_equals_and_cuts():
+    split = Split(np.zeros((9, 130, 130, 3), np.uint8), np.arange(9, dtype=np.int32))
+    names = [str(i) for i in range(9)]
+    gallery = pick("random", 0.5, 0, split, names, np.array([7, 3, 5]), np.ones(3), shown=2)
+    assert gallery.classes == ("7", "3")
+    assert len(gallery.weights) == 3
+    assert max(gallery.images.shape[1:3]) <= 64
+
+
+@pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 0.0, 5.0)])
+def test_degenerate_weights_are_shown(weights):
+    found = Page(page(make_runs(), [make_gallery(weights=weights)]))
+    assert found.tags.count("img") == 3
+    assert "nan" not in found.text
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_holds_the_pixels(channels):
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, channels), np.uint8)
+    data = base64.b64decode(png_uri(image).removeprefix("data:image/png;base64,"))
+    decoded = np.asarray(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(decoded.reshape(image.shape), image)
