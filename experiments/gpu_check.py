@@ -111,11 +111,9 @@ def main(args: GPUCheck) -> int:
             figures = step()
         except Exception as error:
             traceback.print_exc()
-            figures = {"error": f"{type(error).__name__}: {error}"}
-            failed += 1
-        record = identity | figures | {"wall_seconds": time.perf_counter() - start}
-        record |= {"versions": versions(), "revision": revision()}
-        append(args.out, record)
+            figures, failed = {"error": f"{type(error).__name__}: {error}"}, failed + 1
+        wall = {"wall_seconds": time.perf_counter() - start, "revision": revision()}
+        append(args.out, identity | figures | wall | {"versions": versions()})
         print(name, figures, flush=True)
     Console().print(table(done(args.out)))
     return int(failed > 0)

@@ -28,7 +28,7 @@ class RunFolder:
         config_file = path / "config.json"
         if config_file.exists():
             self._refuse_other(config_file, config)
-        elif path.is_dir() and any(path.iterdir()):
+        elif path.is_dir() and any(p.name != "config.json.tmp" for p in path.iterdir()):
             raise UserError(f"--out {path} is not empty and holds no run; name another folder")
         else:
             path.mkdir(parents=True, exist_ok=True)
@@ -38,9 +38,11 @@ class RunFolder:
 
     def _refuse_other(self, config_file: Path, config: TrainConfig) -> None:
         try:
-            earlier = json.loads(config_file.read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise UserError(f"cannot read {config_file}: {error}") from error
+            earlier = dict(json.loads(config_file.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"cannot read {config_file} ({error}); remove the folder or name another"
+            ) from error
         wanted = to_json(config)
         differ = [
             f"{name} {earlier.get(name)!r} there, {value!r} here"

@@ -95,6 +95,7 @@ def omp(
     )  # fmt: skip
     s, w = positions[0], weights[0]
     fitted = jnp.matmul(gram[s[:, None], s[None, :]], w, precision=lax.Precision.HIGHEST)
-    objective = target - w @ (2 * correlations[s] - fitted - lam * w)
+    gained = 2 * correlations[s] - fitted - lam * w
+    objective = target - jnp.dot(w, gained, precision=lax.Precision.HIGHEST)
     indices = jnp.pad(s, (0, budget - k), constant_values=-1)
     return OMPResult(indices, jnp.pad(w, (0, budget - k)), jnp.sum(s >= 0), objective)
