@@ -110,10 +110,11 @@ def fill_slots(
 ) -> tuple[Int[Array, "g k"], Float[Array, "g k"]]:
     """Fill what is left of each group's budget with its best-scored members not yet chosen.
 
-    Chosen positions must come first in each row, -1 behind. A filled example gets the mean weight
-    of its group's matched ones, on which scale the solver's weights live (the paper's absolute
-    lam makes that scale drift in training); in a group with none, m_g / k_g: what each of k_g
-    examples stands for.
+    Chosen positions must come first in each row, -1 behind. Matching stopped because more weight
+    would only worsen it, so a filled example counts at most once, as in the sum over all data: it
+    gets weight 1, or the mean weight of its group's matched ones if that is less (an absolute lam
+    shrinks them as training goes on). A group with none matched gets m_g / k_g throughout: what
+    each of k_g examples stands for.
     """
     g, k = positions.shape
     rows = jnp.arange(g)[:, None]
@@ -126,7 +127,7 @@ def fill_slots(
     from_fill = jnp.take_along_axis(fill, jnp.clip(slot - count[:, None], 0, k - 1), axis=1)
     mean = jnp.sum(jnp.abs(weights), axis=1) / jnp.maximum(count, 1)
     stands_for = jnp.sum(valid, axis=1) / jnp.maximum(budgets, 1)
-    fill_weight = jnp.where(count > 0, mean, stands_for)
+    fill_weight = jnp.where(count > 0, jnp.minimum(mean, 1.0), stands_for)
     return (
         jnp.where(is_fill, from_fill, positions),
         jnp.where(is_fill, fill_weight[:, None], weights),

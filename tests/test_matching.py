@@ -243,7 +243,7 @@ def test_fill_accounting():
             assert len(members) == budget
             filled = [found[i] for i in members if i not in matched]
             scale = [abs(matched[i]) for i in members if i in matched]
-            mean = np.mean(scale) if scale else SIZES[c] / max(budget, 1)
+            mean = min(np.mean(scale), 1) if scale else SIZES[c] / max(budget, 1)
             assert filled == pytest.approx([mean] * len(filled), rel=1e-5)
     assert set(by_index(zero)) != set(by_index(one)), "another key, another fill"
     again = select(gradients, key=jax.random.key(0), **SIGNED)
@@ -330,6 +330,8 @@ def test_budget_zero():
     assert select_batches(random_gradients(), 0, 8, key=jax.random.key(0)).size == 0
 
 
+UNCHECKED = pytest.mark.xfail(strict=True, reason="accepted silently")
+
 # --- errors ------------------------------------------------------------------------------------
 
 
@@ -362,6 +364,8 @@ def test_non_finite_rows_are_counted(call):
         ({"approximation": "exacct"}, "approximation must be"),
         ({"fill": "zeros"}, "fill must be"),
         ({"lam_scale": "log"}, "lam_scale must be"),
+        pytest.param({"lam": float("nan")}, "lam must be", marks=UNCHECKED),
+        pytest.param({"labels": partition(LABELS, 10)}, "budget", marks=UNCHECKED),
     ],
 )
 def test_bad_arguments(options, message):
@@ -377,6 +381,8 @@ def test_bad_arguments(options, message):
         ({"budget": -2}, "budget must be 0 or more"),
         ({"lam": -1.0}, "lam must be 0 or more"),
         ({"target": jnp.zeros((C + 1, 1 + E))}, r"target has shape .*, expected \(5, 5\)"),
+        pytest.param({"fill": "zeros"}, "fill must be", marks=UNCHECKED),
+        pytest.param({"lam_scale": "log"}, "lam_scale must be", marks=UNCHECKED),
     ],
 )
 def test_bad_arguments_of_batches(options, message):

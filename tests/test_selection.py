@@ -95,14 +95,17 @@ def test_rank_by_score():
 
 def test_fill_slots_by_hand():
     positions = jnp.asarray([[2, 0, -1, -1], [-1, -1, -1, -1], [1, -1, -1, -1]])
-    weights = jnp.asarray([[3.0, -1.0, 0, 0], [0, 0, 0, 0], [5.0, 0, 0, 0]])
+    weights = jnp.asarray([[0.3, -0.1, 0, 0], [0, 0, 0, 0], [5.0, 0, 0, 0]])
     valid = jnp.asarray([[True] * 5, [True] * 3 + [False] * 2, [True] * 5])
     budgets = jnp.asarray([4, 2, 1])
     scores = jnp.tile(jnp.asarray([[0.1, 0.2, 0.3, 0.9, 0.4]]), (3, 1))
     found, filled = fill_slots(positions, weights, valid, budgets, scores)
     assert found.tolist() == [[2, 0, 3, 4], [2, 1, -1, -1], [1, -1, -1, -1]]
     # Mean |weight| of the matched; m/k where none was matched; nothing where the budget is met.
-    np.testing.assert_allclose(filled, [[3, -1, 2, 2], [1.5, 1.5, 0, 0], [5, 0, 0, 0]])
+    np.testing.assert_allclose(filled, [[0.3, -0.1, 0.2, 0.2], [1.5, 1.5, 0, 0], [5, 0, 0, 0]])
+    # Never more than an example counts in the sum over all data.
+    _, filled = fill_slots(positions, 10 * weights, valid, budgets, scores)
+    np.testing.assert_allclose(filled[0], [3, -1, 1, 1])
 
 
 @pytest.mark.parametrize("seed", range(5))
