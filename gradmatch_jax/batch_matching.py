@@ -34,7 +34,7 @@ def select_batches(
     returned is the match. The lightest batch is cut so that exactly `budget` examples come back.
     Arguments and errors as `select_subset`.
     """
-    n = check_problem(gradients, budget, lam)
+    n = check_problem(gradients, budget, lam, lam_scale, fill)
     if batch_size < 1:
         raise UserError(f"batch_size must be at least 1, not {batch_size}")
     options = Options(eps, nonnegative, lam_scale == "relative", fill == "random")

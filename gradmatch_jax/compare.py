@@ -270,16 +270,31 @@ def _with_bar(config: CompareConfig, console: "Console") -> list[dict[str, Any]]
         return compare(config, show)
 
 
+IN_CONSOLE = {  # heading -> a shorter one
+    "strategy": "strategy",
+    "data": "data",
+    "test accuracy, %": "accuracy, %",
+    "train + select, s": "seconds",
+    "speed-up": "speed-up",
+    "ceiling": "ceiling",
+}
+
+
 def _rich_table(table: Iterable[Any]):
+    from rich.box import SIMPLE
     from rich.table import Table
 
-    result = Table(header_style="bold")
-    for i, heading in enumerate(HEADINGS):
-        result.add_column(heading, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    # What fits 80 columns; compare.md and the report have every column.
+    shown = [i for i, heading in enumerate(HEADINGS) if heading in IN_CONSOLE]
+    result = Table(header_style="bold", box=SIMPLE, padding=(0, 1, 0, 0))
+    for i in shown:
+        heading = IN_CONSOLE[HEADINGS[i]]
+        result.add_column(heading, justify="left" if i == 0 else "right", no_wrap=True)
     previous = None
     for row in table:
         if previous not in (None, row.fraction):
             result.add_section()
         previous = row.fraction
-        result.add_row(*cells(row))
+        values = cells(row)
+        result.add_row(*(values[i].replace(" ", "\N{NO-BREAK SPACE}") for i in shown))
     return result

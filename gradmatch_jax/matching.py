@@ -84,9 +84,14 @@ def select_subset(
         UserError: budget < 0; lam < 0; shapes that do not fit; non-finite gradients (when not
           traced); labels that are not class numbers.
     """
-    n = check_problem(gradients, budget, lam)
+    n = check_problem(gradients, budget, lam, lam_scale, fill)
     if isinstance(labels, Groups):
         groups = labels
+        if groups.budget != min(budget, n):
+            raise UserError(
+                f"labels are groups of a budget of {groups.budget}, not {min(budget, n)}; make "
+                "them with partition(labels, budget)"
+            )
     elif labels is None:
         groups = single_group(n, budget)
     else:
@@ -98,10 +103,6 @@ def select_subset(
             raise UserError('approximation="per_gradient" needs LastLayerGradients and labels')
     elif approximation != "exact":
         raise UserError(f'approximation must be "exact" or "per_gradient", not {approximation!r}')
-    if fill not in ("random", "none"):
-        raise UserError(f'fill must be "random" or "none", not {fill!r}')
-    if lam_scale not in ("absolute", "relative"):
-        raise UserError(f'lam_scale must be "absolute" or "relative", not {lam_scale!r}')
     if target is not None:
         target = check_target(gradients, groups, target, labels is None, approximation)
     options = Options(eps, nonnegative, lam_scale == "relative", fill == "random")
@@ -110,7 +111,7 @@ def select_subset(
     return _select_groups(gradients, groups, target, lam, key, budget, own_column, options)
 
 
-def check_problem(gradients: Atoms, budget: int, lam) -> int:
+def check_problem(gradients: Atoms, budget: int, lam, lam_scale: str, fill: str) -> int:
     """Host checks that both selections share; returns n."""
     leaves = jax.tree.leaves(gradients)
     shapes = [np.shape(x) for x in leaves]
@@ -119,7 +120,11 @@ def check_problem(gradients: Atoms, budget: int, lam) -> int:
     if budget < 0:
         raise UserError(f"budget must be 0 or more, not {budget}")
     traced = any(isinstance(x, Tracer) for x in leaves)
-    if not isinstance(lam, Tracer) and float(lam) < 0:
+    if fill not in ("random", "none"):
+        raise UserError(f'fill must be "random" or "none", not {fill!r}')
+    if lam_scale not in ("absolute", "relative"):
+        raise UserError(f'lam_scale must be "absolute" or "relative", not {lam_scale!r}')
+    if not isinstance(lam, Tracer) and not float(lam) >= 0:
         raise UserError(f"lam must be 0 or more, not {float(lam)}")
     if not traced:
         bad = np.zeros(shapes[0][0], bool)

@@ -21,7 +21,8 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     from gradmatch_jax.gradients import last_layer_gradients
     from gradmatch_jax.matching import select_subset
 
-    gradients = last_layer_gradients(*(jax.numpy.asarray(a) for a in arrays))
+    logits, features, labels = (jax.numpy.asarray(a) for a in arrays)
+    gradients = last_layer_gradients(logits, features, labels)
     options: dict[str, Any] = {
         name: getattr(config, name) for name in ("lam", "lam_scale", "eps", "nonnegative", "fill")
     }

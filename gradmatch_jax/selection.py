@@ -33,6 +33,7 @@ class Groups:
     members: Int[Array, "g m"]  # indices of examples, padded with -1
     budgets: Int[Array, "g"]
     max_budget: int = field(metadata={"static": True})
+    budget: int = field(metadata={"static": True})  # of all groups together
 
 
 def largest_remainder(counts: Int[np.ndarray, "g"], budget: int) -> Int[np.ndarray, "g"]:
@@ -82,14 +83,18 @@ def partition(labels: Int[np.ndarray, "n"], budget: int, num_classes: int | None
     for label, count in enumerate(counts):
         members[label, :count] = np.flatnonzero(labels == label)
     return Groups(
-        jnp.asarray(members), jnp.asarray(budgets, jnp.int32), int(budgets.max(initial=0))
+        jnp.asarray(members),
+        jnp.asarray(budgets, jnp.int32),
+        max_budget=int(budgets.max(initial=0)),
+        budget=int(budgets.sum()),
     )
 
 
 def single_group(n: int, budget: int) -> Groups:
     """All n examples in one group."""
     budget = min(budget, n)
-    return Groups(jnp.arange(n, dtype=jnp.int32)[None], jnp.asarray([budget], jnp.int32), budget)
+    members = jnp.arange(n, dtype=jnp.int32)[None]
+    return Groups(members, jnp.asarray([budget], jnp.int32), max_budget=budget, budget=budget)
 
 
 def rank_by_score(
