@@ -296,5 +296,5 @@ def _rich_table(table: Iterable[Any]):
             result.add_section()
         previous = row.fraction
         values = cells(row)
-        result.add_row(*(values[i].replace(" ", "\N{NO-BREAK SPACE}") for i in shown))
+        result.add_row(*(values[i] for i in shown))
     return result
