@@ -15,6 +15,6 @@ from gradmatch_jax.data.splits import Parts, make_split
 
 def read_digits() -> Parts:
     """Return all 1,797 images (8, 8, 1) in their original order; there is no test split."""
-    with (resources.files(__package__) / "digits.npz").open("rb") as file:
+    with (resources.files("gradmatch_jax.data") / "digits.npz").open("rb") as file:
         stored = np.load(file, allow_pickle=False)
         return Parts(make_split("digits", stored["images"], stored["labels"]), test=None)

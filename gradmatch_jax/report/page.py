@@ -57,7 +57,7 @@ def page(runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = ()) -> s
     table = summarise(runs)
     dataset = escape(str(runs[0]["dataset"]))
     title = f"Training on a part of {dataset}"
-    style = (resources.files(__package__) / "style.css").read_text(encoding="utf-8")
+    style = (resources.files("gradmatch_jax.report") / "style.css").read_text(encoding="utf-8")
     sections = [
         f"<header><h1>{title}</h1>{_lead(table)}{_facts(runs, table)}</header>",
         _section("Results", _table(table) + f'<p class="note">{escape(footnote(runs))}</p>'),
