@@ -40,7 +40,7 @@ from gradmatch_jax.models.model import Variables
 from gradmatch_jax.schedule import budget_of
 from gradmatch_jax.steps import collect, make_steps
 from gradmatch_jax.strategies import build_strategy
-from gradmatch_jax.strategies.strategy import Options, Snapshot, Task
+from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
 from gradmatch_jax.versions import device_name, versions
 
 VARIANTS = ("gradmatch", "gradmatch-per-class", "gradmatch-pb")
@@ -200,16 +200,17 @@ def select(path: Path, variant: str, fraction: float, atom_batch: int, seed: int
     with np.load(path) as file:
         logits, features, labels = (file[k] for k in ("logits", "features", "labels"))
     on_device = jnp.asarray(logits), jnp.asarray(features), jnp.asarray(labels)
-    gradients = last_layer_gradients(*on_device)
+    snapshot = Snapshot(Pass(*on_device))
     budget = budget_of(fraction, len(labels))
     task = Task(labels, logits.shape[1], budget)
     strategy = build_strategy(variant, task, Options(batch_size=atom_batch))
     key = jax.random.key(seed)
-    jax.block_until_ready(gradients)
+    jax.block_until_ready(snapshot)
     with lap() as read:
-        selection, _ = strategy.select(strategy.init(key), Snapshot(gradients), key)
+        selection, _ = strategy.select(strategy.init(key), snapshot, key)
         jax.block_until_ready(selection)
     spent = read()
+    whole = matching_error(last_layer_gradients(*on_device), selection.indices, selection.weights)
     return {
         "variant": variant,
         "fraction": fraction,
@@ -218,7 +219,7 @@ def select(path: Path, variant: str, fraction: float, atom_batch: int, seed: int
         "size": int(selection.size),
         "num_matched": int(selection.num_matched),
         "own_error": float(selection.matching_error),
-        "whole_error": float(matching_error(gradients, selection.indices, selection.weights)),
+        "whole_error": float(whole),
         "load": os.getloadavg()[0],  # on busy cores the seconds mean little
     }
 

@@ -38,7 +38,6 @@ from gradmatch_jax.feed import Feed
 from gradmatch_jax.gradients import (
     LastLayerGradients,
     class_sums,
-    last_layer_gradients,
     matching_error,
     take,
 )
@@ -47,7 +46,7 @@ from gradmatch_jax.schedule import budget_of
 from gradmatch_jax.selection import Selection, draw, partition
 from gradmatch_jax.steps import collect, make_steps, run_epoch
 from gradmatch_jax.strategies import build_strategy
-from gradmatch_jax.strategies.strategy import Options, Snapshot, Task
+from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
 from gradmatch_jax.train import load
 from gradmatch_jax.versions import device_name, versions
 
@@ -119,18 +118,19 @@ def moments(
         )  # fmt: skip
         if epoch in args.moments:
             logits, features = collect(steps, learner.variables, feed)
-            yield epoch, last_layer_gradients(logits, features, feed.labels)
+            yield epoch, Pass(logits, features, feed.labels)
 
 
 def measure(
     variant: str,
     fraction: float,
-    gradients: LastLayerGradients,
+    seen: Pass,
     dataset: Dataset,
     config: TrainConfig,
 ) -> dict[str, Any]:
     """Select with the driver's options and measure both errors."""
     labels, classes = dataset.train.labels, dataset.num_classes
+    gradients = seen.gradients
     task = Task(labels, classes, budget_of(fraction, len(labels)))
     key = jax.random.key(config.seed)
     start = time.perf_counter()
@@ -138,7 +138,7 @@ def measure(
         chosen = stratified(task, config.seed)
     else:
         strategy = build_strategy(variant, task, Options(batch_size=config.batch_size or 1))
-        chosen, _ = strategy.select(strategy.init(key), Snapshot(gradients), key)
+        chosen, _ = strategy.select(strategy.init(key), Snapshot(seen), key)
     jax.block_until_ready(chosen)
     return {
         "variant": variant,

@@ -15,14 +15,13 @@ from gradmatch_jax.config import TrainConfig, resolve
 from gradmatch_jax.data import Dataset, load_dataset
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.feed import Feed
-from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
 from gradmatch_jax.models import build_model
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.schedule import Epoch, budget_of, cosine, plan
 from gradmatch_jax.selection import Selection
 from gradmatch_jax.steps import Learner, Steps, collect, evaluate, make_steps, run_epoch
 from gradmatch_jax.strategies import STRATEGIES, build_strategy
-from gradmatch_jax.strategies.strategy import Options, Snapshot, Strategy, Task
+from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Strategy, Task
 from gradmatch_jax.versions import device_name, versions
 
 
@@ -229,18 +228,17 @@ def _examples(run: _Run, selection: Selection, epoch: Epoch) -> tuple[np.ndarray
     return np.asarray(selection.indices)[:size], weights / mean if mean > 0 else weights
 
 
-def _snapshot(run: _Run, state: TrainState) -> Snapshot | None:
-    if not run.strategy.needs_gradients:
-        return None
-    gradients = _gradients(run, state, run.train)
-    if not run.config.validation_target:
-        return Snapshot(gradients)
-    return Snapshot(gradients, _gradients(run, state, run.validation), run.validation.labels)
+def _snapshot(run: _Run, state: TrainState) -> Snapshot:
+    needs = run.strategy.needs
+    return Snapshot(
+        train=_pass(run, state, run.train) if "train" in needs else None,
+        validation=_pass(run, state, run.validation) if "validation" in needs else None,
+    )
 
 
-def _gradients(run: _Run, state: TrainState, feed: Feed) -> LastLayerGradients:
+def _pass(run: _Run, state: TrainState, feed: Feed) -> Pass:
     logits, features = collect(run.steps, state.learner.variables, feed)
-    return last_layer_gradients(logits, features, feed.labels)
+    return Pass(logits, features, feed.labels)
 
 
 def describe(selection: Selection) -> dict[str, Any]:

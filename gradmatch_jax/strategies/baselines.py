@@ -16,7 +16,7 @@ def full(task: Task, options: Options) -> Strategy:
         del snapshot, key
         return unweighted(jnp.arange(n, dtype=jnp.int32)), state
 
-    return Strategy(needs_gradients=False, init=stateless, select=select)
+    return Strategy(stateless, select)
 
 
 def random(task: Task, options: Options) -> Strategy:
@@ -28,7 +28,7 @@ def random(task: Task, options: Options) -> Strategy:
         del snapshot
         return unweighted(draw(key, n, task.budget)), state
 
-    return Strategy(needs_gradients=False, init=stateless, select=select)
+    return Strategy(stateless, select)
 
 
 def adaptive_random(task: Task, options: Options) -> Strategy:
@@ -64,4 +64,4 @@ def adaptive_random(task: Task, options: Options) -> Strategy:
         del snapshot
         return step(state, key)
 
-    return Strategy(needs_gradients=False, init=init, select=select)
+    return Strategy(init, select)

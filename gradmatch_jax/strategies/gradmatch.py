@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradmatch_jax.batch_matching import select_batches
-from gradmatch_jax.gradients import LastLayerGradients, class_sums, per_gradient, weighted_sum
+from gradmatch_jax.gradients import class_sums, per_gradient, weighted_sum
 from gradmatch_jax.matching import select_subset
 from gradmatch_jax.selection import partition
-from gradmatch_jax.strategies.strategy import Options, Snapshot, Strategy, Task, stateless
+from gradmatch_jax.strategies.strategy import Need, Options, Snapshot, Strategy, Task, stateless
 
 
 def gradmatch(task: Task, options: Options) -> Strategy:
@@ -25,15 +25,18 @@ def _matching(options: Options) -> dict:
     return {name: getattr(options, name) for name in names}
 
 
+def _needs(options: Options) -> tuple[Need, ...]:
+    return ("train", "validation") if options.validation_target else ("train",)
+
+
 def _per_class(task: Task, options: Options, approximation) -> Strategy:
     groups = partition(task.labels, task.budget, task.num_classes)
     counts = np.bincount(task.labels, minlength=task.num_classes)
 
     def target(snapshot: Snapshot):
         """Each class's validation gradient, scaled to the class's training size."""
-        validation, labels = snapshot.validation, snapshot.validation_labels
-        assert validation is not None
-        assert labels is not None
+        assert snapshot.validation is not None
+        validation, labels = snapshot.validation.gradients, snapshot.validation.labels
         held = np.bincount(np.asarray(labels), minlength=task.num_classes)
         if approximation == "per_gradient":
             validation = per_gradient(validation, labels)
@@ -41,8 +44,9 @@ def _per_class(task: Task, options: Options, approximation) -> Strategy:
         return class_sums(validation, labels, task.num_classes) * scale[:, None, None]
 
     def select(state, snapshot, key):
+        assert snapshot.train is not None
         selection = select_subset(
-            snapshot.gradients,
+            snapshot.train.gradients,
             task.budget,
             labels=groups,
             target=target(snapshot) if options.validation_target else None,
@@ -52,25 +56,28 @@ def _per_class(task: Task, options: Options, approximation) -> Strategy:
         )
         return selection, state
 
-    return Strategy(needs_gradients=True, init=stateless, select=select)
+    return Strategy(stateless, select, needs=_needs(options))
 
 
 def gradmatch_pb(task: Task, options: Options) -> Strategy:
     """GRAD-MATCHPB: mini-batches as atoms, drawn anew at each selection."""
 
-    def target(validation: LastLayerGradients):
+    def target(snapshot: Snapshot):
+        assert snapshot.validation is not None
+        validation = snapshot.validation.gradients
         n, held = len(task.labels), validation.features.shape[0]
         return weighted_sum(validation, jnp.full(held, n / held))
 
     def select(state, snapshot, key):
+        assert snapshot.train is not None
         selection = select_batches(
-            snapshot.gradients,
+            snapshot.train.gradients,
             task.budget,
             options.batch_size,
             key=key,
-            target=target(snapshot.validation) if options.validation_target else None,
+            target=target(snapshot) if options.validation_target else None,
             **_matching(options),
         )
         return selection, state
 
-    return Strategy(needs_gradients=True, init=stateless, select=select)
+    return Strategy(stateless, select, needs=_needs(options))

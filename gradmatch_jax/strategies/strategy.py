@@ -1,15 +1,19 @@
 """What a strategy is: pure functions that carry a state and answer with a `Selection`."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from gradmatch_jax.gradients import LastLayerGradients
+from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
 from gradmatch_jax.selection import Selection
 
 State = Any  # a pytree of arrays, saved with the training state
+
+# What a selection reads: a pass over the training set, a pass over the validation set, and the
+# norms of the training examples' gradients in all parameters.
+Need = Literal["train", "validation", "gradient_norms"]
 
 
 class Task(NamedTuple):
@@ -30,27 +34,63 @@ class Options(NamedTuple):
     fill: str = "random"
     batch_size: int = 20
     validation_target: bool = False
+    lr: float = 0.01  # the run's initial learning rate: GLISTER's virtual step
+    glister_refresh: float = 0.03  # picks between refreshes of GLISTER's gradient, as a share of k
+    glister_greedy: str = "taylor"  # taylor, naive or stochastic
+
+
+class Pass(NamedTuple):
+    """One forward pass over a split: evaluation mode, no augmentation, data-set order."""
+
+    logits: Float[Array, "n C"]
+    features: Float[Array, "n E"]  # what enters the last layer
+    labels: Int[Array, "n"]
+
+    @property
+    def gradients(self) -> LastLayerGradients:
+        """The last-layer gradients of the cross-entropy."""
+        return last_layer_gradients(self.logits, self.features, self.labels)
 
 
 class Snapshot(NamedTuple):
-    """The model's last-layer gradients at selection time, in data-set order."""
+    """The model at selection time, as far as the strategy `needs` it; None elsewhere."""
 
-    gradients: LastLayerGradients
-    validation: LastLayerGradients | None = None
-    validation_labels: Int[Array, "v"] | None = None
+    train: Pass | None = None
+    validation: Pass | None = None
+    gradient_norms: Float[Array, "n"] | None = None  # ‖dl_i/dtheta‖, all parameters
+
+
+class Seen(NamedTuple):
+    """What an epoch of SGD saw: its examples in the order it took them, before each step."""
+
+    indices: Int[Array, "m"]
+    losses: Float[Array, "m"]  # unweighted cross-entropy, in training mode
+    correct: Bool[Array, "m"]  # whether the largest logit was the label's
+
+
+def _ignore(state: State, seen: Seen) -> State:
+    del seen
+    return state
 
 
 class Strategy(NamedTuple):
-    """A way to choose the subset: `init` a state, `select` from it.
+    """A way to choose the subset: `init` a state, `select` from it, `observe` training.
 
     init: key -> state.
-    select: (state, snapshot, key) -> (selection, state); snapshot is None unless
-      `needs_gradients`. Pure: the same arguments give the same answer.
+    select: (state, snapshot, key) -> (selection, state). Pure: the same arguments give the same
+      answer.
+    needs: what `snapshot` must hold.
+    observe: (state, seen) -> state, after every epoch; only forgetting events and loss-based
+      pruning need it.
+    rescale: whether the weights are rescaled to mean 1. False where they carry the scale of the
+      gradient (InfoBatch).
     """
 
-    needs_gradients: bool
     init: Callable[[PRNGKeyArray], State]
-    select: Callable[[State, Snapshot | None, PRNGKeyArray], tuple[Selection, State]]
+    select: Callable[[State, Snapshot, PRNGKeyArray], tuple[Selection, State]]
+    needs: tuple[Need, ...] = ()
+    observe: Callable[[State, Seen], State] = _ignore
+    rescale: bool = True
 
 
 def stateless(key: PRNGKeyArray) -> State:
