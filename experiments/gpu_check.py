@@ -244,7 +244,7 @@ def time_training(args: GPUCheck, sizes: Sizes, bf16: bool) -> dict[str, Any]:
     def epoch():
         nonlocal learner  # donated, so each epoch goes on from the last
         key = jax.random.key(len(losses))
-        learner, loss = run_epoch(
+        learner, loss, _ = run_epoch(
             made, learner, feed, rows, ones, batch_size=sizes.batch, lr=args.lr, key=key
         )
         losses.append(loss)

@@ -42,12 +42,12 @@ from gradmatch_jax.gradients import (
     take,
 )
 from gradmatch_jax.models import build_model
+from gradmatch_jax.run import load
 from gradmatch_jax.schedule import budget_of
 from gradmatch_jax.selection import Selection, draw, partition
 from gradmatch_jax.steps import collect, make_steps, run_epoch
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
-from gradmatch_jax.train import load
 from gradmatch_jax.versions import device_name, versions
 
 
@@ -112,7 +112,7 @@ def moments(
     subset = np.asarray(draw(draw_key, len(feed), budget_of(args.train_fraction, len(feed))))
     ones = np.ones(len(subset), np.float32)
     for epoch in range(1, max(args.moments) + 1):
-        learner, _ = run_epoch(
+        learner, *_ = run_epoch(
             steps, learner, feed, subset, ones, batch_size=config.batch_size or 1,
             lr=config.lr or 0.0, key=jax.random.fold_in(sgd_key, epoch),
         )  # fmt: skip

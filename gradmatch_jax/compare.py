@@ -154,7 +154,7 @@ def compare(
 
 
 def _load(config: TrainConfig) -> "Dataset":
-    from gradmatch_jax.train import load
+    from gradmatch_jax.run import load
 
     return load(config)
 

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.schedule import FULL_KINDS
 
 WARM = "-warm"
+# EL2N and GraNd are read early in training: 10 to 20 epochs (Paul et al. 2021).
+DEFAULT_PROXY_EPOCHS = 10
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,27 @@ class TrainConfig:
     """What to do where matching stops short of the budget."""
     validation_target: bool = False
     """Match the validation set's gradient (the paper's isValid) instead of the training set's."""
+    glister_greedy: Literal["taylor", "naive", "stochastic"] = "taylor"
+    """glister: take many picks between refreshes of the validation gradient, refresh it after each
+    pick, or pick each from a random sample."""
+    glister_refresh: float = 0.03
+    """glister: picks between refreshes, as a share of the budget (taylor)."""
+    proxy: str | None = None
+    """Model that trains first and scores the examples (forgetting, entropy, el2n, grand,
+    facility-location). None: the run's own model; in a warm run, the run's own full epochs."""
+    proxy_epochs: int | None = None
+    """Epochs of full training before the proxy scores; their time is selection time. None: 10."""
+    proxy_runs: int = 1
+    """Proxies, each from a fresh start, over which the scores are averaged."""
+    like: Path | None = None
+    """full-earlystop: folder of a finished run to spend as much as. None: fraction x epochs."""
+    like_by: Literal["seconds", "examples"] = "seconds"
+    """What is spent: seconds of training and selection, or examples seen."""
+    imbalance: float | None = None
+    """Keep this share of the training examples of some classes (0.1 or 0.5 in the paper). None:
+    keep all."""
+    imbalance_classes: float = 0.3
+    """The share of the classes that --imbalance cuts, drawn by the seed."""
     augment: bool = True
     """Random crops and flips where the field uses them (CIFAR, SVHN, ImageNet)."""
     bf16: bool = False
@@ -161,12 +185,28 @@ def resolve(config: TrainConfig) -> TrainConfig:
         if getattr(config, field) is None
     }
     config = dataclasses.replace(config, strategy=name, warm=config.warm or warm, **filled)
-    if name == "full":
-        config = dataclasses.replace(config, fraction=1.0, warm=False)
-    if config.model not in model_names():
-        raise suggest("model", str(config.model), model_names())
+    config = _fit_kind(config, STRATEGIES[name].kind)
+    for kind, model in (("model", config.model), ("proxy model", config.proxy)):
+        if model is not None and model not in model_names():
+            raise suggest(kind, model, model_names())
     _check_ranges(config)
     return config
+
+
+def _fit_kind(config: TrainConfig, kind: str) -> TrainConfig:
+    """The settings that do not apply to a kind of run, put to what it does."""
+    if kind in ("full", "pruning"):
+        config = dataclasses.replace(config, fraction=1.0)
+    if kind in FULL_KINDS or kind == "pruning":
+        config = dataclasses.replace(config, warm=False)
+    if not kind.startswith("early-stop"):
+        config = dataclasses.replace(config, like=None)
+    if kind != "scored":
+        return dataclasses.replace(config, proxy=None, proxy_epochs=None)
+    if config.warm and config.proxy is None:  # the warm start's own epochs are the proxy
+        return dataclasses.replace(config, proxy_epochs=None)
+    epochs = DEFAULT_PROXY_EPOCHS if config.proxy_epochs is None else config.proxy_epochs
+    return dataclasses.replace(config, proxy=config.proxy or config.model, proxy_epochs=epochs)
 
 
 def _check_ranges(config: TrainConfig) -> None:
@@ -182,6 +222,15 @@ def _check_ranges(config: TrainConfig) -> None:
         ("weight_decay", 0 <= c.weight_decay < float("inf"), "at least 0"),
         ("lam", 0 <= c.lam < float("inf"), "at least 0"),
         ("eps", 0 <= c.eps < float("inf"), "at least 0"),
+        ("glister_refresh", 0 < c.glister_refresh <= 1, "above 0 and at most 1"),
+        ("proxy_epochs", c.proxy_epochs is None or c.proxy_epochs >= 1, "at least 1"),
+        ("proxy_runs", c.proxy_runs >= 1, "at least 1"),
+        (
+            "imbalance",
+            c.imbalance is None or 0 < c.imbalance <= 1,
+            "above 0 and at most 1 (a share)",
+        ),
+        ("imbalance_classes", 0 < c.imbalance_classes <= 1, "above 0 and at most 1"),
         ("validation_fraction", 0 < c.validation_fraction < 1, "between 0 and 1"),
         ("eval_every", c.eval_every >= 1, "at least 1 epoch"),
         ("image_size", c.image_size >= 1, "at least 1 pixel"),

@@ -6,34 +6,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gradmatch_jax.checkpoint import RunFolder
-from gradmatch_jax.clock import Times, lap
+from gradmatch_jax.clock import lap
 from gradmatch_jax.config import TrainConfig, resolve
-from gradmatch_jax.data import Dataset, load_dataset
+from gradmatch_jax.data import Dataset
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.feed import Feed
-from gradmatch_jax.models import build_model
 from gradmatch_jax.models.model import Model
-from gradmatch_jax.schedule import Epoch, budget_of, cosine, plan
+from gradmatch_jax.run import Run, TrainState, load, new_proxy, prepare, take_snapshot
+from gradmatch_jax.schedule import Epoch, cosine
 from gradmatch_jax.selection import Selection
-from gradmatch_jax.steps import Learner, Steps, collect, evaluate, make_steps, run_epoch
-from gradmatch_jax.strategies import STRATEGIES, build_strategy
-from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Strategy, Task
+from gradmatch_jax.steps import evaluate, run_epoch
+from gradmatch_jax.strategies import STRATEGIES
 from gradmatch_jax.versions import device_name, versions
-
-
-class TrainState(NamedTuple):
-    """All that a resumed run needs; randomness comes from the seed and the epoch."""
-
-    learner: Learner
-    selection: Selection
-    strategy: Any
-    epoch: Any  # epochs done
-    times: Times
-    test_accuracy: Any  # percent, at the last test
 
 
 class Result(NamedTuple):
@@ -42,19 +28,6 @@ class Result(NamedTuple):
     summary: dict[str, Any]  # as in result.json
     state: TrainState
     log: list[dict[str, Any]]  # the rows of metrics.jsonl
-
-
-class _Run(NamedTuple):
-    """The fixed parts of a run."""
-
-    config: TrainConfig
-    plan: list[Epoch]
-    steps: Steps
-    strategy: Strategy
-    train: Feed
-    validation: Feed
-    test: Feed
-    key: jax.Array
 
 
 def train(
@@ -83,36 +56,26 @@ def train(
             folder.close()
 
 
-def load(config: TrainConfig) -> Dataset:
-    """The data set a resolved configuration names."""
-    return load_dataset(
-        config.dataset,
-        config.data_dir,
-        reader=config.reader,
-        validation_fraction=config.validation_fraction,
-        seed=config.seed,
-        image_size=config.image_size,
-    )
-
-
 def _train(config, dataset, model, folder, on_epoch) -> Result:
-    run, state = _prepare(config, dataset, model)
+    run, state = prepare(config, dataset, model)
     restored = folder.restore(state) if folder is not None else None
     state = state if restored is None else restored
     if folder is not None and folder.result is not None:
         return Result(folder.result, state, folder.read_log())
     log, saved = [], time.monotonic()
     total = len(run.plan)
-    for index in range(int(state.epoch), total):
+    while not _done(run, state):
+        index = int(state.epoch)
         state, row = _epoch(run, state, index)
-        if (index + 1) % config.eval_every == 0 or index + 1 == total:
+        last = _done(run, state)
+        if last or ((index + 1) % config.eval_every == 0 and not run.plan[index].proxy):
             accuracy = evaluate(run.steps, state.learner.variables, run.test)
             state = state._replace(test_accuracy=accuracy)
             row["test_accuracy"] = accuracy
         log.append(row)
         if folder is not None:
             folder.log(row)
-            if time.monotonic() - saved >= config.checkpoint_seconds or index + 1 == total:
+            if last or time.monotonic() - saved >= config.checkpoint_seconds:
                 folder.save(index + 1, state)
                 saved = time.monotonic()
         on_epoch(row, total)
@@ -129,93 +92,75 @@ def _train(config, dataset, model, folder, on_epoch) -> Result:
     return Result(summary, state, log)
 
 
-def _prepare(config: TrainConfig, dataset: Dataset, model: Model | None) -> tuple[_Run, TrainState]:
-    entry = STRATEGIES[config.strategy]
-    n = len(dataset.train)
-    budget = budget_of(config.fraction, n)
-    shape = dataset.train.shape
-    if model is None:
-        model = build_model(str(config.model), shape, dataset.num_classes, bf16=config.bf16)
-    steps = make_steps(
-        model,
-        dataset,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        augmented=config.augment and (dataset.flip or dataset.crop_padding > 0),
-    )
-    assert config.epochs is not None
-    assert config.batch_size is not None
-    epochs = plan(
-        config.epochs,
-        budget / n,
-        warm=config.warm,
-        kappa=config.kappa,
-        select_every=config.select_every,
-        reselect=entry.reselect,
-        full=config.strategy == "full",
-    )
-    options = Options(
-        config.lam, config.lam_scale, config.eps, config.nonnegative, config.fill,
-        config.batch_size, config.validation_target,
-    )  # fmt: skip
-    task = Task(dataset.train.labels, dataset.num_classes, budget)
-    strategy = build_strategy(config.strategy, task, options)
-    feeds = Feed(dataset.train), Feed(dataset.validation), Feed(dataset.test)
-    key = jax.random.key(config.seed)
-    run = _Run(config, epochs, steps, strategy, *feeds, key)
-    init_key, strategy_key = jax.random.split(jax.random.fold_in(key, 2**31))
-    none = jnp.asarray(0)
-    empty = Selection(
-        jnp.full(budget, -1, jnp.int32), jnp.zeros(budget), none, none, jnp.asarray(jnp.nan)
-    )
-    state = TrainState(
-        learner=steps.init(init_key),
-        selection=empty,
-        strategy=strategy.init(strategy_key),
-        epoch=0,
-        times=Times(),
-        test_accuracy=float("nan"),
-    )
-    return run, state
+def _spent(state: TrainState) -> float:
+    return float(state.times.train) + float(state.times.selection)
 
 
-def _epoch(run: _Run, state: TrainState, index: int) -> tuple[TrainState, dict[str, Any]]:
+def _done(run: Run, state: TrainState) -> bool:
+    out_of_time = run.seconds is not None and _spent(state) >= run.seconds
+    return int(state.epoch) >= len(run.plan) or out_of_time
+
+
+def _progress(run: Run, state: TrainState, epoch: Epoch) -> float:
+    """The place in the learning rate's schedule: of the time, where time is what is fitted."""
+    if run.seconds is not None and run.config.strategy.endswith("-fitted"):
+        return min(_spent(state) / run.seconds, 1.0)
+    return epoch.progress
+
+
+def _epoch(run: Run, state: TrainState, index: int) -> tuple[TrainState, dict[str, Any]]:
     """Select if the plan says so, then one epoch of SGD; returns the state and its log row."""
-    epoch, times = run.plan[index], state.times
+    epoch = run.plan[index]
     select_key, sgd_key = jax.random.split(jax.random.fold_in(run.key, index))
-    row: dict[str, Any] = {"epoch": index, "full": epoch.full}
+    row: dict[str, Any] = {"epoch": index, "full": epoch.full, "proxy": epoch.proxy}
     if epoch.select:
-        with lap() as read:
-            selection, strategy_state = run.strategy.select(
-                state.strategy, _snapshot(run, state), select_key
-            )
-            jax.block_until_ready(selection)
-        spent = read()
-        times = times._replace(
-            selection=times.selection + spent.work, compile=times.compile + spent.compile
-        )
-        state = state._replace(selection=selection, strategy=strategy_state)
-        row["selection"] = describe(selection) | {"seconds": spent.work}
+        state, row["selection"] = _select(run, state, select_key)
     indices, weights = _examples(run, state.selection, epoch)
-    lr = cosine(run.config.lr or 0.0, epoch.progress)
+    lr = cosine(run.config.lr or 0.0, _progress(run, state, epoch))
+    steps, learner = run.steps, state.learner
+    if epoch.proxy:
+        assert run.proxy_steps is not None
+        steps = run.proxy_steps
+        learner = new_proxy(run, index) if epoch.fresh else state.proxy
     with lap() as read:
-        learner, loss = run_epoch(
-            run.steps, state.learner, run.train, indices, weights,
+        learner, loss, seen = run_epoch(
+            steps, learner, run.train, indices, weights,
             batch_size=run.config.batch_size or 1, lr=lr, key=sgd_key,
+            whole_batches=not epoch.full and STRATEGIES[run.config.strategy].kind == "pruning",
         )  # fmt: skip
-        jax.block_until_ready(learner)
-    spent = read()
-    times = times._replace(train=times.train + spent.work, compile=times.compile + spent.compile)
+        strategy_state = run.strategy.observe(state.strategy, seen)
+        jax.block_until_ready((learner, strategy_state))
     if not np.isfinite(loss):
         raise UserError(
             f"the training loss is {loss} in epoch {index}: training diverged; lower --lr"
         )
-    row |= {"lr": lr, "train_loss": loss, "examples": len(indices)}
+    spent, times = read(), state.times
+    phase = "selection" if epoch.proxy else "train"
+    times = times._replace(**{phase: getattr(times, phase) + spent.work})
+    times = times._replace(compile=times.compile + spent.compile)
+    changed = {"proxy" if epoch.proxy else "learner": learner}
+    state = state._replace(strategy=strategy_state, epoch=index + 1, times=times, **changed)
+    row |= {"lr": lr, "train_loss": loss, "examples": len(seen.indices)}
     row |= {f"{name}_seconds": value for name, value in times._asdict().items()}
-    return state._replace(learner=learner, epoch=index + 1, times=times), row
+    return state, row
 
 
-def _examples(run: _Run, selection: Selection, epoch: Epoch) -> tuple[np.ndarray, np.ndarray]:
+def _select(run: Run, state: TrainState, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
+    """A new selection; returns the state and what is logged of it."""
+    with lap() as read:
+        selection, strategy_state = run.strategy.select(
+            state.strategy, take_snapshot(run, state), key
+        )
+        jax.block_until_ready((selection, strategy_state))
+    spent, times = read(), state.times
+    times = times._replace(
+        selection=times.selection + spent.work, compile=times.compile + spent.compile
+    )
+    state = state._replace(selection=selection, strategy=strategy_state, times=times)
+    return state, describe(selection) | {"seconds": spent.work}
+
+
+def _examples(run: Run, selection: Selection, epoch: Epoch) -> tuple[np.ndarray, np.ndarray]:
     """The epoch's examples and their weights, rescaled to mean 1 once a selection."""
     n = len(run.train)
     if epoch.full:
@@ -223,22 +168,9 @@ def _examples(run: _Run, selection: Selection, epoch: Epoch) -> tuple[np.ndarray
     size = int(selection.size)
     if size == 0:
         raise UserError("the selection is empty: use --fill random or a smaller --lam")
-    weights = np.asarray(selection.weights)[:size]
+    indices, weights = np.asarray(selection.indices)[:size], np.asarray(selection.weights)[:size]
     mean = float(weights.mean())
-    return np.asarray(selection.indices)[:size], weights / mean if mean > 0 else weights
-
-
-def _snapshot(run: _Run, state: TrainState) -> Snapshot:
-    needs = run.strategy.needs
-    return Snapshot(
-        train=_pass(run, state, run.train) if "train" in needs else None,
-        validation=_pass(run, state, run.validation) if "validation" in needs else None,
-    )
-
-
-def _pass(run: _Run, state: TrainState, feed: Feed) -> Pass:
-    logits, features = collect(run.steps, state.learner.variables, feed)
-    return Pass(logits, features, feed.labels)
+    return indices, weights / mean if run.strategy.rescale and mean > 0 else weights
 
 
 def describe(selection: Selection) -> dict[str, Any]:
@@ -250,18 +182,23 @@ def describe(selection: Selection) -> dict[str, Any]:
     }
 
 
-def _summary(run: _Run, state: TrainState, dataset: Dataset, log) -> dict[str, Any]:
+def _summary(run: Run, state: TrainState, dataset: Dataset, log) -> dict[str, Any]:
     config, times = run.config, state.times
     selections = [row["selection"] for row in log if "selection" in row]
+    done = run.plan[: int(state.epoch)]
+    own = [epoch for epoch in done if not epoch.proxy]
+    subsets = [row["examples"] for row in log if not row["full"]]
     return {
         "test_accuracy": float(state.test_accuracy),
         "train_seconds": float(times.train),
         "selection_seconds": float(times.selection),
         "compile_seconds": float(times.compile),
-        "epochs": len(run.plan),
-        "full_epochs": sum(epoch.full for epoch in run.plan),
+        "epochs": len(own),
+        "full_epochs": sum(epoch.full for epoch in own),
+        "proxy_epochs": len(done) - len(own),
+        "examples": sum(row["examples"] for row in log),  # seen in all, the proxy's included
         "train_size": len(dataset.train),
-        "subset_size": int(state.selection.size) if not run.plan[-1].full else len(dataset.train),
+        "subset_size": subsets[-1] if subsets else len(dataset.train),
         "num_matched": [s["num_matched"] for s in selections],
         "matching_error": [s["matching_error"] for s in selections],
         "strategy": config.strategy,

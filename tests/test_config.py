@@ -24,6 +24,11 @@ OUT_OF_RANGE = {
     "weight_decay": (-1e-4, math.inf, math.nan),
     "lam": (-0.5, math.inf, math.nan),
     "eps": (-1e-10, math.inf, math.nan),
+    "glister_refresh": (0, -0.1, 1.5, math.nan),
+    "proxy_epochs": (0, -1),
+    "proxy_runs": (0,),
+    "imbalance": (0, -0.1, 1.5, math.nan),
+    "imbalance_classes": (0, 1.5, math.nan),
     "validation_fraction": (0, 1, -0.1, math.nan),
     "eval_every": (0,),
     "image_size": (0,),
@@ -35,7 +40,7 @@ CASES = [(field, value) for field, values in OUT_OF_RANGE.items() for value in v
 @pytest.mark.parametrize(("field", "value"), CASES)
 def test_out_of_range(field, value):
     with pytest.raises(UserError) as error:
-        resolve(dataclasses.replace(TrainConfig(), **{field: value}))
+        resolve(dataclasses.replace(TrainConfig(strategy="el2n"), **{field: value}))
     message = str(error.value)
     assert message.startswith(f"--{field.replace('_', '-')} must be ")
     assert message.endswith(f"not {value}")
@@ -116,3 +121,24 @@ def test_to_json_is_json():
     assert json.loads(json.dumps(values)) == values
     assert values["data_dir"] == str(Path("some") / "where")
     assert set(values) == {field.name for field in dataclasses.fields(TrainConfig)}
+
+
+def test_settings_that_do_not_apply_are_put_to_what_is_done():
+    def kind(name, **settings):
+        return resolve(TrainConfig(strategy=name, model="mlp", fraction=0.3, **settings))
+
+    cold = kind("el2n")
+    assert (cold.proxy, cold.proxy_epochs) == ("mlp", 10), "a cold run scores with its own model"
+    assert resolve(cold) == cold
+    given = kind("el2n-warm", proxy="logistic", proxy_epochs=3)
+    assert (given.proxy, given.proxy_epochs) == ("logistic", 3)
+    for name in ("el2n-warm", "gradmatch"):
+        assert (kind(name).proxy, kind(name).proxy_epochs) == (None, None)
+    assert kind("gradmatch", proxy="logistic") == kind("gradmatch")
+    pruning = kind("infobatch-warm")
+    assert (pruning.fraction, pruning.warm) == (1.0, False), "it chooses its own share"
+    stopped = kind("full-earlystop-warm", like=Path("runs/a"))
+    assert (stopped.fraction, stopped.warm, stopped.like) == (0.3, False, Path("runs/a"))
+    assert kind("random", like=Path("runs/a")).like is None
+    with pytest.raises(UserError, match=r"no proxy model named 'resnet2'.*resnet20"):
+        kind("el2n", proxy="resnet2")

@@ -17,8 +17,8 @@ TABLE = [
     ("once", {"epochs": 4, "fraction": 0.1, "select_every": 1, "reselect": "once"}, "Ssss"),
     ("every epoch", {"epochs": 4, "fraction": 0.1, "select_every": 9, "reselect": "epoch"}, "SSSS"),
     ("one epoch", {"epochs": 1, "fraction": 0.1}, "S"),
-    ("full", {"epochs": 3, "fraction": 1.0, "full": True}, "FFF"),
-    ("full, whatever else", {"epochs": 2, "fraction": 0.1, "full": True, "warm": True}, "FF"),
+    ("full", {"epochs": 3, "fraction": 1.0, "kind": "full"}, "FFF"),
+    ("full, whatever else", {"epochs": 2, "fraction": 0.1, "kind": "full", "warm": True}, "FF"),
     (
         "warm: T_s = 4, T_f = 2",
         {"epochs": 8, "fraction": 0.5, "warm": True, "select_every": 2},
@@ -55,6 +55,38 @@ def test_warm_at_half_kappa_costs_what_cold_does(epochs, fraction):
     rounding = 0.5 if epochs / 2 * fraction >= 0.5 else 1.0
     assert abs(cost - epochs * fraction) <= rounding + 1e-9
     assert sum(not e.full for e in warm) == epochs // 2
+
+
+def letters(epochs):
+    return "".join(
+        ("P" if e.fresh else "p") if e.proxy else "F" if e.full else "S" if e.select else "s"
+        for e in epochs
+    )
+
+
+def test_early_stop_has_two_readings():
+    """T k/n full epochs: the first of the long schedule, or all of a short one."""
+    long = plan(10, 0.3, kind="early-stop")
+    fitted = plan(10, 0.3, kind="early-stop-fitted")
+    assert letters(long) == letters(fitted) == "FFF"
+    assert [e.progress for e in long] == pytest.approx([0, 0.1, 0.2])
+    assert [e.progress for e in fitted] == pytest.approx([0, 1 / 3, 2 / 3])
+    assert letters(plan(10, 0.001, kind="early-stop")) == "F", "at least one"
+
+
+def test_pruning_ends_with_an_eighth_of_full_epochs():
+    epochs = plan(16, 1.0, kind="pruning", reselect="epoch")
+    assert letters(epochs) == "S" * 14 + "FF"
+    assert [e.progress for e in epochs] == pytest.approx([i / 16 for i in range(16)])
+
+
+def test_proxies_come_first_and_a_selection_follows_each():
+    epochs = plan(4, 0.1, kind="scored", reselect="once", proxy_epochs=2, proxy_runs=3)
+    assert letters(epochs) == "PpPpPp" + "Ssss"
+    assert [i for i, e in enumerate(epochs) if e.select] == [2, 4, 6]
+    assert [e.progress for e in epochs] == pytest.approx([0, 0.5] * 3 + [0, 0.25, 0.5, 0.75])
+    warm = plan(8, 0.5, kind="scored", reselect="once", warm=True, proxy_epochs=1)
+    assert letters(warm) == "P" + "FFSsss"
 
 
 def test_paper_row():

@@ -8,7 +8,15 @@ import pytest
 from gradmatch_jax.data import Dataset, Split
 from gradmatch_jax.feed import Feed
 from gradmatch_jax.models.model import Model, Variables
-from gradmatch_jax.steps import collect, evaluate, make_steps, run_epoch, weighted_loss
+from gradmatch_jax.steps import (
+    Outcome,
+    collect,
+    collect_gradient_norms,
+    evaluate,
+    make_steps,
+    run_epoch,
+    weighted_loss,
+)
 
 N, CLASSES, SIDE = 23, 3, 4
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
@@ -83,7 +91,12 @@ def test_step_follows_torchs_recurrence(steps, data):
     for rows, weights, lr in PLAN:
         w = np.array(weights, np.float32)
         i = np.array(rows, np.int32)
-        learner, loss = steps.train(learner, pool, labels[i], i, w, lr, jax.random.key(1), 0)
+        before = learner.variables
+        logits = np.asarray(apply(before, inputs(data.train.images[i]), False)[0])
+        learner, outcome = steps.train(learner, pool, labels[i], i, w, lr, jax.random.key(1), 0)
+        loss = outcome.loss
+        np.testing.assert_array_equal(outcome.correct, logits.argmax(axis=1) == labels[i])
+        np.testing.assert_allclose(np.mean(w * np.asarray(outcome.losses)), loss, rtol=1e-6)
         expected = reference.step(inputs(data.train.images[i]), labels[i], w, lr)
         np.testing.assert_allclose(loss, expected, rtol=1e-5)
         for name, value in reference.p.items():
@@ -117,8 +130,11 @@ def test_weighted_loss_is_the_mean_of_weight_times_loss():
     labels = jnp.asarray([0, 1, 1])
     weights = jnp.asarray([1.0, 3.0, 0.5])
     expected = (np.log(2) + 3 * np.log(2) + 0.5 * np.log(4)) / 3
-    np.testing.assert_allclose(weighted_loss(logits, labels, weights), expected, rtol=1e-6)
-    doubled = weighted_loss(logits, labels, 2 * weights)
+    found = weighted_loss(logits, labels, weights)
+    np.testing.assert_allclose(found.loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.losses, np.log([2, 2, 4]), rtol=1e-6)
+    assert found.correct.tolist() == [True, False, False]
+    doubled = weighted_loss(logits, labels, 2 * weights).loss
     np.testing.assert_allclose(doubled, 2 * expected, rtol=1e-6)
 
 
@@ -131,7 +147,8 @@ class Recorder:
 
     def train(self, learner, pool, labels, rows, weights, lr, key, i):
         self.calls.append((np.asarray(pool)[rows], labels, np.asarray(rows), weights, lr, i))
-        return learner, float(np.mean(weights))
+        losses = np.asarray(rows, np.float32)
+        return learner, Outcome(np.mean(weights * losses), losses, np.asarray(rows) % 2 == 0)
 
 
 class Stream:
@@ -159,7 +176,7 @@ def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, stre
     assert feed.resident == (not streamed)
     recorder = Recorder(steps)
     options = {"batch_size": 4, "lr": 0.25, "key": jax.random.key(3)}
-    _, loss = run_epoch(recorder.steps, None, feed, INDICES, WEIGHTS, **options)
+    _, loss, seen_of = run_epoch(recorder.steps, None, feed, INDICES, WEIGHTS, **options)
     assert [len(call[2]) for call in recorder.calls] == [4, 4, 3], "the last batch is ragged"
     assert [call[5] for call in recorder.calls] == [0, 1, 2]
     assert {call[4] for call in recorder.calls} == {0.25}
@@ -172,7 +189,11 @@ def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, stre
             seen.append(int(index))
     assert sorted(seen) == sorted(INDICES.tolist())
     assert seen != INDICES.tolist(), "the order is shuffled"
-    assert loss == pytest.approx(WEIGHTS.mean()), "batches count by their size"
+    assert seen_of.indices.tolist() == seen, "in the order they were taken"
+    if not streamed:  # the recorder's losses are the rows, which a stream counts up
+        assert seen_of.losses.tolist() == seen
+        assert seen_of.correct.tolist() == [i % 2 == 0 for i in seen]
+        assert loss == pytest.approx(np.mean(WEIGHTS * INDICES)), "batches count by their size"
     again, other = Recorder(steps), Recorder(steps)
     run_epoch(again.steps, None, feed, INDICES, WEIGHTS, **options)
     run_epoch(other.steps, None, feed, INDICES, WEIGHTS, **options | {"key": jax.random.key(4)})
@@ -191,15 +212,43 @@ def test_scan_is_the_loop_of_steps(data, augmented):
     pool, labels, key = jnp.asarray(data.train.images), data.train.labels, jax.random.key(7)
     looped, losses = steps.init(jax.random.key(0)), []
     for i in range(5):
-        looped, loss = steps.train(looped, pool, labels[rows[i]], rows[i], weights[i], 0.1, key, i)
-        losses.append(loss)
+        looped, out = steps.train(looped, pool, labels[rows[i]], rows[i], weights[i], 0.1, key, i)
+        losses.append(out.losses)
     scanned, values = steps.train_scan(
-        steps.init(jax.random.key(0)), pool, jnp.asarray(labels), rows, weights, 0.1, key
+        steps.init(jax.random.key(0)), pool, jnp.asarray(labels), rows, weights, 0.1, key, 0
     )
-    np.testing.assert_allclose(values, losses, rtol=1e-6)
+    np.testing.assert_allclose(values.losses, losses, rtol=1e-6)
     leaves = zip(jax.tree.leaves(looped), jax.tree.leaves(scanned), strict=True)
     for a, b in leaves:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_scanned_epoch_is_the_looped_epoch(data, monkeypatch):
+    """In chunks of two, with a step and a ragged batch left over for the loop."""
+    monkeypatch.setattr("gradmatch_jax.steps.SCAN", 2)
+    model = Model("linear", init, apply)
+    steps = make_steps(model, data, momentum=0.9, weight_decay=5e-4, augmented=True)
+    found = []
+    for scan in (False, True):
+        learner = steps.init(jax.random.key(0))
+        found.append(
+            run_epoch(
+                steps, learner, Feed(data.train), INDICES, WEIGHTS, batch_size=3, lr=0.1,
+                key=jax.random.key(2), scan=scan,
+            )
+        )  # fmt: skip
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_whole_batches_only(steps, data):
+    learner = steps.init(jax.random.key(0))
+    options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2), "whole_batches": True}
+    learner, _, seen = run_epoch(steps, learner, Feed(data.train), INDICES, WEIGHTS, **options)
+    assert len(seen.indices) == len(set(seen.indices.tolist())) == 8
+    assert set(seen.indices.tolist()) <= set(INDICES.tolist())
+    *_, seen = run_epoch(steps, learner, Feed(data.train), INDICES[:3], WEIGHTS[:3], **options)
+    assert len(seen.indices) == 3, "fewer than a batch is one batch"
 
 
 def test_augmentation_differs_from_batch_to_batch(data):
@@ -210,8 +259,8 @@ def test_augmentation_differs_from_batch_to_batch(data):
     labels, weights = data.train.labels[:4], np.ones(4, np.float32)
     learner, losses = steps.init(jax.random.key(0)), []
     for i in (0, 1, 2, 0):
-        learner, loss = steps.train(learner, pool, labels, rows, weights, 0.0, jax.random.key(7), i)
-        losses.append(float(loss))
+        learner, out = steps.train(learner, pool, labels, rows, weights, 0.0, jax.random.key(7), i)
+        losses.append(float(out.loss))
     assert losses[0] == losses[3]
     assert len(set(losses)) == 3
 
@@ -228,6 +277,19 @@ def test_collect_answers_in_order(steps, data, streamed, batch_size):
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("memory", [1, 4 * 4 * 51, 2**28])
+def test_gradient_norms_of_all_parameters(steps, data, memory):
+    """The linear model's gradient is delta ⊗ [1, x]: its norm is ‖delta‖ sqrt(1 + ‖x‖²)."""
+    variables = steps.init(jax.random.key(5)).variables
+    norms = collect_gradient_norms(steps, variables, Feed(data.train), memory=memory)
+    x = inputs(data.train.images)
+    logits = x @ np.asarray(variables.params["W"], np.float64)
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    delta = probability - np.eye(CLASSES)[data.train.labels]
+    expected = np.linalg.norm(delta, axis=1) * np.sqrt(1 + (x**2).sum(axis=1))
+    np.testing.assert_allclose(norms, expected, rtol=1e-4)
+
+
 def test_accuracy_in_percent(steps, data):
     variables = steps.init(jax.random.key(5)).variables
     best = np.argmax(inputs(data.test.images) @ np.asarray(variables.params["W"]), axis=1)
@@ -242,7 +304,7 @@ def test_changing_rate_weights_and_place_does_not_recompile(steps, data):
 
     feed = Feed(data.train)
     options = {"batch_size": 4, "key": jax.random.key(0)}
-    learner, _ = run_epoch(
+    learner, *_ = run_epoch(
         steps, steps.init(jax.random.key(0)), feed, INDICES, WEIGHTS, lr=0.1, **options
     )
     with compile_seconds() as read:

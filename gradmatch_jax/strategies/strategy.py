@@ -61,11 +61,14 @@ class Snapshot(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What an epoch of SGD saw: its examples in the order it took them, before each step."""
+    """What an epoch of SGD saw: its examples in the order it took them, before each step.
 
-    indices: Int[Array, "m"]
-    losses: Float[Array, "m"]  # unweighted cross-entropy, in training mode
-    correct: Bool[Array, "m"]  # whether the largest logit was the label's
+    Host data: m changes from epoch to epoch, and a jitted function would compile for each.
+    """
+
+    indices: Int[np.ndarray, "m"]
+    losses: Float[np.ndarray, "m"]  # unweighted cross-entropy, in training mode
+    correct: Bool[np.ndarray, "m"]  # whether the largest logit was the label's
 
 
 def _ignore(state: State, seen: Seen) -> State:

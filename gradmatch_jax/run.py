@@ -1,0 +1,183 @@
+"""The parts of a run: what is fixed, what changes, and how a configuration becomes both."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gradmatch_jax.clock import Times
+from gradmatch_jax.config import TrainConfig
+from gradmatch_jax.data import Dataset, load_dataset
+from gradmatch_jax.data.imbalance import imbalanced
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.feed import Feed
+from gradmatch_jax.models import build_model
+from gradmatch_jax.models.model import Model
+from gradmatch_jax.schedule import Epoch, budget_of, plan
+from gradmatch_jax.selection import Selection
+from gradmatch_jax.steps import Learner, Steps, collect, collect_gradient_norms, make_steps
+from gradmatch_jax.strategies import STRATEGIES, build_strategy
+from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Strategy, Task
+
+
+class TrainState(NamedTuple):
+    """All that a resumed run needs; randomness comes from the seed and the epoch."""
+
+    learner: Learner
+    proxy: Any  # the Learner that scores, or () where the run has none
+    selection: Selection
+    strategy: Any
+    epoch: Any  # epochs done, the proxy's among them
+    times: Times
+    test_accuracy: Any  # percent, at the last test
+
+
+class Run(NamedTuple):
+    """The fixed parts of a run."""
+
+    config: TrainConfig
+    plan: list[Epoch]
+    seconds: float | None  # stop after the epoch that reaches these, whatever the plan says
+    steps: Steps
+    proxy_steps: Steps | None
+    strategy: Strategy
+    train: Feed
+    validation: Feed
+    test: Feed
+    key: jax.Array
+
+
+def load(config: TrainConfig) -> Dataset:
+    """The data set a resolved configuration names."""
+    dataset = load_dataset(
+        config.dataset,
+        config.data_dir,
+        reader=config.reader,
+        validation_fraction=config.validation_fraction,
+        seed=config.seed,
+        image_size=config.image_size,
+    )
+    if config.imbalance is None:
+        return dataset
+    return imbalanced(dataset, config.imbalance, config.imbalance_classes, seed=config.seed)
+
+
+def prepare(
+    config: TrainConfig, dataset: Dataset, model: Model | None = None
+) -> tuple[Run, TrainState]:
+    """The run of a resolved configuration, and the state it starts from.
+
+    Raises:
+        UserError: the model does not fit the data, or `like` is no finished run.
+    """
+    n = len(dataset.train)
+    budget = budget_of(config.fraction, n)
+    seconds, share = _cost(config, n, budget)
+    steps = _steps(config, dataset, config.model, model)
+    proxy_steps = _steps(config, dataset, config.proxy, model) if config.proxy_epochs else None
+    task = Task(dataset.train.labels, dataset.num_classes, budget)
+    strategy = build_strategy(config.strategy, task, _options(config))
+    feeds = Feed(dataset.train), Feed(dataset.validation), Feed(dataset.test)
+    key = jax.random.key(config.seed)
+    run = Run(config, _plan(config, share), seconds, steps, proxy_steps, strategy, *feeds, key)
+    init_key, strategy_key = jax.random.split(jax.random.fold_in(key, 2**31))
+    none = jnp.asarray(0)
+    empty = Selection(
+        jnp.full(budget, -1, jnp.int32), jnp.zeros(budget), none, none, jnp.asarray(jnp.nan)
+    )
+    state = TrainState(
+        learner=steps.init(init_key),
+        proxy=new_proxy(run, 0),
+        selection=empty,
+        strategy=strategy.init(strategy_key),
+        epoch=0,
+        times=Times(),
+        test_accuracy=float("nan"),
+    )
+    return run, state
+
+
+def new_proxy(run: Run, epoch: int) -> Any:
+    """A fresh network to score with, for the proxy run that starts at `epoch`."""
+    if run.proxy_steps is None:
+        return ()
+    return run.proxy_steps.init(jax.random.fold_in(jax.random.fold_in(run.key, 2**31 + 1), epoch))
+
+
+def take_snapshot(run: Run, state: TrainState) -> Snapshot:
+    """What the strategy needs to know of the network that scores: the proxy, if there is one."""
+    steps, learner = run.steps, state.learner
+    if run.proxy_steps is not None:
+        steps, learner = run.proxy_steps, state.proxy
+
+    def look(feed: Feed) -> Pass:
+        return Pass(*collect(steps, learner.variables, feed), feed.labels)
+
+    needs = run.strategy.needs
+    return Snapshot(
+        train=look(run.train) if "train" in needs else None,
+        validation=look(run.validation) if "validation" in needs else None,
+        gradient_norms=(
+            collect_gradient_norms(steps, learner.variables, run.train)
+            if "gradient_norms" in needs
+            else None
+        ),
+    )
+
+
+def _steps(config: TrainConfig, dataset: Dataset, name: str | None, model: Model | None) -> Steps:
+    """The steps of the model `name`; the user's own takes the place of the run's model."""
+    if model is None or name != config.model:
+        model = build_model(str(name), dataset.train.shape, dataset.num_classes, bf16=config.bf16)
+    return make_steps(
+        model,
+        dataset,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        augmented=config.augment and (dataset.flip or dataset.crop_padding > 0),
+    )
+
+
+def _plan(config: TrainConfig, share: float) -> list[Epoch]:
+    assert config.epochs is not None
+    entry = STRATEGIES[config.strategy]
+    return plan(
+        config.epochs,
+        share,
+        kind=entry.kind,
+        warm=config.warm,
+        kappa=config.kappa,
+        select_every=config.select_every,
+        reselect=entry.reselect,
+        proxy_epochs=config.proxy_epochs or 0,
+        proxy_runs=config.proxy_runs,
+    )
+
+
+def _options(config: TrainConfig) -> Options:
+    shared = {name: value for name, value in vars(config).items() if name in Options._fields}
+    return Options(**shared)
+
+
+def _cost(config: TrainConfig, n: int, budget: int) -> tuple[float | None, float]:
+    """The seconds to stop at (or None), and the share k/n of full training to plan for."""
+    assert config.epochs is not None
+    if config.like is None:
+        return None, budget / n
+    spent = _spent(config.like)
+    if config.like_by == "examples":
+        return None, min(spent["examples"] / (n * config.epochs), 1.0)
+    return spent["train_seconds"] + spent["selection_seconds"], 1.0
+
+
+def _spent(folder: Path) -> dict[str, float]:
+    file = folder / "result.json"
+    try:
+        result = json.loads(file.read_text())
+        return {k: float(result[k]) for k in ("examples", "train_seconds", "selection_seconds")}
+    except OSError as error:
+        raise UserError(f"--like {folder} is no finished run: there is no {file}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"--like {folder}: {file} is no result of this version") from error
