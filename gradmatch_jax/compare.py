@@ -8,9 +8,9 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradmatch_jax.config import NOT_IDENTITY, TrainConfig, resolve, to_json
+from gradmatch_jax.config import NOT_IDENTITY, Settings, TrainConfig, resolve, to_json
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report import write_report
 from gradmatch_jax.report.summary import HEADINGS, cells, footnote, label_of, markdown, summarise
@@ -25,21 +25,9 @@ __all__ = ["CompareConfig", "Progress", "compare", "plan_runs", "run", "summaris
 
 
 @dataclass(frozen=True)
-class CompareConfig:
-    """Compare strategies with full training: a table, figures and what was selected.
+class CompareConfig(Settings):
+    """Compare strategies with full training: a table, figures and what was selected."""
 
-    A field that `TrainConfig` has too means the same here and is passed on to every run.
-    """
-
-    dataset: str = "digits"
-    """digits (embedded), mnist, cifar10, cifar100, svhn, imagenet, npz."""
-    data_dir: Path | None = None
-    """Folder of the data set's original files (npz: the file). None: download, where there is a
-    network."""
-    reader: Literal["files", "tfds"] = "files"
-    """Read the original files, or what TensorFlow Datasets prepared in --data-dir."""
-    model: str | None = None
-    """lenet, mlp, logistic, resnet18, resnet20, resnet164. None: the data set's own."""
     strategies: tuple[str, ...] = (
         "random",
         "adaptive-random",
@@ -53,26 +41,6 @@ class CompareConfig:
     """k/n: the shares of the training set to train on."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Each strategy and fraction runs once a seed."""
-    epochs: int | None = None
-    """T. None: the paper's."""
-    select_every: int = 20
-    """R: epochs between selections."""
-    batch_size: int | None = None
-    """None: the data set's own."""
-    lr: float | None = None
-    """Initial learning rate, cosine decay per epoch. None: 0.01, the paper's."""
-    lam: float = 0.5
-    """Ridge penalty of the matching problem."""
-    lam_scale: Literal["absolute", "relative"] = "absolute"
-    """absolute as in the paper, or relative to the mean squared gradient norm."""
-    validation_target: bool = False
-    """Match the validation set's gradient (the paper's isValid) instead of the training set's."""
-    augment: bool = True
-    """Random crops and flips where the field uses them (CIFAR, SVHN, ImageNet)."""
-    bf16: bool = False
-    """Compute in bfloat16 (parameters stay float32)."""
-    image_size: int = 224
-    """Side of ImageNet's images in pixels."""
     eval_every: int = 5
     """Epochs between tests (outside the clock): the points of the convergence curves."""
     out: Path = Path("runs/compare")
@@ -105,8 +73,7 @@ def plan_runs(config: CompareConfig) -> list[Job]:
     for name in ("strategies", "fractions", "seeds"):
         if not getattr(config, name):
             raise UserError(f"--{name} is empty: name at least one")
-    shared = {field.name for field in dataclasses.fields(TrainConfig)}
-    base = {k: v for k, v in vars(config).items() if k in shared}
+    base = {field.name: getattr(config, field.name) for field in dataclasses.fields(Settings)}
     jobs: dict[Path, Job] = {}
     for seed in config.seeds:
         for strategy in ("full", *config.strategies):
@@ -233,7 +200,10 @@ def run(config: CompareConfig, console: "Console") -> None:
     note = footnote(rows)
     console.print(_rich_table(table))
     console.print(note, style="dim")
-    settings = {k: v for k, v in to_json(plan_runs(config)[0].config).items() if k in vars(config)}
+    # The data set's own where nothing was asked; what a strategy makes of them is in its run.
+    own = to_json(plan_runs(config)[0].config)
+    given = {k: v for k, v in to_json(config).items() if v is not None}
+    settings = {field.name: (own | given)[field.name] for field in dataclasses.fields(Settings)}
     asked = {name: list(getattr(config, name)) for name in ("strategies", "fractions", "seeds")}
     runs = [{k: v for k, v in row.items() if k != "log"} for row in rows]
     results = {

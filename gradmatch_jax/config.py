@@ -41,8 +41,8 @@ PRESETS = {
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Train on a weighted subset of the data."""
+class Settings:
+    """What a run and a comparison of runs share."""
 
     dataset: str = "digits"
     """digits (embedded), mnist, cifar10, cifar100, svhn, imagenet, npz."""
@@ -53,12 +53,6 @@ class TrainConfig:
     """Read the original files, or what TensorFlow Datasets prepared in --data-dir."""
     model: str | None = None
     """lenet, mlp, logistic, resnet18, resnet20, resnet164. None: the data set's own."""
-    strategy: str = "gradmatch"
-    """See `gradmatch-jax strategies`; NAME-warm is NAME with --warm."""
-    fraction: float = 0.1
-    """k/n: the share of the training set to train on."""
-    warm: bool = False
-    """Start with kappa T k/n epochs of full training, then kappa T on subsets."""
     epochs: int | None = None
     """T. None: the paper's."""
     select_every: int = 20
@@ -116,6 +110,18 @@ class TrainConfig:
     """Epochs between tests (outside the clock); the last epoch is always tested."""
     checkpoint_seconds: float = 60.0
     """Least time between checkpoints. Does not change the result."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    """Train on a weighted subset of the data."""
+
+    strategy: str = "gradmatch"
+    """See `gradmatch-jax strategies`; NAME-warm is NAME with --warm."""
+    fraction: float = 0.1
+    """k/n: the share of the training set to train on."""
+    warm: bool = False
+    """Start with kappa T k/n epochs of full training, then kappa T on subsets."""
     seed: int = 0
 
 
@@ -242,7 +248,7 @@ def _check_ranges(config: TrainConfig) -> None:
             raise UserError(f"--{flag} must be {wanted}, not {getattr(config, field)}")
 
 
-def to_json(config: TrainConfig) -> dict[str, Any]:
+def to_json(config: Settings) -> dict[str, Any]:
     """The configuration as JSON values."""
     values = dataclasses.asdict(config)
     return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}

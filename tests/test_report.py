@@ -40,6 +40,7 @@ def make_run(strategy="gradmatch", fraction=0.1, seed=0, *, warm=False, accuracy
         "dataset": "digits",
         "model": "mlp",
         "epochs": 3,
+        "examples": 3 * 1000 * fraction,
         "batch_size": 20,
         "train_size": 1294,
         "device": "Some CPU (2 cores)",

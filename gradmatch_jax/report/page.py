@@ -35,8 +35,9 @@ in no other number; testing, loading and checkpoints are not counted. The clock 
 machine's: other work on it shows up in the times.</dd>
 <dt>Speed-up and its ceiling</dt>
 <dd>The speed-up is full's seconds over the strategy's. Training on a fraction f of the data cannot
-be more than 1/f times as fast. Selecting costs time too, and each step and each call has a
-fixed cost that does not shrink with the data: the smaller the problem, the further below.</dd>
+be more than 1/f times as fast; training a network only to score the examples counts too.
+Selecting costs time, and each step and each call has a fixed cost that does not shrink with the
+data: the smaller the problem, the further below.</dd>
 <dt>Matching error</dt>
 <dd>How far the weighted sum of the selected gradients is from the target, relative to the target's
 norm, at the last selection. Each strategy is measured in the gradients that it matches itself, so

@@ -20,7 +20,7 @@ class Row(NamedTuple):
     seconds: float  # training and selection
     selection_seconds: float  # the part of `seconds` that selecting took
     speedup: float  # full's seconds / seconds
-    ceiling: float  # 1 / fraction
+    ceiling: float  # full's examples / examples seen, the proxies' included: 1 / fraction, mostly
     matching_error: float | None  # of the last selection; None where nothing is matched
     compile_seconds: float  # apart, in nothing above
 
@@ -73,8 +73,9 @@ def summarise(runs: Sequence[dict[str, Any]]) -> list[Row]:
     full = next(members for (label, _), members in groups.items() if label == "full")
     yardstick = statistics.fmean(run["test_accuracy"] for run in full)
     full_seconds = statistics.fmean(map(seconds_of, full))
+    full_examples = statistics.fmean(run["examples"] for run in full)
     return [
-        _row(label, fraction, members, yardstick, full_seconds)
+        _row(label, fraction, members, yardstick, full_seconds, full_examples)
         for (label, fraction), members in groups.items()
     ]
 
@@ -85,6 +86,7 @@ def _row(
     members: list[dict[str, Any]],
     yardstick: float,
     full_seconds: float,
+    full_examples: float,
 ) -> Row:
     accuracies = [run["test_accuracy"] for run in members]
     errors = [run["matching_error"][-1] for run in members if run["matching_error"]]
@@ -100,7 +102,7 @@ def _row(
         seconds=seconds,
         selection_seconds=statistics.fmean(run["selection_seconds"] for run in members),
         speedup=full_seconds / seconds,
-        ceiling=1 / fraction,
+        ceiling=full_examples / statistics.fmean(run["examples"] for run in members),
         matching_error=statistics.fmean(errors) if errors else None,
         compile_seconds=statistics.fmean(run["compile_seconds"] for run in members),
     )
@@ -148,8 +150,9 @@ def footnote(runs: Sequence[dict[str, Any]]) -> str:
         "Accuracy: mean ± sample standard deviation over seeds, after the last epoch. "
         f"Time: wall-clock seconds of training and selection on {' and '.join(where)}, mean over "
         "seeds; compiling and testing are not in them, whatever else the machine was doing is."
-        f"{mixed} Speed-up: full's seconds over the strategy's; its ceiling is 1/fraction, which "
-        "fixed costs of every step and selection keep small problems well below. "
+        f"{mixed} Speed-up: full's seconds over the strategy's; its ceiling is full's examples "
+        "over those trained on, 1/fraction for most, which fixed costs of every step and "
+        "selection keep small problems well below. "
         "Matching error: the last selection's, relative to its target, "
         "each strategy in its own gradients."
     )

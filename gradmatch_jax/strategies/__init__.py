@@ -2,20 +2,13 @@
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.schedule import Reselect
+from gradmatch_jax.schedule import Kind, Reselect
 
 if TYPE_CHECKING:
     from gradmatch_jax.strategies.strategy import Options, Strategy, Task
-
-
-# subset: k examples at a time. scored: k examples, once, ranked by a network that has trained on
-# all the data: a proxy's run, or the warm start's epochs. full: everything, every epoch.
-# early-stop: everything, for as long as a run on k examples would last. pruning: epochs of its own
-# choice of size, all the data at the end.
-Kind = Literal["subset", "scored", "full", "early-stop", "pruning"]
 
 
 class Entry(NamedTuple):
@@ -31,12 +24,32 @@ class Entry(NamedTuple):
 
 STRATEGIES = {
     "full": Entry("baselines:full", "once", "all examples, weight 1", "the skyline", kind="full"),
+    "full-earlystop": Entry(
+        "baselines:full",
+        "once",
+        "all examples, stopped at a subset run's cost, on the long run's schedule",
+        "paper's FULL-EARLYSTOP",
+        kind="early-stop",
+    ),
+    "full-earlystop-fitted": Entry(
+        "baselines:full",
+        "once",
+        "the same with a learning-rate schedule shortened to fit",
+        "the fair reading of FULL-EARLYSTOP",
+        kind="early-stop-fitted",
+    ),
     "random": Entry("baselines:random", "once", "one random subset, kept", "paper's RANDOM"),
     "adaptive-random": Entry(
         "baselines:adaptive_random",
         "epoch",
         "a fresh random subset every epoch, without replacement until the data is used up",
         "RS2, Okanovic et al. 2024",
+    ),
+    "rs2": Entry(
+        "baselines:adaptive_random",
+        "epoch",
+        "adaptive-random by its authors' name",
+        "RS2 without replacement, Okanovic et al. 2024",
     ),
     "gradmatch": Entry(
         "gradmatch:gradmatch",
@@ -55,6 +68,47 @@ STRATEGIES = {
         "interval",
         "OMP on mini-batch mean gradients; whole batches are selected",
         "paper's GRAD-MATCHPB, section 2",
+    ),
+    "glister": Entry(
+        "glister:glister",
+        "interval",
+        "the subset whose virtual SGD step lowers the validation loss most",
+        "GLISTER-ONLINE, Killamsetty et al. 2021",
+    ),
+    "entropy": Entry(
+        "scores:entropy",
+        "once",
+        "the examples a trained network is least certain of",
+        "Settles 2012; Coleman et al. 2020",
+        kind="scored",
+    ),
+    "el2n": Entry(
+        "scores:el2n",
+        "once",
+        "the largest errors, ‖softmax(z) - onehot(y)‖, early in training",
+        "Paul, Ganguli and Dziugaite 2021",
+        kind="scored",
+    ),
+    "grand": Entry(
+        "scores:grand",
+        "once",
+        "the largest gradients over all parameters, early in training",
+        "Paul, Ganguli and Dziugaite 2021",
+        kind="scored",
+    ),
+    "forgetting": Entry(
+        "scores:forgetting",
+        "once",
+        "the examples most often right at one epoch and wrong at the next",
+        "Toneva et al. 2019",
+        kind="scored",
+    ),
+    "infobatch": Entry(
+        "infobatch:infobatch",
+        "epoch",
+        "each epoch drops half of the losses below the mean and doubles the other half",
+        "Qin et al. 2024",
+        kind="pruning",
     ),
 }
 
