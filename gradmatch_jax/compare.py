@@ -195,6 +195,7 @@ def run(config: CompareConfig, console: "Console") -> None:
     Raises:
         UserError: as `compare`.
     """
+    plan_runs(config)  # what cannot be is said before a bar is drawn
     rows = _with_bar(config, console)
     table = summarise(rows)
     note = footnote(rows)

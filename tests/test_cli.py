@@ -1,0 +1,60 @@
+"""The command line: one line and status 2 for what cannot be, and help without JAX."""
+
+import subprocess
+import sys
+
+import pytest
+
+from gradmatch_jax import cli
+
+
+def refused(monkeypatch, capsys, *arguments):
+    """The line that `gradmatch-jax` answers with."""
+    monkeypatch.setattr(sys, "argv", ["gradmatch-jax", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert err.startswith("gradmatch-jax: ")
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("train", "--fracton", "0.3"), ("--fracton", "did you mean --fraction")),
+        (("train", "--fraction", "abc"), ("--fraction", "'abc'")),
+        (("trian",), ("trian", "train, compare, select, strategies")),
+        (("train", "--reader", "x"), ("--reader", "files", "tfds")),
+        (("train", "--dataset", "mnst"), ("mnst", "Did you mean 'mnist'?")),
+        (("train", "--strategy", "gradmtch-warm"), ("gradmtch", "Did you mean")),
+        (("train", "--fraction", "1.5"), ("--fraction", "at most 1")),
+        (("train", "--dataset", "mnist", "--data-dir", "no/such"), ("no/such",)),
+        (("select", "--budget", "3"), ("missing --input, --out",)),
+        (("compare", "--fractions", "0.1", "2"), ("--fraction", "2")),
+        ((), ("train, compare, select, strategies",)),
+    ],
+)
+def test_one_line_that_says_what_to_do(monkeypatch, capsys, arguments, parts):
+    line = refused(monkeypatch, capsys, *arguments)
+    for part in parts:
+        assert part in line
+
+
+def test_help_and_the_list_of_strategies_do_not_load_jax():
+    script = """
+import sys
+from gradmatch_jax.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code
+assert "jax" not in sys.modules
+"""
+    for arguments, expected in ((["--help"], "compare"), (["strategies"], "gradmatch-pb")):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout
