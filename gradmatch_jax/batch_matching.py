@@ -4,14 +4,20 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.matching import Fill, LamScale, Options, check_problem, check_target
 from gradmatch_jax.omp import match
-from gradmatch_jax.selection import Selection, compact, fill_slots, single_group
+from gradmatch_jax.selection import (
+    Selection,
+    compact,
+    empty_selection,
+    fill_slots,
+    single_group,
+)
 
 
 def select_batches(
@@ -47,8 +53,7 @@ def select_batches(
 def _select_batches(gradients, target, lam, key, budget, batch_size, options) -> Selection:
     n = gradients.features.shape[0]
     if budget == 0:
-        nothing = jnp.zeros((0,), jnp.int32), jnp.zeros((0,))
-        return Selection(*nothing, jnp.asarray(0), jnp.asarray(0), jnp.asarray(1.0))
+        return empty_selection(0)
     shuffle_key, fill_key = jax.random.split(key)
     batches = even_batches(shuffle_key, n, batch_size)
     count = batches.shape[0]
@@ -58,19 +63,12 @@ def _select_batches(gradients, target, lam, key, budget, batch_size, options) ->
     lam = jnp.asarray(lam, gram.dtype)
     if options.relative:
         lam = lam * jnp.mean(jnp.diagonal(gram))
-    picks = min(count, -(-budget // (n // count)))  # enough of the smaller batches
+    picks = batches_for(budget, n, count)
     support, batch_weights = match(
         gram[None], correlations[None], jnp.sum(target**2)[None], jnp.ones((1, count), bool),
         jnp.asarray([picks]), picks, lam[None], eps=options.eps, nonnegative=options.nonnegative,
     )  # fmt: skip
-    order = jnp.argsort(-jnp.abs(batch_weights[0]), stable=True)  # the lightest is cut
-    support, batch_weights = support[0][order], batch_weights[0][order]
-    members = jnp.where((support >= 0)[:, None], batches[support], -1)
-    rank = jnp.cumsum(members.reshape(-1) >= 0).reshape(members.shape)
-    members = jnp.where(rank <= budget, members, -1)
-    sizes = jnp.sum(members >= 0, axis=1, keepdims=True)
-    shared = jnp.where(members >= 0, batch_weights[:, None] / jnp.maximum(sizes, 1), 0.0)
-    indices, weights = compact(members, shared, budget)
+    indices, weights = to_members(batches, support[0], batch_weights[0], budget)
     matched = jnp.sum(indices >= 0)
     if options.fill:
         indices, weights = (
@@ -82,6 +80,30 @@ def _select_batches(gradients, target, lam, key, budget, batch_size, options) ->
         )  # fmt: skip
     error = gr.matching_error(gradients, indices, weights, target)
     return Selection(indices, weights, jnp.sum(indices >= 0), matched, error)
+
+
+def batches_for(budget: int, n: int, count: int) -> int:
+    """How many of `count` even batches hold `budget` of n examples: enough of the smaller ones."""
+    return min(count, -(-budget // (n // count)))
+
+
+def to_members(
+    batches: Int[Array, "b size"], support: Int[Array, "p"], weights: Float[Array, "p"], budget: int
+) -> tuple[Int[Array, "budget"], Float[Array, "budget"]]:
+    """The examples of the chosen batches, at most `budget`, each with its share of the weight.
+
+    A batch's members have its weight in equal shares, so that sum_i w_i g_i is the weighted sum of
+    the batch means. The lightest batch is cut to meet the budget; what is left of it shares its
+    weight.
+    """
+    order = jnp.argsort(-jnp.abs(weights), stable=True)
+    support, weights = support[order], weights[order]
+    members = jnp.where((support >= 0)[:, None], batches[support], -1)
+    rank = jnp.cumsum(members.reshape(-1) >= 0).reshape(members.shape)
+    members = jnp.where(rank <= budget, members, -1)
+    sizes = jnp.sum(members >= 0, axis=1, keepdims=True)
+    shared = jnp.where(members >= 0, weights[:, None] / jnp.maximum(sizes, 1), 0.0)
+    return compact(members, shared, budget)
 
 
 def even_batches(key: PRNGKeyArray, n: int, batch_size: int) -> Int[Array, "b size"]:

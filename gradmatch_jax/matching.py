@@ -16,10 +16,13 @@ from gradmatch_jax.omp import match
 from gradmatch_jax.selection import (
     Groups,
     Selection,
+    as_groups,
+    check_gradients,
     compact,
+    empty_selection,
     fill_slots,
-    partition,
-    single_group,
+    map_groups,
+    relative_error,
 )
 
 Approximation = Literal["exact", "per_gradient"]
@@ -85,19 +88,7 @@ def select_subset(
           traced); labels that are not class numbers.
     """
     n = check_problem(gradients, budget, lam, lam_scale, fill)
-    if isinstance(labels, Groups):
-        groups = labels
-        if groups.budget != min(budget, n):
-            raise UserError(
-                f"labels are groups of a budget of {groups.budget}, not {min(budget, n)}; make "
-                "them with partition(labels, budget)"
-            )
-    elif labels is None:
-        groups = single_group(n, budget)
-    else:
-        if np.shape(labels) != (n,):
-            raise UserError(f"labels have shape {np.shape(labels)}, expected ({n},)")
-        groups = partition(labels, budget)
+    groups = as_groups(labels, n, budget)
     if approximation == "per_gradient":
         if labels is None or not isinstance(gradients, LastLayerGradients):
             raise UserError('approximation="per_gradient" needs LastLayerGradients and labels')
@@ -112,31 +103,14 @@ def select_subset(
 
 
 def check_problem(gradients: Atoms, budget: int, lam, lam_scale: str, fill: str) -> int:
-    """Host checks that both selections share; returns n."""
-    leaves = jax.tree.leaves(gradients)
-    shapes = [np.shape(x) for x in leaves]
-    if any(len(s) != 2 for s in shapes) or len({s[0] for s in shapes}) != 1:
-        raise UserError(f"gradients must be arrays of n rows, not of shapes {shapes}")
-    if budget < 0:
-        raise UserError(f"budget must be 0 or more, not {budget}")
-    traced = any(isinstance(x, Tracer) for x in leaves)
+    """Host checks that both forms of matching share; returns n."""
     if fill not in ("random", "none"):
         raise UserError(f'fill must be "random" or "none", not {fill!r}')
     if lam_scale not in ("absolute", "relative"):
         raise UserError(f'lam_scale must be "absolute" or "relative", not {lam_scale!r}')
     if not isinstance(lam, Tracer) and not float(lam) >= 0:
         raise UserError(f"lam must be 0 or more, not {float(lam)}")
-    if not traced:
-        bad = np.zeros(shapes[0][0], bool)
-        for x in leaves:
-            bad |= ~np.asarray(jnp.all(jnp.isfinite(x), axis=1))
-        if bad.any():
-            raise UserError(
-                f"{int(bad.sum())} of {len(bad)} gradient rows hold nan or inf "
-                f"(first: row {int(bad.argmax())}); did the training diverge? "
-                "Lower the learning rate or drop those rows"
-            )
-    return shapes[0][0]
+    return check_gradients(gradients, budget)
 
 
 def check_target(gradients, groups, target, single, approximation) -> Array:
@@ -182,8 +156,7 @@ def _select_groups(
     n = jax.tree.leaves(gradients)[0].shape[0]
     g = groups.members.shape[0]
     if groups.max_budget == 0 or n == 0:
-        nothing = jnp.full((budget,), -1, jnp.int32), jnp.zeros((budget,))
-        return Selection(*nothing, jnp.asarray(0), jnp.asarray(0), jnp.asarray(1.0))
+        return empty_selection(budget)
     if own_column:
         label = (
             jnp.zeros(n, jnp.int32)
@@ -193,35 +166,16 @@ def _select_groups(
         assert isinstance(gradients, LastLayerGradients)
         gradients = gr.per_gradient(gradients, label)
     scores = jax.random.uniform(key, (n,))
-    at_once = _groups_at_once(groups)
-    rounds = -(-g // at_once)
 
-    def stack(x, fill_value):
-        pad = ((0, rounds * at_once - g), *((0, 0) for _ in x.shape[1:]))
-        padded = jnp.pad(x, pad, constant_values=fill_value)
-        return padded.reshape(rounds, at_once, *x.shape[1:])
+    def solve(members, budgets, targets):
+        return _solve(gradients, members, budgets, groups.max_budget, targets, lam, scores, options)
 
-    def solve(part):
-        members, budgets, part_target = part
-        return _solve(
-            gradients, members, budgets, groups.max_budget, part_target, lam, scores, options
-        )
-
-    parts = (
-        stack(groups.members, -1),
-        stack(groups.budgets, 0),
-        None if target is None else stack(target, 0),
+    indices, weights, matched, squares, target_squares = map_groups(
+        solve, groups, _groups_at_once(groups), target
     )
-    indices, weights, matched, error, norm = jax.lax.map(solve, parts)
     indices, weights = compact(indices, weights, budget)
-    norm = jnp.sum(norm)
-    return Selection(
-        indices,
-        weights,
-        jnp.sum(indices >= 0),
-        jnp.sum(matched),
-        jnp.sqrt(jnp.sum(error) / jnp.where(norm > 0, norm, 1.0)),
-    )
+    error = relative_error(squares, target_squares)
+    return Selection(indices, weights, jnp.sum(indices >= 0), jnp.sum(matched), error)
 
 
 def _solve(gradients, members, budgets, max_budget, target, lam, scores, options):

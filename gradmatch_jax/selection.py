@@ -1,5 +1,6 @@
 """What a selection is, exact budgets, groups of examples, and the policy for a shortfall."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -97,6 +98,74 @@ def single_group(n: int, budget: int) -> Groups:
     return Groups(members, jnp.asarray([budget], jnp.int32), max_budget=budget, budget=budget)
 
 
+def as_groups(labels: Int[np.ndarray, "n"] | Groups | None, n: int, budget: int) -> Groups:
+    """The groups of a selection: those given, one a class, or one for all n examples.
+
+    Raises:
+        UserError: groups of another budget; labels of another shape, or not class numbers.
+    """
+    if labels is None:
+        return single_group(n, budget)
+    if isinstance(labels, Groups):
+        if labels.budget != min(budget, n):
+            raise UserError(
+                f"labels are groups of a budget of {labels.budget}, not {min(budget, n)}; make "
+                "them with partition(labels, budget)"
+            )
+        return labels
+    if np.shape(labels) != (n,):
+        raise UserError(f"labels have shape {np.shape(labels)}, expected ({n},)")
+    return partition(labels, budget)
+
+
+def check_gradients(gradients, budget: int) -> int:
+    """Host checks of every selection's input, arrays of n rows; returns n.
+
+    Raises:
+        UserError: budget < 0; shapes that do not fit; nan or inf (when not traced).
+    """
+    leaves = jax.tree.leaves(gradients)
+    shapes = [np.shape(x) for x in leaves]
+    if any(len(s) != 2 for s in shapes) or len({s[0] for s in shapes}) != 1:
+        raise UserError(f"gradients must be arrays of n rows, not of shapes {shapes}")
+    if budget < 0:
+        raise UserError(f"budget must be 0 or more, not {budget}")
+    if not any(isinstance(x, Tracer) for x in leaves):
+        bad = np.zeros(shapes[0][0], bool)
+        for x in leaves:
+            bad |= ~np.asarray(jnp.all(jnp.isfinite(x), axis=1))
+        if bad.any():
+            raise UserError(
+                f"{int(bad.sum())} of {len(bad)} gradient rows hold nan or inf "
+                f"(first: row {int(bad.argmax())}); did the training diverge? "
+                "Lower the learning rate or drop those rows"
+            )
+    return shapes[0][0]
+
+
+def map_groups(
+    solve: Callable, groups: Groups, at_once: int, targets: Array | None = None
+) -> tuple[Array, ...]:
+    """`solve(members, budgets, targets)` on `at_once` groups at a time; results are stacked.
+
+    The last round is padded with empty groups of budget 0.
+    """
+    g = groups.members.shape[0]
+    rounds = -(-g // at_once)
+
+    def stack(x, fill_value):
+        pad = ((0, rounds * at_once - g), *((0, 0) for _ in x.shape[1:]))
+        padded = jnp.pad(x, pad, constant_values=fill_value)
+        return padded.reshape(rounds, at_once, *x.shape[1:])
+
+    parts = (
+        stack(groups.members, -1),
+        stack(groups.budgets, 0),
+        None if targets is None else stack(targets, 0),
+    )
+    return jax.lax.map(lambda part: solve(*part), parts)
+
+
 def rank_by_score(
     scores: Float[Array, "g m"], free: Bool[Array, "g m"], count: int
 ) -> Int[Array, "g count"]:
@@ -150,6 +219,19 @@ def compact(
         jnp.full(budget, -1, indices.dtype).at[place].set(indices, mode="drop"),
         jnp.zeros(budget, weights.dtype).at[place].set(weights, mode="drop"),
     )
+
+
+def empty_selection(budget: int) -> Selection:
+    """Nothing selected, which leaves the whole target unmatched."""
+    zero = jnp.zeros((), jnp.int32)
+    indices = jnp.full((budget,), -1, jnp.int32)
+    return Selection(indices, jnp.zeros((budget,)), zero, zero, jnp.asarray(1.0))
+
+
+def relative_error(squares: Float[Array, "*g"], target_squares: Float[Array, "*g"]) -> Array:
+    """sqrt(sum_c ‖residual_c‖²) / sqrt(sum_c ‖target_c‖²): the matching error over all groups."""
+    scale = jnp.sum(target_squares)
+    return jnp.sqrt(jnp.sum(squares) / jnp.where(scale > 0, scale, 1.0))
 
 
 def unweighted(indices: Int[Array, "k"]) -> Selection:

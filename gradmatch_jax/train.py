@@ -128,7 +128,9 @@ def _epoch(run: Run, state: TrainState, index: int) -> tuple[TrainState, dict[st
             batch_size=run.config.batch_size or 1, lr=lr, key=sgd_key,
             whole_batches=not epoch.full and STRATEGIES[run.config.strategy].kind == "pruning",
         )  # fmt: skip
-        strategy_state = run.strategy.observe(state.strategy, seen)
+        strategy_state = state.strategy
+        if epoch.proxy or run.proxy_steps is None:  # scores are of one network's training
+            strategy_state = run.strategy.observe(strategy_state, seen)
         jax.block_until_ready((learner, strategy_state))
     if not np.isfinite(loss):
         raise UserError(

@@ -88,6 +88,40 @@ def softmax_gradients(x, y, label, steps, lam) -> Problem:
     return Problem(atoms, atoms.sum(0), lam)
 
 
+def distances(atoms):
+    """d_ij = ‖a_i - a_j‖ by its definition."""
+    return np.linalg.norm(atoms[:, None] - atoms[None], axis=2)
+
+
+def naive_facility_location(similarities, budget):
+    """Greedy facility location, every gain afresh at every pick: picks, cluster sizes, F."""
+    nearest, picks = np.zeros(len(similarities)), []
+    for _ in range(min(budget, len(similarities))):
+        gains = np.maximum(similarities - nearest, 0).sum(axis=1)
+        gains[picks] = -np.inf
+        picks.append(int(np.argmax(gains)))
+        nearest = np.maximum(nearest, similarities[picks[-1]])
+    owner = np.argmax(similarities[picks], axis=0) if picks else np.zeros(0, int)
+    return picks, np.bincount(owner, minlength=len(picks)), nearest.sum()
+
+
+def check_greedy(similarities, picks, sizes, tolerance):
+    """No pick is worse than the best one at its place by more than rounding; the clusters are its.
+
+    Greedy picks tie everyday: of two examples nearest to each other both gain the same.
+    """
+    scale = tolerance * similarities.max(initial=0.0)
+    nearest, free = np.zeros(len(similarities)), np.ones(len(similarities), bool)
+    for pick in picks:
+        gains = np.maximum(similarities - nearest, 0).sum(axis=1)
+        assert free[pick]
+        assert gains[pick] >= gains[free].max() - scale
+        free[pick] = False
+        nearest = np.maximum(nearest, similarities[pick])
+    owner = np.argmax(similarities[picks], axis=0) if len(picks) else np.zeros(0, int)
+    assert np.bincount(owner, minlength=len(picks)).tolist() == list(sizes)
+
+
 def _softmax(z):
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)

@@ -49,6 +49,7 @@ def test_table_sets_ours_beside_the_paper(tmp_path):
     assert row["difference"] == "+0.05"
     assert row["seconds"] == "10.0 ± 0.0"
     assert row["speed-up"] == "50.0"
+    assert row["selecting"] == "1.0 ± 0.0"
     assert row["ceiling"] == "100.0"
     assert row["paper's speed-up"] == "16.4"  # 0.82 h / 0.05 h
     warm = cells(text, "gradmatch-warm", "1%")
@@ -56,6 +57,9 @@ def test_table_sets_ours_beside_the_paper(tmp_path):
     assert warm["speed-up"] == "62.5"
     assert cells(text, "full", "100%")["speed-up"] == "1.0"
     assert "(!)" not in text
+    scored = run("el2n", 0.01, 0, 90.0) | {"examples": 12 * 54000}  # 10 epochs of a proxy
+    text = tables.markdown([*runs, scored])
+    assert cells(text, "el2n", "1%")["ceiling"] == "16.7"
 
 
 def test_partial_table_renders_and_says_so(tmp_path):

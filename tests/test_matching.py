@@ -1,13 +1,12 @@
-"""`select_subset` and `select_batches` against plain OMP in NumPy, and on hostile input."""
+"""`select_subset` against plain OMP in NumPy, and on hostile input."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.optimize
 
 from gradmatch_jax import gradients as gr
-from gradmatch_jax.batch_matching import even_batches, select_batches
+from gradmatch_jax.batch_matching import select_batches
 from gradmatch_jax.clock import compile_seconds
 from gradmatch_jax.data import load_dataset
 from gradmatch_jax.data.augment import normalise
@@ -16,100 +15,23 @@ from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.matching import select_subset
 from gradmatch_jax.models import build_model
 from gradmatch_jax.selection import Groups, partition
-
-# One shape for most tests, because each costs seconds to compile, and the signed form where the
-# sign of the weights is not what is tested, because it compiles in half the time. Class 0 has one
-# example, class 2 none; budgets 1, 8, 0, 6, 5.
-N, C, E, BUDGET = 60, 5, 4, 20
-SIZES = [1, 25, 0, 19, 15]
-LABELS = np.random.default_rng(9).permutation(np.repeat(np.arange(C), SIZES))
-SIGNED = {"nonnegative": False}
-LAM = 0.5
-
-
-def random_gradients(seed=0):
-    rng = np.random.default_rng(seed)
-    residuals = rng.normal(size=(N, C)).astype(np.float32)
-    features = np.abs(rng.normal(size=(N, E))).astype(np.float32)
-    return LastLayerGradients(jnp.asarray(residuals), jnp.asarray(features))
-
-
-def dense(gradients):
-    return np.asarray(gr.densify(gradients), np.float64)
-
-
-def select(gradients=None, budget=BUDGET, labels=LABELS, **options):
-    gradients = random_gradients() if gradients is None else gradients
-    return select_subset(gradients, budget, labels=labels, **options)
-
-
-def by_index(selection):
-    pairs = zip(selection.indices.tolist(), selection.weights.tolist(), strict=True)
-    return {i: w for i, w in pairs if i >= 0}
-
-
-def assert_same(found, expected, rtol=2e-4):
-    """The same examples with the same weights, whatever their order."""
-    found, expected = (x if isinstance(x, dict) else by_index(x) for x in (found, expected))
-    assert sorted(found) == sorted(expected)
-    for i, weight in expected.items():
-        assert found[i] == pytest.approx(weight, rel=rtol, abs=1e-5)
-
-
-def solve(gram, correlations, lam, nonnegative):
-    system = gram + lam * np.eye(len(gram))
-    if not nonnegative:
-        return np.linalg.solve(system, correlations)
-    factor = np.linalg.cholesky(system)
-    return scipy.optimize.nnls(factor.T, np.linalg.solve(factor, correlations))[0]
-
-
-def plain_omp(atoms, target, budget, lam=LAM, nonnegative=True):
-    """Algorithm 2 as listed: a dictionary from atom to weight, every step solved afresh."""
-    gram, correlations = atoms @ atoms.T, atoms @ target
-    support, weights = [], np.zeros(0)
-    for _ in range(4 * budget):
-        if len(support) == budget:
-            break
-        score = correlations - gram[:, support] @ weights
-        score = score if nonnegative else np.abs(score)
-        score[support] = -np.inf
-        if score.max() <= 1e-5 * np.abs(correlations).max():
-            break
-        support.append(int(np.argmax(score)))
-        weights = solve(gram[np.ix_(support, support)], correlations[support], lam, nonnegative)
-        if nonnegative:
-            support = [i for i, w in zip(support, weights, strict=True) if w > 0]
-            weights = weights[weights > 0]
-    return dict(zip(support, weights.tolist(), strict=True))
-
-
-def plain_per_class(atoms, targets=None, **options):
-    """Each class solved alone and the answers joined."""
-    joined = {}
-    budgets = partition(LABELS, BUDGET).budgets.tolist()
-    for c, budget in enumerate(budgets):
-        rows = np.flatnonzero(c == LABELS)
-        target = atoms[rows].sum(axis=0) if targets is None else targets[c]
-        alone = plain_omp(atoms[rows], target, budget, **options)
-        joined |= {int(rows[i]): w for i, w in alone.items()}
-    return joined
-
-
-def check(selection, budget=BUDGET, n=N):
-    """What holds for every selection."""
-    indices, weights = np.asarray(selection.indices), np.asarray(selection.weights)
-    size, matched = int(selection.size), int(selection.num_matched)
-    assert indices.shape == weights.shape == (budget,)
-    assert 0 <= matched <= size <= min(budget, n)
-    assert np.all(indices[:size] >= 0), "real entries come first"
-    assert np.all(indices[:size] < n)
-    assert len(set(indices[:size].tolist())) == size
-    assert np.all(indices[size:] == -1)
-    assert np.all(weights[size:] == 0)
-    assert np.all(np.isfinite(weights))
-    assert np.isfinite(selection.matching_error)
-
+from plain_omp import (
+    BUDGET,
+    LABELS,
+    SIGNED,
+    SIZES,
+    C,
+    E,
+    N,
+    assert_same,
+    by_index,
+    check,
+    dense,
+    plain_omp,
+    plain_per_class,
+    random_gradients,
+    select,
+)
 
 # --- against plain OMP -------------------------------------------------------------------------
 
@@ -370,102 +292,6 @@ def test_bad_arguments(options, message):
     with pytest.raises(UserError, match=message) as error:
         select(**options)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
-        ({"budget": -2}, "budget must be 0 or more"),
-        ({"lam": -1.0}, "lam must be 0 or more"),
-        ({"target": jnp.zeros((C + 1, 1 + E))}, r"target has shape .*, expected \(5, 5\)"),
-        pytest.param({"fill": "zeros"}, "fill must be"),
-        pytest.param({"lam_scale": "log"}, "lam_scale must be"),
-    ],
-)
-def test_bad_arguments_of_batches(options, message):
-    arguments = {"budget": 12, "batch_size": 8, "key": jax.random.key(0)} | options
-    with pytest.raises(UserError, match=message):
-        select_batches(random_gradients(), **arguments)
-
-
-# --- batches -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("n", "batch_size"), [(60, 8), (60, 7), (10, 3), (11, 100), (5, 1), (1, 4), (61, 20), (99, 10)]
-)
-def test_even_batches_are_a_partition(n, batch_size):
-    batches = np.asarray(even_batches(jax.random.key(n), n, batch_size))
-    sizes = np.sum(batches >= 0, axis=1)
-    assert sorted(batches[batches >= 0].tolist()) == list(range(n))
-    assert sizes.max() - sizes.min() <= 1
-    assert sizes.max() == batches.shape[1]
-    assert len(batches) == max(1, round(n / batch_size))
-    if n > 10:
-        other = np.asarray(even_batches(jax.random.key(n + 1), n, batch_size))
-        assert not np.array_equal(batches, other)
-
-
-def batches_of(key, n, batch_size):
-    """The batches `select_batches` draws under `key`."""
-    rows = even_batches(jax.random.split(key)[0], n, batch_size).tolist()
-    return [[i for i in row if i >= 0] for row in rows]
-
-
-@pytest.mark.parametrize("nonnegative", [True, False])
-def test_batches_match_a_dense_reference(nonnegative):
-    """20 of 60 in batches of 7 or 6 (nine of them): three picks or four, the lightest cut."""
-    gradients, key, budget = random_gradients(), jax.random.key(3), 20
-    options = {"lam": 1e-3, "nonnegative": nonnegative}
-    selection = select_batches(gradients, budget, 7, key=key, **options)
-    check(selection, budget)
-    batches, atoms = batches_of(key, N, 7), dense(gradients)
-    means = np.stack([atoms[b].mean(axis=0) for b in batches])
-    picks = -(-budget // min(len(b) for b in batches))
-    matched = plain_omp(means, atoms.sum(axis=0), picks, **options)
-    assert len(matched) == picks, "this seed fills its budget"
-    found, left = by_index(selection), budget
-    for b in sorted(matched, key=lambda b: -abs(matched[b])):
-        members = [i for i in batches[b] if i in found]
-        assert len(members) == min(len(batches[b]), left), "only the lightest is cut"
-        left -= len(members)
-        for i in members:
-            assert found[i] == pytest.approx(matched[b] / len(members), rel=1e-3)
-    assert left == 0
-    assert int(selection.size) == int(selection.num_matched) == budget
-    expected = sum(w * atoms[i] for i, w in found.items()) - atoms.sum(axis=0)
-    expected = np.linalg.norm(expected) / np.linalg.norm(atoms.sum(axis=0))
-    assert float(selection.matching_error) == pytest.approx(expected, rel=1e-4)
-
-
-def test_batches_fill_what_matching_leaves():
-    zero = LastLayerGradients(jnp.zeros((N, C)), random_gradients().features)
-    options = {"key": jax.random.key(3), "lam": 1e-3} | SIGNED
-    selection = select_batches(zero, 20, 7, **options)
-    check(selection, 20)
-    assert (int(selection.size), int(selection.num_matched)) == (20, 0)
-    np.testing.assert_allclose(selection.weights, N / 20)
-    bare = select_batches(zero, 20, 7, fill="none", **options)
-    check(bare, 20)
-    assert int(bare.size) == 0
-
-
-def test_batches_beyond_n_target_and_relative_lam():
-    """80 of 60 are all 60; scaled gradients and target give the same answer."""
-    gradients = random_gradients()
-    whole = gr.weighted_sum(gradients, jnp.ones(N))
-    options = {"key": jax.random.key(3), "lam": 0.1, "lam_scale": "relative"} | SIGNED
-    first = select_batches(gradients, 80, 7, target=whole, **options)
-    assert sorted(by_index(first)) == list(range(N))
-    large = gradients._replace(residuals=1000 * gradients.residuals)
-    assert_same(select_batches(large, 80, 7, target=1000 * whole, **options), first)
-    batches, atoms = batches_of(options["key"], N, 7), dense(gradients)
-    means = np.stack([atoms[b].mean(axis=0) for b in batches])
-    lam = 0.1 * np.mean(np.sum(means**2, axis=1))
-    matched = plain_omp(means, atoms.sum(axis=0), len(means), lam, False)
-    expected = {i: w / len(batches[b]) for b, w in matched.items() for i in batches[b]}
-    assert_same(first, expected, rtol=1e-3)
 
 
 # --- real data ---------------------------------------------------------------------------------

@@ -60,6 +60,16 @@ def test_a_warm_run_scores_with_itself(digits):
     assert result.summary["proxy_epochs"] == 0
 
 
+def test_with_a_proxy_only_the_proxy_is_observed(digits):
+    """Forgetting is of one network's training: the warm start's own epochs are not counted."""
+    proxies = {"proxy": "logistic", "proxy_epochs": 3}
+    warm = run(digits, "forgetting-warm", fraction=0.5, epochs=8, **proxies)
+    cold = run(digits, "forgetting", fraction=0.5, epochs=8, **proxies)
+    assert [row["full"] for row in warm.log] == [True] * 3 + [True] * 2 + [False] * 4
+    for a, b in zip(*(r.state.strategy.values() for r in (warm, cold)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("name", ["full-earlystop", "full-earlystop-fitted"])
 def test_early_stop_by_examples(digits, name):
     result = run(digits, name, fraction=0.5)

@@ -20,10 +20,10 @@ OPTIONS = Options(batch_size=7)
 # What the registry does not say of a strategy. One that is new stands in none of these until its
 # author has thought about it.
 MATCHING = ["gradmatch", "gradmatch-per-class", "gradmatch-pb"]
-PER_CLASS = {"gradmatch", "gradmatch-per-class"}
+PER_CLASS = {"gradmatch", "gradmatch-per-class", "craig", "facility-location"}
 # Forgetting events are small integers: ties at the edge of the budget are drawn. Real scores tie
 # nowhere here.
-CHANCE = {"random", "adaptive-random", "rs2", "gradmatch-pb", "forgetting", "infobatch"}
+CHANCE = {"random", "adaptive-random", "rs2", "gradmatch-pb", "craig-pb", "forgetting", "infobatch"}
 
 each = pytest.mark.parametrize("name", STRATEGIES)
 
@@ -120,6 +120,9 @@ def test_conformance(name, labels):
         assert jax.tree.structure(later) == structure, "the state is checkpointed: one structure"
     for old, new in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True):
         assert (old.shape, old.dtype) == (new.shape, new.dtype)
+    assert not any(getattr(x, "weak_type", False) for x in jax.tree.leaves(after)), (
+        "a state of Python's number types compiles once more after a resume"
+    )
     again = strategy.select(state, seen, jax.random.key(1))
     assert same(again, (selection, after)), "the same key, the same answer"
     other, epoch = snapshot(5, labels), epoch_seen(3)

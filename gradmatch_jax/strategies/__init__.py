@@ -69,6 +69,25 @@ STRATEGIES = {
         "OMP on mini-batch mean gradients; whole batches are selected",
         "paper's GRAD-MATCHPB, section 2",
     ),
+    "craig": Entry(
+        "craig:craig",
+        "interval",
+        "facility location per class on the whole last-layer gradient, cluster sizes as weights",
+        "CRAIG, Mirzasoleiman et al. 2020",
+    ),
+    "craig-pb": Entry(
+        "craig:craig_pb",
+        "interval",
+        "CRAIG on mini-batch mean gradients; whole batches are selected",
+        "paper's CRAIGPB",
+    ),
+    "facility-location": Entry(
+        "craig:facility_location",
+        "once",
+        "facility location per class on a trained network's features, unweighted",
+        "Coleman et al. 2020",
+        kind="scored",
+    ),
     "glister": Entry(
         "glister:glister",
         "interval",

@@ -1,0 +1,209 @@
+"""Our facility location against apricot's and submodlib's on one similarity matrix.
+
+    python -m experiments.facility_location_benchmark
+    python -m experiments.facility_location_benchmark --npz FILE_WITH_LOGITS_FEATURES_LABELS
+
+n = 5000 examples, k = 500, s_ij = max d - d_ij of Gaussian points or, with --npz (the gradients.npz
+that `experiments.cifar10_selection` caches, say), of a class's own last-layer gradients: a CRAIG
+problem. In one run: `facility_location` in float32, apricot's FacilityLocationSelection with its
+lazy and its default optimizer, submodlib's LazyGreedy in C++. Medians after a warm-up, compilation
+and building apart. All are given the same matrix, and F of every answer is computed from its picks
+in float64; "faster" is how many times as fast ours is. A library that is not installed is left out with a note.
+
+Target on two CPU cores: faster than each of them, with the same F.
+"""
+
+import importlib.util
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from jaxtyping import Float
+from rich.console import Console
+from rich.table import Table
+
+from experiments.omp_benchmark import timed
+from experiments.sweep import append, revision
+from gradmatch_jax.clock import lap
+from gradmatch_jax.facility_location import facility_location, similarities_of
+from gradmatch_jax.gradients import gram, last_layer_gradients
+from gradmatch_jax.versions import device_name, versions
+
+PACKAGES = {"apricot": "apricot-select", "submodlib": "submodlib-py"}  # module: distribution
+
+
+@dataclass(frozen=True)
+class FacilityLocationBenchmark:
+    """The problem and how often to time it."""
+
+    n: int = 5000
+    d: int = 64
+    """Dimensions of the Gaussian points."""
+    budgets: tuple[int, ...] = (500,)
+    npz: Path | None = None
+    """logits (n, C), features (n, E), labels (n,): real gradients instead of Gaussian points."""
+    label: int = 0
+    """The class whose first n examples are taken from --npz."""
+    solvers: tuple[Literal["apricot", "submodlib"], ...] = ("submodlib", "apricot")
+    repeats: int = 5
+    slow_repeats: int = 1
+    """Of apricot, which takes minutes at n = 5000."""
+    seed: int = 0
+    results: Path = Path("results/facility_location_benchmark.jsonl")
+
+
+def main(args: FacilityLocationBenchmark) -> None:
+    """Time every solver at every budget."""
+    similarities = similarity_matrix(args)
+    stamp = {
+        "config": {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
+        | {"data": "Gaussian" if args.npz is None else args.npz.name, "n": len(similarities)},
+        "versions": versions() | {PACKAGES[name]: version(PACKAGES[name]) for name in found(args)},
+        "device": device_name(),
+        "revision": revision(),
+    }
+    records = []
+    for budget in args.budgets:
+        ours = jax_greedy(similarities, budget, args)
+        for record in (ours, *libraries(similarities, budget, args)):
+            record |= compare(record, ours)
+            append(args.results, record | stamp)
+            records.append(record)
+    Console().print(table(records))
+
+
+def similarity_matrix(args: FacilityLocationBenchmark) -> Float[np.ndarray, "n n"]:
+    """max d - d_ij in float32, by the library's own Gram matrix."""
+    if args.npz is None:
+        points = np.random.default_rng(args.seed).standard_normal((args.n, args.d))
+        atoms = jnp.asarray(points, jnp.float32)
+    else:
+        with np.load(args.npz) as file:
+            rows = np.flatnonzero(file["labels"] == args.label)[: args.n]
+            logits, features, labels = (
+                jnp.asarray(file[k][rows]) for k in ("logits", "features", "labels")
+            )
+        atoms = last_layer_gradients(logits, features, labels)
+    products = gram(atoms)
+    valid = jnp.ones((1, len(products)), bool)
+    return np.array(jax.jit(similarities_of)(products[None], valid)[0])
+
+
+def found(args: FacilityLocationBenchmark) -> list[str]:
+    """Those of the libraries asked for that are installed."""
+    return [name for name in args.solvers if importlib.util.find_spec(name)]
+
+
+def jax_greedy(similarities, budget: int, args: FacilityLocationBenchmark) -> dict[str, Any]:
+    """Our solver; the matrix lies on the device already."""
+    given = jnp.asarray(similarities)
+
+    def solve():
+        return jax.block_until_ready(facility_location(given, budget))
+
+    with lap() as read:
+        answer = solve()
+    return record("facility_location", similarities, answer.indices, budget) | {
+        **timed(solve, args.repeats),
+        "compile_seconds": read().compile,
+    }
+
+
+def libraries(similarities, budget: int, args) -> Iterator[dict[str, Any]]:
+    """The libraries that are installed, each with what it takes to build its object apart."""
+    for name in args.solvers:
+        if name not in found(args):
+            Console().print(f"{name} is not installed: left out (pip install {PACKAGES[name]})")
+        elif name == "submodlib":
+            yield submodlib(similarities, budget, args)
+        else:
+            for optimizer in ("lazy", "two-stage"):
+                yield apricot(similarities, budget, optimizer, args)
+
+
+def submodlib(similarities, budget: int, args: FacilityLocationBenchmark) -> dict[str, Any]:
+    """Lazy greedy in C++; it accumulates in double precision."""
+    from submodlib import FacilityLocationFunction  # pyright: ignore[reportMissingImports]
+
+    start = time.perf_counter()
+    problem = FacilityLocationFunction(
+        n=len(similarities), mode="dense", sijs=similarities, separate_rep=False
+    )
+    built = time.perf_counter() - start
+
+    def solve():
+        return problem.maximize(
+            budget, "LazyGreedy", stopIfZeroGain=False, stopIfNegativeGain=False,
+            show_progress=False,
+        )  # fmt: skip
+
+    picks = [i for i, _ in solve()]
+    return record("submodlib LazyGreedy", similarities, picks, budget) | {
+        **timed(solve, args.repeats),
+        "compile_seconds": built,
+    }
+
+
+def apricot(similarities, budget: int, optimizer: str, args) -> dict[str, Any]:
+    """numba; "two-stage" is its default: some naive picks, then lazy ones."""
+    from apricot import FacilityLocationSelection  # pyright: ignore[reportMissingImports]
+
+    given = similarities.astype(np.float64)  # what it computes in
+
+    def solve(budget=budget, matrix=given):
+        selector = FacilityLocationSelection(budget, metric="precomputed", optimizer=optimizer)
+        return selector.fit(matrix).ranking
+
+    start = time.perf_counter()
+    solve(5, given[:50, :50].copy())  # numba compiles at the first call, whatever the size
+    compiled = time.perf_counter() - start
+    answers = []
+    times = timed(lambda: answers.append(solve()), args.slow_repeats)
+    return record(f"apricot {optimizer}", similarities, answers[0], budget) | {
+        **times,
+        "compile_seconds": compiled,
+    }
+
+
+def record(solver: str, similarities, picks, budget: int) -> dict[str, Any]:
+    """What is kept of an answer: F in float64."""
+    picks = np.asarray(picks)
+    objective = similarities[picks].max(axis=0).sum(dtype=np.float64)
+    size = len(set(picks.tolist()))
+    return {"solver": solver, "k": budget, "size": size, "objective": float(objective)}
+
+
+def compare(other: dict[str, Any], ours: dict[str, Any]) -> dict[str, float]:
+    """How many times as fast ours is, and our F over the other's."""
+    return {
+        "speed_up": other["seconds"] / ours["seconds"],
+        "objective_ratio": ours["objective"] / other["objective"],
+    }
+
+
+def table(records: list[dict[str, Any]]) -> Table:
+    """The records, one a row."""
+    result = Table(title="Facility location on one similarity matrix")
+    result.add_column("solver", no_wrap=True)
+    for name in ("k", "seconds", "compile", "F", "faster", "F ratio"):
+        result.add_column(name, justify="right", no_wrap=True)
+    for r in records:
+        result.add_row(
+            r["solver"], str(r["k"]), f"{r['seconds']:.4f}", f"{r['compile_seconds']:.1f}",
+            f"{r['objective']:.8g}", f"{r['speed_up']:.1f}", f"{r['objective_ratio']:.7f}",
+        )  # fmt: skip
+    return result
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore", SyntaxWarning)  # apricot's docstrings
+    sys.exit(main(tyro.cli(FacilityLocationBenchmark)))

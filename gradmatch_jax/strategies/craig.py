@@ -1,0 +1,51 @@
+"""CRAIG, whole or by mini-batches, and facility location on features."""
+
+from gradmatch_jax.coreset import select_coreset, select_coreset_batches
+from gradmatch_jax.selection import partition, unweighted
+from gradmatch_jax.strategies.strategy import Options, Strategy, Task, stateless
+
+
+def craig(task: Task, options: Options) -> Strategy:
+    """Per class, on the whole last-layer gradient (Mirzasoleiman et al. 2020).
+
+    A weight is the number of examples the chosen one stands for.
+    """
+    del options
+    groups = partition(task.labels, task.budget, task.num_classes)
+
+    def select(state, snapshot, key):
+        del key
+        assert snapshot.train is not None
+        return select_coreset(snapshot.train.gradients, task.budget, labels=groups), state
+
+    return Strategy(stateless, select, needs=("train",))
+
+
+def craig_pb(task: Task, options: Options) -> Strategy:
+    """Mini-batch means as atoms, drawn anew at each selection (GRAD-MATCH's CRAIGPB)."""
+
+    def select(state, snapshot, key):
+        assert snapshot.train is not None
+        selection = select_coreset_batches(
+            snapshot.train.gradients, task.budget, options.batch_size, key=key
+        )
+        return selection, state
+
+    return Strategy(stateless, select, needs=("train",))
+
+
+def facility_location(task: Task, options: Options) -> Strategy:
+    """Per class, on the features that enter the last layer, unweighted.
+
+    As Coleman et al. 2020 ("Selection via Proxy") use it: the features are a trained proxy's.
+    """
+    del options
+    groups = partition(task.labels, task.budget, task.num_classes)
+
+    def select(state, snapshot, key):
+        del key
+        assert snapshot.train is not None
+        chosen = select_coreset(snapshot.train.features, task.budget, labels=groups)
+        return unweighted(chosen.indices), state
+
+    return Strategy(stateless, select, needs=("train",))

@@ -1,0 +1,36 @@
+"""A toy data set and a model in plain JAX, for what needs no real ones."""
+
+import jax
+import numpy as np
+
+from gradmatch_jax.config import TrainConfig
+from gradmatch_jax.data import Dataset, Split
+from gradmatch_jax.models.model import Model, Variables
+from gradmatch_jax.train import train
+
+
+def toy_dataset():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 90, dtype=np.int32)
+    images = rng.integers(0, 60, (90, 4, 4, 1), dtype=np.uint8)
+    images[np.arange(90), labels] += 150
+    part = Split(images, labels)
+    train_part, rest = part.subset(np.arange(60)), part.subset(np.arange(60, 90))
+    return Dataset("toy", train_part, rest, rest, 3, (0.5,), (0.25,), 0, False, ("a", "b", "c"))
+
+
+def linear():
+    def init(key):
+        return Variables({"W": 0.1 * jax.random.normal(key, (16, 3))}, {})
+
+    def apply(variables, images, train):
+        x = images.reshape(images.shape[0], -1)
+        return x @ variables.params["W"], x, variables.stats
+
+    return Model("linear", init, apply)
+
+
+def toy(out=None, **settings):
+    settings = {"strategy": "adaptive-random", "fraction": 0.2, "epochs": 5} | settings
+    config = TrainConfig(batch_size=5, lr=settings.pop("lr", 0.05), **settings)
+    return train(config, out, dataset=toy_dataset(), model=linear())
