@@ -8,7 +8,8 @@ that `experiments.cifar10_selection` caches, say), of a class's own last-layer g
 problem. In one run: `facility_location` in float32, apricot's FacilityLocationSelection with its
 lazy and its default optimizer, submodlib's LazyGreedy in C++. Medians after a warm-up, compilation
 and building apart. All are given the same matrix, and F of every answer is computed from its picks
-in float64; "faster" is how many times as fast ours is. A library that is not installed is left out with a note.
+in float64; "faster" is how many times as fast ours is. A library that is not installed is left out
+with a note.
 
 Target on two CPU cores: faster than each of them, with the same F.
 """

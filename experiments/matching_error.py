@@ -84,11 +84,11 @@ def main(args: MatchingError) -> None:
         if args.limit is not None:
             part = dataset.train.subset(np.arange(min(args.limit, len(dataset.train))))
             dataset = dataclasses.replace(dataset, train=part)
-        for moment, gradients in moments(config, dataset, args):
+        for moment, seen in moments(config, dataset, args):
             for fraction in args.fractions:
                 for variant in args.variants:
                     record = {"seed": seed, "epoch": moment, "fraction": fraction} | measure(
-                        variant, fraction, gradients, dataset, config
+                        variant, fraction, seen, dataset, config
                     )
                     append(args.results, record | stamp)
                     records.append(record)
@@ -99,7 +99,7 @@ def main(args: MatchingError) -> None:
 
 def moments(
     config: TrainConfig, dataset: Dataset, args: MatchingError
-) -> Iterator[tuple[int, LastLayerGradients]]:
+) -> Iterator[tuple[int, Pass]]:
     """Train on one random subset; give the training set's gradients after each moment's epoch."""
     model = build_model(str(config.model), dataset.train.shape, dataset.num_classes)
     steps = make_steps(
