@@ -20,6 +20,7 @@ from pathlib import Path
 
 import tyro
 
+from gradmatch_jax.checkpoint import finite
 from gradmatch_jax.config import TrainConfig, resolve, to_json
 
 
@@ -111,7 +112,7 @@ def append(results: Path, record: dict) -> None:
     """Add one JSON line."""
     results.parent.mkdir(parents=True, exist_ok=True)
     with results.open("a") as file:
-        file.write(json.dumps(record) + "\n")
+        file.write(json.dumps(finite(record)) + "\n")
 
 
 if __name__ == "__main__":

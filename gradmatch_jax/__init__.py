@@ -4,8 +4,8 @@ gradients = last_layer_gradients(logits, features, labels)
 selection = select_subset(gradients, budget, labels=labels)
 # then: mini-batch loss = mean of w_i l_i over selection.indices, selection.weights
 
-`omp` and `train` share their modules' names: `from gradmatch_jax.omp import omp`,
-`from gradmatch_jax.train import train`.
+`omp`, `train`, `glister` and `facility_location` share their modules' names:
+`from gradmatch_jax.omp import omp`, `from gradmatch_jax.train import train`, and so on.
 """
 
 import importlib
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gradmatch_jax.batch_matching import select_batches
     from gradmatch_jax.config import TrainConfig
+    from gradmatch_jax.coreset import select_coreset, select_coreset_batches
     from gradmatch_jax.errors import UserError
     from gradmatch_jax.gradients import (
         LastLayerGradients,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from gradmatch_jax.models.model import Model, Variables, from_nnx
     from gradmatch_jax.omp import OMPResult
     from gradmatch_jax.selection import Groups, Selection, partition
+    from gradmatch_jax.strategies import Entry, register
+    from gradmatch_jax.strategies.strategy import Strategy
     from gradmatch_jax.train import Result
 
 _HOME = {
@@ -42,6 +45,11 @@ _HOME = {
     "partition": "selection",
     "select_subset": "matching",
     "select_batches": "batch_matching",
+    "select_coreset": "coreset",
+    "select_coreset_batches": "coreset",
+    "Entry": "strategies",
+    "register": "strategies",
+    "Strategy": "strategies.strategy",
     "Model": "models.model",
     "Variables": "models.model",
     "from_nnx": "models.model",
@@ -51,12 +59,14 @@ _HOME = {
 }
 
 __all__ = [
+    "Entry",
     "Groups",
     "LastLayerGradients",
     "Model",
     "OMPResult",
     "Result",
     "Selection",
+    "Strategy",
     "TrainConfig",
     "UserError",
     "Variables",
@@ -66,7 +76,10 @@ __all__ = [
     "last_layer_gradients",
     "matching_error",
     "partition",
+    "register",
     "select_batches",
+    "select_coreset",
+    "select_coreset_batches",
     "select_subset",
     "weighted_sum",
 ]
