@@ -206,7 +206,7 @@ def table(records: list[dict[str, Any]]) -> Table:
     for r in records:
         result.add_row(
             r["solver"], str(r["k"]), f"{r['seconds']:.4f}", f"{r['compile_seconds']:.1f}",
-            f"{r['objective']:.7g}", f"{r['speed_up']:.1f}", f"{r['objective_ratio']:.6f}",
+            f"{r['objective']:.7g}", f"{r['speed_up']:.1f}", f"{r['objective_ratio']:.5f}",
         )  # fmt: skip
     return result
 

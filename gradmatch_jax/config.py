@@ -77,6 +77,9 @@ class Settings:
     """What to do where matching stops short of the budget."""
     validation_target: bool = False
     """Match the validation set's gradient (the paper's isValid) instead of the training set's."""
+    weighting: Literal["selection", "batch", "none"] | None = None
+    """Bring the weights to mean 1 once a selection, in each mini-batch (as the reference
+    implementation does), or never. None: the strategy's own."""
     glister_greedy: Literal["taylor", "naive", "stochastic"] = "taylor"
     """glister: take many picks between refreshes of the validation gradient, refresh it after each
     pick, or pick each from a random sample."""

@@ -19,6 +19,7 @@ from gradmatch_jax.schedule import Epoch, cosine
 from gradmatch_jax.selection import Selection
 from gradmatch_jax.steps import evaluate, run_epoch
 from gradmatch_jax.strategies import STRATEGIES
+from gradmatch_jax.strategies.strategy import Weighting
 from gradmatch_jax.versions import device_name, versions
 
 
@@ -126,6 +127,7 @@ def _epoch(run: Run, state: TrainState, index: int) -> tuple[TrainState, dict[st
         learner, loss, seen = run_epoch(
             steps, learner, run.train, indices, weights,
             batch_size=run.config.batch_size or 1, lr=lr, key=sgd_key,
+            normalise=_weighting(run) == "batch" and not epoch.full,
             whole_batches=not epoch.full and STRATEGIES[run.config.strategy].kind == "pruning",
         )  # fmt: skip
         strategy_state = state.strategy
@@ -163,7 +165,7 @@ def _select(run: Run, state: TrainState, key: jax.Array) -> tuple[TrainState, di
 
 
 def _examples(run: Run, selection: Selection, epoch: Epoch) -> tuple[np.ndarray, np.ndarray]:
-    """The epoch's examples and their weights, rescaled to mean 1 once a selection."""
+    """The epoch's examples and their weights, rescaled as `Strategy.weighting` says."""
     n = len(run.train)
     if epoch.full:
         return np.arange(n, dtype=np.int32), np.ones(n, np.float32)
@@ -172,7 +174,11 @@ def _examples(run: Run, selection: Selection, epoch: Epoch) -> tuple[np.ndarray,
         raise UserError("the selection is empty: use --fill random or a smaller --lam")
     indices, weights = np.asarray(selection.indices)[:size], np.asarray(selection.weights)[:size]
     mean = float(weights.mean())
-    return indices, weights / mean if run.strategy.rescale and mean > 0 else weights
+    return indices, weights / mean if _weighting(run) != "none" and mean > 0 else weights
+
+
+def _weighting(run: Run) -> Weighting:
+    return run.config.weighting or run.strategy.weighting
 
 
 def describe(selection: Selection) -> dict[str, Any]:

@@ -93,6 +93,12 @@ def distances(atoms):
     return np.linalg.norm(atoms[:, None] - atoms[None], axis=2)
 
 
+def similar(atoms):
+    """CRAIG's similarities, max d - d_ij."""
+    d = distances(atoms)
+    return d.max(initial=0.0) - d
+
+
 def naive_facility_location(similarities, budget):
     """Greedy facility location, every gain afresh at every pick: picks, cluster sizes, F."""
     nearest, picks = np.zeros(len(similarities)), []

@@ -125,7 +125,7 @@ def test_equal_losses_prune_nothing(n, value):
 
 def test_first_epoch_is_whole_and_the_losses_are_the_last_observed():
     strategy = build(6)
-    assert not strategy.rescale, "the weights carry the gradient's scale"
+    assert strategy.weighting == "none", "the weights carry the gradient's scale"
     assert STRATEGIES["infobatch"].kind == "pruning"
     state = strategy.init(jax.random.key(0))
     first, state = strategy.select(state, Snapshot(), jax.random.key(1))

@@ -241,6 +241,20 @@ def test_scanned_epoch_is_the_looped_epoch(data, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
+def test_weights_relative_to_their_batch(steps, data):
+    recorder = Recorder(steps)
+    options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2)}
+    weights = np.where(np.arange(len(INDICES)) == 3, 1000.0, WEIGHTS)
+    run_epoch(recorder.steps, None, Feed(data.train), INDICES, weights, normalise=True, **options)
+    plain = Recorder(steps)
+    run_epoch(plain.steps, None, Feed(data.train), INDICES, weights, **options)
+    for (*_, found, _, _), (*_, given, _, _) in zip(recorder.calls, plain.calls, strict=True):
+        np.testing.assert_allclose(found, given / given.mean(), rtol=1e-6)
+    zeros = Recorder(steps)
+    run_epoch(zeros.steps, None, Feed(data.train), INDICES, 0 * WEIGHTS, normalise=True, **options)
+    assert all(np.all(call[3] == 0) for call in zeros.calls)
+
+
 def test_whole_batches_only(steps, data):
     learner = steps.init(jax.random.key(0))
     options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2), "whole_batches": True}

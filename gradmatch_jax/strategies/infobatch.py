@@ -38,7 +38,7 @@ def infobatch(task: Task, options: Options) -> Strategy:
         losses[epoch.indices] = epoch.losses
         return {"losses": jnp.asarray(losses)}
 
-    return Strategy(init, select, observe=observe, rescale=False)
+    return Strategy(init, select, observe=observe, weighting="none")
 
 
 @partial(jax.jit, static_argnames="ratio")

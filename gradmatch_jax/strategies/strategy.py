@@ -16,6 +16,9 @@ State = Any  # a pytree of arrays, saved with the training state
 Need = Literal["train", "validation", "gradient_norms"]
 
 
+Weighting = Literal["selection", "batch", "none"]
+
+
 class Task(NamedTuple):
     """What is known before training: the selection problem's size and labels (host data)."""
 
@@ -85,15 +88,17 @@ class Strategy(NamedTuple):
     needs: what `snapshot` must hold.
     observe: (state, seen) -> state, after every epoch; only forgetting events and loss-based
       pruning need it.
-    rescale: whether the weights are rescaled to mean 1. False where they carry the scale of the
-      gradient (InfoBatch).
+    weighting: how SGD scales the weights. "selection" brings them to mean 1 once a selection.
+      "batch" does so in each mini-batch, where a few weights hold nearly all of the sum and one
+      step would be many times as long as the rest (CRAIG's cluster sizes). "none" leaves them,
+      where they carry the scale of the gradient (InfoBatch).
     """
 
     init: Callable[[PRNGKeyArray], State]
     select: Callable[[State, Snapshot, PRNGKeyArray], tuple[Selection, State]]
     needs: tuple[Need, ...] = ()
     observe: Callable[[State, Seen], State] = _ignore
-    rescale: bool = True
+    weighting: Weighting = "selection"
 
 
 def stateless(key: PRNGKeyArray) -> State:
