@@ -36,6 +36,8 @@ class Table3:
     strategies: tuple[str, ...] = (*SUBSETS, *WHOLE)
     fractions: tuple[float, ...] = (0.01, 0.05)
     seeds: tuple[int, ...] = (0, 1, 2)
+    weighting: Literal["selection", "batch"] | None = None
+    """Another weighting than the strategies' own; give other --runs and --results with it."""
     order: Literal["subsets", "full"] = "subsets"
     runs: Path = Path("runs/mnist")
     results: Path = Path("results/mnist_table3.jsonl")
@@ -43,7 +45,7 @@ class Table3:
 
 def main(args: Table3) -> None:
     """Run the grid, the cheap fractions first."""
-    base = TrainConfig(dataset="mnist", data_dir=args.data_dir)
+    base = TrainConfig(dataset="mnist", data_dir=args.data_dir, weighting=args.weighting)
     whole = [(1.0, tuple(name for name in WHOLE if name in args.strategies))]
     names = tuple(name for name in args.strategies if name not in WHOLE)
     subsets = [(fraction, names) for fraction in args.fractions]

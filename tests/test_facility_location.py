@@ -128,6 +128,7 @@ def test_bad_similarities(similarities, budget, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_benchmark_reports_the_objective(tmp_path, capsys):
     args = facility_location_benchmark.FacilityLocationBenchmark(
         n=40, d=5, budgets=(6,), solvers=("submodlib",), repeats=1, results=tmp_path / "r.jsonl"
