@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -134,3 +135,30 @@ def test_a_strategy_of_the_users_own(digits, monkeypatch):
     for name, message in (("mine", "already"), ("other-warm", "without it")):
         with pytest.raises(UserError, match=message):
             register(name, Entry(random, "epoch", "", ""))
+
+
+class Killed(Exception):
+    """Stands for a kill between two epochs."""
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "after"),
+    [("forgetting", {"proxy_epochs": 3, "proxy_runs": 2}, 4), ("infobatch", {"epochs": 8}, 3)],
+)
+def test_a_run_killed_on_the_way_ends_as_one_left_alone(digits, tmp_path, name, settings, after):
+    """The proxy, the counts and the observed losses are in the checkpoint."""
+
+    def kill(row, total):
+        if row["epoch"] == after:
+            raise Killed
+
+    config = TrainConfig(strategy=name, checkpoint_seconds=0, **SHORT | settings)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run", dataset=digits, on_epoch=kill)
+    resumed = train(config, tmp_path / "run", dataset=digits)
+    alone = train(config, dataset=digits)
+    assert len(resumed.log) == len(alone.log)
+    for field in ("learner", "selection", "strategy"):
+        pair = (getattr(result.state, field) for result in (resumed, alone))
+        for a, b in zip(*map(jax.tree.leaves, pair), strict=True):
+            np.testing.assert_array_equal(a, b)
