@@ -181,6 +181,8 @@ def galleries(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> "list[Ga
     for row in chosen:
         with np.load(Path(row["folder"]) / "selection.npz", allow_pickle=False) as stored:
             indices, weights = stored["indices"], stored["weights"]
+        if len(indices) == 0:  # full training, cut short: nothing was selected
+            continue
         label = label_of(row["strategy"], row["warm"])
         result.append(
             pick(label, row["fraction"], row["seed"], dataset.train, dataset.class_names,

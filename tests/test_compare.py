@@ -211,3 +211,11 @@ def test_the_command_writes_its_files(done, no_training, monkeypatch):
             assert row.label in written
             assert f"{row.accuracy:.2f} ± {row.accuracy_std:.2f}" in written
     assert rows[0]["device"] in text
+
+
+def test_a_run_that_selects_nothing_has_no_gallery(tmp_path):
+    config = CompareConfig(
+        strategies=("full-earlystop",), fractions=(0.3,), seeds=(0,), epochs=3, model="logistic",
+        out=tmp_path,
+    )  # fmt: skip
+    assert galleries(config, compare(config)) == []
