@@ -25,9 +25,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.errors import UserError
 
-# Candidates brought up to date in a step of the loop. Measured on a CPU core at n = 5000, k = 500:
-# 16 to 64 differ by less than a fifth, 1 costs five times as much. An accelerator's step is bound
-# by launch latency, so there larger blocks cost next to nothing.
+# Candidates brought up to date in a step of the loop; it changes the time, not the answer. Each
+# step pays a top_k, so one at a time is slow; on an accelerator a step is bound by launch latency,
+# so there larger blocks should cost next to nothing (not measured).
 CPU_BLOCK = 32
 ACCELERATOR_BLOCK = 256
 

@@ -169,7 +169,7 @@ def run_epoch(
     lr: float,
     key: PRNGKeyArray,
     scan: bool | None = None,
-    normalise: bool = False,
+    relative_weights: bool = False,
     whole_batches: bool = False,
 ) -> tuple[Learner, float, Seen]:
     """One epoch of SGD over `indices` in a fresh order: learner, mean loss, what it saw.
@@ -177,7 +177,8 @@ def run_epoch(
     scan: whether steps run SCAN at a time in one call, which hides their launch. None: on
       accelerators, for images in memory. On a CPU a scan of convolutions is several times slower
       than a Python loop (XLA).
-    normalise: bring the weights to mean 1 in each mini-batch. What a batch's members share cancels.
+    relative_weights: bring the weights to mean 1 in each mini-batch. What a batch's members share
+      cancels.
     whole_batches: leave out a ragged last batch, which would compile once a size where epochs
       differ in size; what is left out is as random as the order.
     """
@@ -189,8 +190,8 @@ def run_epoch(
     if whole_batches and len(indices) > batch_size:
         order = order[: len(indices) // batch_size * batch_size]
     indices, weights = indices[order].astype(np.int32), weights[order].astype(np.float32)
-    if normalise:
-        weights = _normalised(weights, batch_size)
+    if relative_weights:
+        weights = _relative(weights, batch_size)
     outcomes: list[Outcome] = []
     scan = jax.default_backend() != "cpu" and feed.resident if scan is None else scan
     chunk = min(SCAN, len(indices) // batch_size) if scan else 0
@@ -218,7 +219,7 @@ def run_epoch(
     return learner, mean, Seen(indices, losses, correct)
 
 
-def _normalised(weights: Float[np.ndarray, "k"], batch_size: int) -> Float[np.ndarray, "k"]:
+def _relative(weights: Float[np.ndarray, "k"], batch_size: int) -> Float[np.ndarray, "k"]:
     """Weights of mean 1 in each batch; a batch of zeros stays one."""
     starts = np.arange(0, len(weights), batch_size)
     sums = np.repeat(np.add.reduceat(weights, starts), batch_size)[: len(weights)]

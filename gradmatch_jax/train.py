@@ -104,7 +104,7 @@ def _done(run: Run, state: TrainState) -> bool:
 
 def _progress(run: Run, state: TrainState, epoch: Epoch) -> float:
     """The place in the learning rate's schedule: of the time, where time is what is fitted."""
-    if run.seconds is not None and run.config.strategy.endswith("-fitted"):
+    if run.seconds is not None and STRATEGIES[run.config.strategy].kind == "early-stop-fitted":
         return min(_spent(state) / run.seconds, 1.0)
     return epoch.progress
 
@@ -127,7 +127,7 @@ def _epoch(run: Run, state: TrainState, index: int) -> tuple[TrainState, dict[st
         learner, loss, seen = run_epoch(
             steps, learner, run.train, indices, weights,
             batch_size=run.config.batch_size or 1, lr=lr, key=sgd_key,
-            normalise=_weighting(run) == "batch" and not epoch.full,
+            relative_weights=_weighting(run) == "batch" and not epoch.full,
             whole_batches=not epoch.full and STRATEGIES[run.config.strategy].kind == "pruning",
         )  # fmt: skip
         strategy_state = state.strategy

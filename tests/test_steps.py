@@ -5,55 +5,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradmatch_jax.data import Dataset, Split
+from gradmatch_jax.data import Split
 from gradmatch_jax.feed import Feed
-from gradmatch_jax.models.model import Model, Variables
-from gradmatch_jax.steps import (
-    Outcome,
-    collect,
-    collect_gradient_norms,
-    evaluate,
-    make_steps,
-    run_epoch,
-    weighted_loss,
-)
+from gradmatch_jax.steps import Outcome, run_epoch, weighted_loss
+from linear_problem import CLASSES, N, apply, inputs, linear_data, linear_steps
+from toys import Stream
 
-N, CLASSES, SIDE = 23, 3, 4
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
-
-
-def init(key):
-    weights = 0.1 * jax.random.normal(key, (SIDE * SIDE, CLASSES))
-    return Variables({"W": weights, "b": jnp.zeros(CLASSES)}, stats={"seen": jnp.zeros(())})
-
-
-def apply(variables, images, train):
-    x = images.reshape(images.shape[0], -1)
-    seen = variables.stats["seen"] + (images.shape[0] if train else 0)
-    logits = x @ variables.params["W"] + variables.params["b"][None]
-    return logits, x, {"seen": seen}
-
-
-def split(n, seed):
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (n, SIDE, SIDE, 1), dtype=np.uint8)
-    return Split(images, rng.integers(0, CLASSES, n, dtype=np.int32))
 
 
 @pytest.fixture(scope="module")
 def data():
-    train, test = split(N, 0), split(11, 1)
-    return Dataset("toy", train, test, test, CLASSES, (0.5,), (0.25,), 1, True, ("a", "b", "c"))
+    return linear_data()
 
 
 @pytest.fixture(scope="module")
 def steps(data):
-    model = Model("linear", init, apply)
-    return make_steps(model, data, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, augmented=False)
-
-
-def inputs(images):
-    return ((images.reshape(len(images), -1) / 255.0) - 0.5) / 0.25
+    return linear_steps(data, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
 
 
 class NumpySGD:
@@ -151,19 +119,6 @@ class Recorder:
         return learner, Outcome(np.mean(weights * losses), losses, np.asarray(rows) % 2 == 0)
 
 
-class Stream:
-    """Images decoded on demand."""
-
-    def __init__(self, images):
-        self.images, self.shape = images, images.shape[1:]
-
-    def __len__(self):
-        return len(self.images)
-
-    def take(self, indices):
-        return self.images[indices]
-
-
 INDICES = np.array([3, 17, 5, 11, 0, 22, 8, 14, 2, 19, 6])
 WEIGHTS = np.linspace(0.1, 3.0, len(INDICES))
 
@@ -204,8 +159,7 @@ def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, stre
 
 @pytest.mark.parametrize("augmented", [False, True])
 def test_scan_is_the_loop_of_steps(data, augmented):
-    model = Model("linear", init, apply)
-    steps = make_steps(model, data, momentum=0.9, weight_decay=5e-4, augmented=augmented)
+    steps = linear_steps(data, augmented=augmented)
     rng = np.random.default_rng(0)
     rows = rng.permutation(N)[:20].reshape(5, 4).astype(np.int32)
     weights = rng.uniform(0, 2, (5, 4)).astype(np.float32)
@@ -226,8 +180,7 @@ def test_scan_is_the_loop_of_steps(data, augmented):
 def test_scanned_epoch_is_the_looped_epoch(data, monkeypatch):
     """In chunks of two, with a step and a ragged batch left over for the loop."""
     monkeypatch.setattr("gradmatch_jax.steps.SCAN", 2)
-    model = Model("linear", init, apply)
-    steps = make_steps(model, data, momentum=0.9, weight_decay=5e-4, augmented=True)
+    steps = linear_steps(data, augmented=True)
     found = []
     for scan in (False, True):
         learner = steps.init(jax.random.key(0))
@@ -242,16 +195,15 @@ def test_scanned_epoch_is_the_looped_epoch(data, monkeypatch):
 
 
 def test_weights_relative_to_their_batch(steps, data):
-    recorder = Recorder(steps)
+    recorder, plain, zeros = Recorder(steps), Recorder(steps), Recorder(steps)
     options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2)}
+    relative, feed = options | {"relative_weights": True}, Feed(data.train)
     weights = np.where(np.arange(len(INDICES)) == 3, 1000.0, WEIGHTS)
-    run_epoch(recorder.steps, None, Feed(data.train), INDICES, weights, normalise=True, **options)
-    plain = Recorder(steps)
-    run_epoch(plain.steps, None, Feed(data.train), INDICES, weights, **options)
+    run_epoch(recorder.steps, None, feed, INDICES, weights, **relative)
+    run_epoch(plain.steps, None, feed, INDICES, weights, **options)
     for (*_, found, _, _), (*_, given, _, _) in zip(recorder.calls, plain.calls, strict=True):
         np.testing.assert_allclose(found, given / given.mean(), rtol=1e-6)
-    zeros = Recorder(steps)
-    run_epoch(zeros.steps, None, Feed(data.train), INDICES, 0 * WEIGHTS, normalise=True, **options)
+    run_epoch(zeros.steps, None, feed, INDICES, 0 * WEIGHTS, **relative)
     assert all(np.all(call[3] == 0) for call in zeros.calls)
 
 
@@ -267,8 +219,7 @@ def test_whole_batches_only(steps, data):
 
 def test_augmentation_differs_from_batch_to_batch(data):
     """With a rate of 0 only the loss can tell; the same key and place give the same images."""
-    model = Model("linear", init, apply)
-    steps = make_steps(model, data, momentum=0.0, weight_decay=0.0, augmented=True)
+    steps = linear_steps(data, momentum=0.0, weight_decay=0.0, augmented=True)
     pool, rows = jnp.asarray(data.train.images), np.arange(4, dtype=np.int32)
     labels, weights = data.train.labels[:4], np.ones(4, np.float32)
     learner, losses = steps.init(jax.random.key(0)), []
@@ -277,40 +228,6 @@ def test_augmentation_differs_from_batch_to_batch(data):
         losses.append(float(out.loss))
     assert losses[0] == losses[3]
     assert len(set(losses)) == 3
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-@pytest.mark.parametrize("batch_size", [None, 1, 5, 8, 23, 100])
-def test_collect_answers_in_order(steps, data, streamed, batch_size):
-    feed = Feed(Split(Stream(data.train.images), data.train.labels) if streamed else data.train)
-    variables = steps.init(jax.random.key(5)).variables
-    logits, features = collect(steps, variables, feed, batch_size=batch_size)
-    x = inputs(data.train.images)
-    np.testing.assert_allclose(features, x, rtol=1e-5, atol=1e-6)
-    expected = x @ np.asarray(variables.params["W"], np.float64)
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("memory", [1, 4 * 4 * 51, 2**28])
-def test_gradient_norms_of_all_parameters(steps, data, memory):
-    """The linear model's gradient is delta ⊗ [1, x]: its norm is ‖delta‖ sqrt(1 + ‖x‖²)."""
-    variables = steps.init(jax.random.key(5)).variables
-    norms = collect_gradient_norms(steps, variables, Feed(data.train), memory=memory)
-    x = inputs(data.train.images)
-    logits = x @ np.asarray(variables.params["W"], np.float64)
-    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    delta = probability - np.eye(CLASSES)[data.train.labels]
-    expected = np.linalg.norm(delta, axis=1) * np.sqrt(1 + (x**2).sum(axis=1))
-    np.testing.assert_allclose(norms, expected, rtol=1e-4)
-
-
-def test_accuracy_in_percent(steps, data):
-    variables = steps.init(jax.random.key(5)).variables
-    best = np.argmax(inputs(data.test.images) @ np.asarray(variables.params["W"]), axis=1)
-    expected = 100 * np.mean(best == data.test.labels)
-    assert evaluate(steps, variables, Feed(data.test)) == pytest.approx(expected)
-    right = Split(data.test.images, best.astype(np.int32))
-    assert evaluate(steps, variables, Feed(right)) == 100.0
 
 
 def test_changing_rate_weights_and_place_does_not_recompile(steps, data):

@@ -11,7 +11,7 @@ from gradmatch_jax.data import Dataset, Split
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.schedule import cosine
 from gradmatch_jax.train import train
-from toys import linear, toy, toy_dataset
+from toys import Stream, linear, toy, toy_dataset
 
 # Two full epochs and four on subsets, selected at the first of them and two later.
 CONFIG = TrainConfig(
@@ -176,16 +176,6 @@ def test_seed_decides_everything():
 
 
 def test_a_streamed_set_trains_as_one_in_memory():
-    class Stream:
-        def __init__(self, images):
-            self.images, self.shape = images, images.shape[1:]
-
-        def __len__(self):
-            return len(self.images)
-
-        def take(self, indices):
-            return self.images[indices]
-
     data = toy_dataset()
     streams = [
         Split(Stream(part.images), part.labels) for part in (data.train, data.validation, data.test)

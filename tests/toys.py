@@ -34,3 +34,16 @@ def toy(out=None, **settings):
     settings = {"strategy": "adaptive-random", "fraction": 0.2, "epochs": 5} | settings
     config = TrainConfig(batch_size=5, lr=settings.pop("lr", 0.05), **settings)
     return train(config, out, dataset=toy_dataset(), model=linear())
+
+
+class Stream:
+    """Images decoded on demand."""
+
+    def __init__(self, images):
+        self.images, self.shape = images, images.shape[1:]
+
+    def __len__(self):
+        return len(self.images)
+
+    def take(self, indices):
+        return self.images[indices]
