@@ -25,7 +25,12 @@ def craig(task: Task, options: Options) -> Strategy:
 
 
 def craig_pb(task: Task, options: Options) -> Strategy:
-    """Mini-batch means as atoms, drawn anew at each selection (GRAD-MATCH's CRAIGPB)."""
+    """Mini-batch means as atoms, drawn anew at each selection (GRAD-MATCH's CRAIGPB).
+
+    Weights relative to the mini-batch's, for `craig`'s reason: one batch comes to stand for most of
+    the others, and at mean 1 its members' weights stop the training (MNIST at 5 %, seed 0: the loss
+    stays at log 10 from the second selection on).
+    """
 
     def select(state, snapshot, key):
         assert snapshot.train is not None
@@ -34,7 +39,7 @@ def craig_pb(task: Task, options: Options) -> Strategy:
         )
         return selection, state
 
-    return Strategy(stateless, select, needs=("train",))
+    return Strategy(stateless, select, needs=("train",), weighting="batch")
 
 
 def facility_location(task: Task, options: Options) -> Strategy:
