@@ -1,6 +1,7 @@
 """Table 3 (MNIST) as Markdown: ours beside the paper's.
 
-    python -m experiments.tables
+    python -m experiments.tables                    # a line a strategy and fraction, with times
+    python -m experiments.tables --form methods     # a line a method, as in the README
     python -m experiments.tables --results FILE.jsonl --out TABLE.md
 
 Reads what `experiments.mnist_table3` has written so far; a row with fewer than three seeds is
@@ -14,10 +15,11 @@ import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tyro
 
+from gradmatch_jax.config import WARM
 from gradmatch_jax.errors import UserError
 
 SEEDS = 3
@@ -70,13 +72,14 @@ class Tables:
     results: Path = Path("results/mnist_table3.jsonl")
     out: Path | None = None
     """Markdown file; None prints."""
+    form: Literal["runs", "methods"] = "runs"
 
 
 def main(args: Tables) -> None:
     """Render the table."""
     if not args.results.exists():
         raise UserError(f"no {args.results}: run `python -m experiments.mnist_table3` first")
-    text = markdown(read(args.results))
+    text = {"runs": markdown, "methods": methods}[args.form](read(args.results))
     if args.out is None:
         print(text, end="")
     else:
@@ -91,18 +94,68 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def markdown(runs: list[dict[str, Any]]) -> str:
     """The table, one row a strategy and fraction, and the notes under it."""
-    groups: dict[tuple[float, str], list[dict[str, Any]]] = {}
-    for run in runs:
-        name = run["strategy"] + ("-warm" if run["warm"] else "")
-        groups.setdefault((run["fraction"], name), []).append(run)
+    groups = grouped(runs)
     full = [seconds(run) for run in runs if run["strategy"] == "full"]
     full_seconds = statistics.mean(full) if full else None
     order = sorted(groups, key=lambda key: (key[0] < 1, key[0]))  # full first
     rows = [row(name, fraction, groups[fraction, name], full_seconds) for fraction, name in order]
-    lines = [HEADER, ("---", *["---:"] * (len(HEADER) - 1)), *rows]
-    text = "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
     unfinished = any(len(group) < SEEDS for group in groups.values())
-    return text + "\n" + notes(runs, full_seconds, unfinished)
+    return pipes(HEADER, rows) + "\n" + notes(runs, full_seconds, unfinished)
+
+
+def methods(runs: list[dict[str, Any]]) -> str:
+    """A line a method: accuracy at each fraction, cold and warm, the paper's in brackets."""
+    groups = grouped(runs)
+    names = dict.fromkeys(name.removesuffix(WARM) for _, name in groups)
+    fractions = sorted({fraction for fraction, _ in groups if fraction < 1})
+    header = ["method"]
+    for fraction in fractions:
+        header += [f"{fraction:.0%}", f"{fraction:.0%}, warm"]
+    header += [f"{fraction:.0%}: train + select, s" for fraction in fractions]
+    whole = {name for fraction, name in groups if fraction == 1}
+    rows = []
+    for name in (name for name in names if name not in whole):
+        keys = [(f, form) for f in fractions for form in (name, name + WARM)]
+        accuracies = [brief(groups.get(key, []), PAPER.get((key[1], key[0]))) for key in keys]
+        rows.append((name, *accuracies, *(phases(groups.get((f, name), [])) for f in fractions)))
+    text = pipes(tuple(header), rows)
+    for name in sorted(whole):
+        paper = FULL if name == "full" else None
+        group = groups[1.0, name]
+        text += f"\n{name}: {brief(group, paper)}, {phases(group)} s\n"
+    return text
+
+
+def brief(runs: list[dict[str, Any]], paper: Paper | None) -> str:
+    """Mean ± std, marked below three seeds, and the paper's figure."""
+    if not runs:
+        return "–"
+    accuracy = mean_and_std([run["test_accuracy"] for run in runs], 2)
+    few = f" ({len(runs)} of {SEEDS} seeds)" if len(runs) < SEEDS else ""
+    return accuracy + few + (f" [{paper.accuracy:.2f}]" if paper else "")
+
+
+def phases(runs: list[dict[str, Any]]) -> str:
+    """Median seconds of training and of selection."""
+    if not runs:
+        return "–"
+    spent = (statistics.median(run[f"{k}_seconds"] for run in runs) for k in ("train", "selection"))
+    return " + ".join(f"{seconds:.0f}" for seconds in spent)
+
+
+def grouped(runs: list[dict[str, Any]]) -> dict[tuple[float, str], list[dict[str, Any]]]:
+    """The runs of each fraction and strategy, in the file's order."""
+    groups: dict[tuple[float, str], list[dict[str, Any]]] = {}
+    for run in runs:
+        name = run["strategy"] + (WARM if run["warm"] else "")
+        groups.setdefault((run["fraction"], name), []).append(run)
+    return groups
+
+
+def pipes(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table, its figures to the right."""
+    lines = [header, ("---", *["---:"] * (len(header) - 1)), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 
 
 def row(

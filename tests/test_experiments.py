@@ -76,6 +76,18 @@ def test_partial_table_renders_and_says_so(tmp_path):
         tables.main(tables.Tables(tmp_path / "absent.jsonl"))
 
 
+def test_short_table_has_a_line_a_method():
+    runs = [run("craig", 0.01, seed, 98.0 + seed) for seed in range(3)]
+    runs += [run("craig", 0.01, 0, 97.0, warm=True), run("el2n", 0.05, 0, 60.0)]
+    runs += [run("full", 1.0, seed, 99.0, seconds=500.0) for seed in range(3)]
+    lines = tables.methods(runs).splitlines()
+    assert lines[2] == (
+        "| craig | 99.00 ± 1.00 [96.18] | 97.00 (1 of 3 seeds) [98.48] | – | – | 9 + 1 | – |"
+    )
+    assert lines[3] == "| el2n | – | – | 60.00 (1 of 3 seeds) | – | – | 9 + 1 |"
+    assert lines[5] == "full: 99.00 ± 0.00 [99.35], 499 + 1 s"
+
+
 def test_omp_benchmark_is_as_good_as_the_oracle(tmp_path):
     results = tmp_path / "r.jsonl"
     omp_benchmark.main(
