@@ -68,7 +68,12 @@ class RunFolder:
             self._cut_log(0)
             return None
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        try:
+            state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except (ValueError, KeyError) as error:  # other fields, or other shapes
+            raise UserError(
+                f"the checkpoints in {self.path} are another version's; give another --out"
+            ) from error
         self._cut_log(step)
         return state
 

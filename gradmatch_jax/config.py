@@ -94,8 +94,8 @@ class Settings:
     """Proxies, each from a fresh start, over which the scores are averaged."""
     like: Path | None = None
     """full-earlystop: folder of a finished run to spend as much as. None: fraction x epochs."""
-    like_by: Literal["seconds", "examples"] = "seconds"
-    """What is spent: seconds of training and selection, or examples seen."""
+    like_by: Literal["seconds", "examples", "energy"] = "seconds"
+    """What is spent: seconds or joules of training and selection, or examples seen."""
     imbalance: float | None = None
     """Keep this share of the training examples of some classes (0.1 or 0.5 in the paper). None:
     keep all."""

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from gradmatch_jax.clock import Times
 from gradmatch_jax.config import TrainConfig
 from gradmatch_jax.data import Dataset, load_dataset
 from gradmatch_jax.data.imbalance import imbalanced
+from gradmatch_jax.energy import Meter, find_meter
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.feed import Feed
 from gradmatch_jax.models import build_model
@@ -31,7 +32,15 @@ class TrainState(NamedTuple):
     strategy: Any
     epoch: Any  # epochs done, the proxy's among them
     times: Times
+    joules: Any  # of training and selection, compiling included; nan where nothing measures them
     test_accuracy: Any  # percent, at the last test
+
+
+class Limit(NamedTuple):
+    """Stop after the epoch that reaches `amount`, whatever the plan says."""
+
+    unit: Literal["seconds", "energy"]  # of training and selection; energy in joules
+    amount: float
 
 
 class Run(NamedTuple):
@@ -39,7 +48,8 @@ class Run(NamedTuple):
 
     config: TrainConfig
     plan: list[Epoch]
-    seconds: float | None  # stop after the epoch that reaches these, whatever the plan says
+    limit: Limit | None
+    meter: Meter
     steps: Steps
     proxy_steps: Steps | None
     strategy: Strategy
@@ -70,18 +80,20 @@ def prepare(
     """The run of a resolved configuration, and the state it starts from.
 
     Raises:
-        UserError: the model does not fit the data, or `like` is no finished run.
+        UserError: the model does not fit the data, `like` is no finished run, or its energy is to
+          be spent and was not measured, or cannot be here.
     """
     n = len(dataset.train)
     budget = budget_of(config.fraction, n)
-    seconds, share = _cost(config, n, budget)
+    meter = find_meter()
+    limit, share = _cost(config, meter, n, budget)
     steps = _steps(config, dataset, config.model, model)
     proxy_steps = _steps(config, dataset, config.proxy, model) if config.proxy_epochs else None
     task = Task(dataset.train.labels, dataset.num_classes, budget)
     strategy = build_strategy(config.strategy, task, _options(config))
     feeds = Feed(dataset.train), Feed(dataset.validation), Feed(dataset.test)
     key = jax.random.key(config.seed)
-    run = Run(config, _plan(config, share), seconds, steps, proxy_steps, strategy, *feeds, key)
+    run = Run(config, _plan(config, share), limit, meter, steps, proxy_steps, strategy, *feeds, key)
     init_key, strategy_key = jax.random.split(jax.random.fold_in(key, 2**31))
     none = jnp.asarray(0)
     empty = Selection(
@@ -94,6 +106,7 @@ def prepare(
         strategy=strategy.init(strategy_key),
         epoch=0,
         times=Times(),
+        joules=0.0,
         test_accuracy=float("nan"),
     )
     return run, state
@@ -161,22 +174,31 @@ def _options(config: TrainConfig) -> Options:
     return Options(**shared)
 
 
-def _cost(config: TrainConfig, n: int, budget: int) -> tuple[float | None, float]:
-    """The seconds to stop at (or None), and the share k/n of full training to plan for."""
+def _cost(config: TrainConfig, meter: Meter, n: int, budget: int) -> tuple[Limit | None, float]:
+    """Where to stop (or None), and the share k/n of full training to plan for."""
     assert config.epochs is not None
     if config.like is None:
         return None, budget / n
-    spent = _spent(config.like)
+    result = _result_of(config.like)
     if config.like_by == "examples":
-        return None, min(spent["examples"] / (n * config.epochs), 1.0)
-    return spent["train_seconds"] + spent["selection_seconds"], 1.0
+        return None, min(result["examples"] / (n * config.epochs), 1.0)
+    if config.like_by == "seconds":
+        return Limit("seconds", result["train_seconds"] + result["selection_seconds"]), 1.0
+    if result["joules"] is None or meter.source != result["energy_source"]:
+        raise UserError(
+            f"--like-by energy needs the same meter in both runs; {config.like}: "
+            f"{result['energy_source']}; here: {meter.source}"
+        )
+    return Limit("energy", result["joules"]), 1.0
 
 
-def _spent(folder: Path) -> dict[str, float]:
+def _result_of(folder: Path) -> dict[str, Any]:
     file = folder / "result.json"
     try:
         result = json.loads(file.read_text())
-        return {k: float(result[k]) for k in ("examples", "train_seconds", "selection_seconds")}
+        spent = {k: float(result[k]) for k in ("examples", "train_seconds", "selection_seconds")}
+        joules, source = result.get("joules"), result.get("energy_source", "not recorded")
+        return spent | {"joules": joules, "energy_source": source}
     except OSError as error:
         raise UserError(f"--like {folder} is no finished run: there is no {file}") from error
     except (ValueError, KeyError, TypeError) as error:

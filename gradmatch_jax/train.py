@@ -14,7 +14,7 @@ from gradmatch_jax.config import TrainConfig, resolve
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.models.model import Model
-from gradmatch_jax.run import Run, TrainState, load, new_proxy, prepare, take_snapshot
+from gradmatch_jax.run import Limit, Run, TrainState, load, new_proxy, prepare, take_snapshot
 from gradmatch_jax.schedule import Epoch, cosine
 from gradmatch_jax.selection import Selection
 from gradmatch_jax.steps import evaluate, run_epoch
@@ -93,19 +93,24 @@ def _train(config, dataset, model, folder, on_epoch) -> Result:
     return Result(summary, state, log)
 
 
-def _spent(state: TrainState) -> float:
-    return float(state.times.train) + float(state.times.selection)
+def _spent(limit: Limit, state: TrainState) -> float:
+    """The share of the limit that is spent, at most 1."""
+    seconds = float(state.times.train) + float(state.times.selection)
+    spent = seconds if limit.unit == "seconds" else float(state.joules)
+    if np.isnan(spent):
+        raise UserError("the energy meter stopped answering: use --like-by seconds")
+    return 1.0 if spent >= limit.amount else spent / limit.amount
 
 
 def _done(run: Run, state: TrainState) -> bool:
-    out_of_time = run.seconds is not None and _spent(state) >= run.seconds
-    return int(state.epoch) >= len(run.plan) or out_of_time
+    spent_all = run.limit is not None and _spent(run.limit, state) >= 1
+    return int(state.epoch) >= len(run.plan) or spent_all
 
 
 def _progress(run: Run, state: TrainState, epoch: Epoch) -> float:
-    """The place in the learning rate's schedule: of the time, where time is what is fitted."""
-    if run.seconds is not None and STRATEGIES[run.config.strategy].kind == "early-stop-fitted":
-        return min(_spent(state) / run.seconds, 1.0)
+    """The place in the learning rate's schedule: of what is spent, where that is what is fitted."""
+    if run.limit is not None and STRATEGIES[run.config.strategy].kind == "early-stop-fitted":
+        return _spent(run.limit, state)
     return epoch.progress
 
 
@@ -123,6 +128,7 @@ def _epoch(run: Run, state: TrainState, index: int) -> tuple[TrainState, dict[st
         assert run.proxy_steps is not None
         steps = run.proxy_steps
         learner = new_proxy(run, index) if epoch.fresh else state.proxy
+    start = run.meter.read()
     with lap() as read:
         learner, loss, seen = run_epoch(
             steps, learner, run.train, indices, weights,
@@ -143,14 +149,18 @@ def _epoch(run: Run, state: TrainState, index: int) -> tuple[TrainState, dict[st
     times = times._replace(**{phase: getattr(times, phase) + spent.work})
     times = times._replace(compile=times.compile + spent.compile)
     changed = {"proxy" if epoch.proxy else "learner": learner}
-    state = state._replace(strategy=strategy_state, epoch=index + 1, times=times, **changed)
-    row |= {"lr": lr, "train_loss": loss, "examples": len(seen.indices)}
+    joules = state.joules + run.meter.since(start)
+    state = state._replace(
+        strategy=strategy_state, epoch=index + 1, times=times, joules=joules, **changed
+    )
+    row |= {"lr": lr, "train_loss": loss, "examples": len(seen.indices), "joules": joules}
     row |= {f"{name}_seconds": value for name, value in times._asdict().items()}
     return state, row
 
 
 def _select(run: Run, state: TrainState, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
     """A new selection; returns the state and what is logged of it."""
+    start = run.meter.read()
     with lap() as read:
         selection, strategy_state = run.strategy.select(
             state.strategy, take_snapshot(run, state), key
@@ -160,7 +170,8 @@ def _select(run: Run, state: TrainState, key: jax.Array) -> tuple[TrainState, di
     times = times._replace(
         selection=times.selection + spent.work, compile=times.compile + spent.compile
     )
-    state = state._replace(selection=selection, strategy=strategy_state, times=times)
+    joules = state.joules + run.meter.since(start)
+    state = state._replace(selection=selection, strategy=strategy_state, times=times, joules=joules)
     return state, describe(selection) | {"seconds": spent.work}
 
 
@@ -201,6 +212,8 @@ def _summary(run: Run, state: TrainState, dataset: Dataset, log) -> dict[str, An
         "train_seconds": float(times.train),
         "selection_seconds": float(times.selection),
         "compile_seconds": float(times.compile),
+        "joules": None if np.isnan(state.joules) else float(state.joules),
+        "energy_source": run.meter.source,
         "epochs": len(own),
         "full_epochs": sum(epoch.full for epoch in own),
         "proxy_epochs": len(done) - len(own),

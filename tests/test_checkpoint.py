@@ -35,6 +35,15 @@ def test_a_damaged_configuration_is_told(tmp_path, content):
     assert "\n" not in str(error.value)
 
 
+def test_a_checkpoint_of_other_fields_is_told(tmp_path):
+    config = resolve(TrainConfig())
+    folder = RunFolder(tmp_path / "run", config)
+    folder.save(1, {"learner": np.zeros(3), "epoch": 1})
+    with pytest.raises(UserError, match="another version's; give another --out"):
+        folder.restore({"learner": np.zeros(3), "epoch": 0, "joules": 0.0})
+    folder.close()
+
+
 def test_an_empty_folder_and_missing_parents_are_fine(tmp_path):
     assert toy(tmp_path, epochs=1).summary == json.loads((tmp_path / "result.json").read_text())
     toy(tmp_path / "a" / "b", epochs=1)
