@@ -32,7 +32,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.sweep import append, revision
+from experiments.records import append, stamp
 from gradmatch_jax.clock import lap
 from gradmatch_jax.data import Dataset, Split, load_dataset
 from gradmatch_jax.feed import Feed
@@ -43,7 +43,6 @@ from gradmatch_jax.schedule import budget_of
 from gradmatch_jax.steps import collect, make_steps
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
-from gradmatch_jax.versions import device_name, versions
 
 VARIANTS = (
     "gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig", "craig-pb", "glister",
@@ -78,21 +77,16 @@ class CifarSelection:
 
 def main(args: CifarSelection) -> int:
     """Make the cache if it is not there, then measure every selection; status 1 above the limit."""
-    stamp = {
-        "config": {k: v for k, v in vars(args).items() if not isinstance(v, Path)},
-        "versions": versions(),
-        "device": device_name(),
-        "revision": revision(),
-    }
+    head = stamp(args)
     args.cache.mkdir(parents=True, exist_ok=True)
     gradients = args.cache / "gradients.npz"
     if not gradients.exists():
-        append(args.results, {"step": "pass", **alone(make_cache, args, gradients), **stamp})
+        append(args.results, {"step": "pass", **alone(make_cache, args, gradients), **head})
     records = []
     for fraction in args.fractions:
         for variant in args.variants:
             record = alone(select, gradients, variant, fraction, args.atom_batch, args.seed)
-            append(args.results, {"step": "select", **record, **stamp})
+            append(args.results, {"step": "select", **record, **head})
             records.append(record)
             print(variant, fraction, f"{record['seconds']:.1f} s", flush=True)
     Console().print(table(records))

@@ -22,7 +22,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,11 +34,10 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.omp_benchmark import timed
-from experiments.sweep import append, revision
+from experiments.records import append, stamp
 from gradmatch_jax.clock import lap
 from gradmatch_jax.facility_location import facility_location, similarities_of
 from gradmatch_jax.gradients import gram, last_layer_gradients
-from gradmatch_jax.versions import device_name, versions
 
 PACKAGES = {"apricot": "apricot-select", "submodlib": "submodlib-py"}  # module: distribution
 
@@ -67,19 +65,15 @@ class FacilityLocationBenchmark:
 def main(args: FacilityLocationBenchmark) -> None:
     """Time every solver at every budget."""
     similarities = similarity_matrix(args)
-    stamp = {
-        "config": {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
-        | {"data": "Gaussian" if args.npz is None else args.npz.name, "n": len(similarities)},
-        "versions": versions() | {PACKAGES[name]: version(PACKAGES[name]) for name in found(args)},
-        "device": device_name(),
-        "revision": revision(),
-    }
+    data = "Gaussian" if args.npz is None else args.npz.name
+    packages = [PACKAGES[name] for name in found(args)]
+    head = stamp(args, packages=packages, data=data, n=len(similarities))
     records = []
     for budget in args.budgets:
         ours = jax_greedy(similarities, budget, args)
         for record in (ours, *libraries(similarities, budget, args)):
             record |= compare(record, ours)
-            append(args.results, record | stamp)
+            append(args.results, record | head)
             records.append(record)
     Console().print(table(records))
 

@@ -36,7 +36,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from experiments.sweep import append, revision
+from experiments.records import append, revision
 from gradmatch_jax.batch_matching import select_batches
 from gradmatch_jax.clock import lap
 from gradmatch_jax.config import TrainConfig

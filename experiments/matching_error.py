@@ -31,7 +31,7 @@ from jaxtyping import Array, Float
 from rich.console import Console
 from rich.table import Table
 
-from experiments.sweep import append, revision
+from experiments.records import append, stamp
 from gradmatch_jax.config import TrainConfig, resolve
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.feed import Feed
@@ -48,7 +48,6 @@ from gradmatch_jax.selection import Selection, draw, partition
 from gradmatch_jax.steps import collect, make_steps, run_epoch
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
-from gradmatch_jax.versions import device_name, versions
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,7 @@ class MatchingError:
 
 def main(args: MatchingError) -> None:
     """Measure every variant at every moment and budget."""
-    stamp = {
-        "config": {k: v for k, v in vars(args).items() if not isinstance(v, Path)},
-        "versions": versions(),
-        "device": device_name(),
-        "revision": revision(),
-    }
+    head = stamp(args)
     records = []
     for seed in args.seeds:
         config = resolve(TrainConfig(dataset=args.dataset, data_dir=args.data_dir, seed=seed))
@@ -90,7 +84,7 @@ def main(args: MatchingError) -> None:
                     record = {"seed": seed, "epoch": moment, "fraction": fraction} | measure(
                         variant, fraction, seen, dataset, config
                     )
-                    append(args.results, record | stamp)
+                    append(args.results, record | head)
                     records.append(record)
             print(f"seed {seed}, epoch {moment}: done", flush=True)
     for moment in args.moments:

@@ -38,6 +38,9 @@ class Table3:
     seeds: tuple[int, ...] = (0, 1, 2)
     weighting: Literal["selection", "batch"] | None = None
     """Another weighting than the strategies' own; give other --runs and --results with it."""
+    lam: float = 0.5
+    """The matching problem's ridge penalty; as with --weighting for another than the paper's."""
+    lam_scale: Literal["absolute", "relative"] = "absolute"
     order: Literal["subsets", "full"] = "subsets"
     runs: Path = Path("runs/mnist")
     results: Path = Path("results/mnist_table3.jsonl")
@@ -45,7 +48,13 @@ class Table3:
 
 def main(args: Table3) -> None:
     """Run the grid, the cheap fractions first."""
-    base = TrainConfig(dataset="mnist", data_dir=args.data_dir, weighting=args.weighting)
+    base = TrainConfig(
+        dataset="mnist",
+        data_dir=args.data_dir,
+        weighting=args.weighting,
+        lam=args.lam,
+        lam_scale=args.lam_scale,
+    )
     whole = [(1.0, tuple(name for name in WHOLE if name in args.strategies))]
     names = tuple(name for name in args.strategies if name not in WHOLE)
     subsets = [(fraction, names) for fraction in args.fractions]

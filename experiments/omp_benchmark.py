@@ -19,7 +19,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,10 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import orthogonal_mp_gram
 
-from experiments.sweep import append, revision
+from experiments.records import append, stamp
 from gradmatch_jax.clock import lap
 from gradmatch_jax.gradients import last_layer_gradients, per_gradient
 from gradmatch_jax.omp import omp
-from gradmatch_jax.versions import device_name, versions
 
 
 @dataclass(frozen=True)
@@ -78,13 +76,8 @@ def main(args: OMPBenchmark) -> None:
     """Time every solver at every budget."""
     atoms = gaussian(args) if args.npz is None else real(args)
     problem = Problem(atoms, args.lam)
-    stamp = {
-        "config": {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
-        | {"atoms": "Gaussian" if args.npz is None else args.npz.name, "shape": atoms.shape},
-        "versions": versions() | {"scikit-learn": version("scikit-learn")},
-        "device": device_name(),
-        "revision": revision(),
-    }
+    name = "Gaussian" if args.npz is None else args.npz.name
+    head = stamp(args, packages=["scikit-learn"], atoms=name, shape=atoms.shape)
     records = []
     for budget in args.budgets:
         oracle = scikit_learn(problem, budget, args)
@@ -93,7 +86,7 @@ def main(args: OMPBenchmark) -> None:
             ours = jax_omp(problem, budget, nonnegative, args)
             records.append(ours | compare(ours, oracle))
     for record in records:
-        append(args.results, record | stamp)
+        append(args.results, record | head)
     Console().print(table(records))
 
 

@@ -10,7 +10,6 @@ import fcntl
 import itertools
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 
 import tyro
 
-from gradmatch_jax.checkpoint import finite
+from experiments.records import append, revision
 from gradmatch_jax.config import TrainConfig, resolve, to_json
 
 
@@ -66,14 +65,6 @@ def claim(path: Path) -> Iterator[bool]:
         yield True
 
 
-def revision() -> str:
-    """The commit these figures come from, with a mark if the tree differs from it."""
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
-
-
 def sweep(grid: Sweep) -> None:
     """Run what is not finished yet; skip what another worker is running."""
     from gradmatch_jax.train import train
@@ -106,13 +97,6 @@ def finished(results: Path, name: str) -> bool:
     if not results.exists():
         return False
     return any(json.loads(line)["run"] == name for line in results.read_text().splitlines())
-
-
-def append(results: Path, record: dict) -> None:
-    """Add one JSON line."""
-    results.parent.mkdir(parents=True, exist_ok=True)
-    with results.open("a") as file:
-        file.write(json.dumps(finite(record)) + "\n")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ class CompareConfig(Settings):
     eval_every: int = 5
     """Epochs between tests (outside the clock): the points of the convergence curves."""
     out: Path = Path("runs/compare")
-    """Folder of the table, the report and the runs. Finished runs there are not repeated."""
+    """The table, the report and the runs go into its folder DATASET. Finished runs there are not
+    repeated."""
 
 
 class Job(NamedTuple):
@@ -192,7 +193,7 @@ def galleries(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> "list[Ga
 
 
 def run(config: CompareConfig, console: "Console") -> None:
-    """The command: compare, print the table, and write it with the report into `config.out`.
+    """The command: compare, print the table, and write it with the report beside the runs.
 
     Raises:
         UserError: as `compare`.
@@ -214,7 +215,8 @@ def run(config: CompareConfig, console: "Console") -> None:
         "rows": [row._asdict() for row in table],
         "runs": runs,
     }
-    files = [config.out / name for name in ("compare.json", "compare.md", "report.html")]
+    folder = plan_runs(config)[0].folder.parent
+    files = [folder / name for name in ("compare.json", "compare.md", "report.html")]
     files[0].write_text(json.dumps(results, indent=2) + "\n")
     files[1].write_text(f"{markdown(table)}\n{note}\n", encoding="utf-8")
     write_report(files[2], rows, galleries(config, rows))

@@ -33,7 +33,6 @@ class TrainState(NamedTuple):
     epoch: Any  # epochs done, the proxy's among them
     times: Times
     joules: Any  # of training and selection, compiling included; nan where nothing measures them
-    test_accuracy: Any  # percent, at the last test
 
 
 class Limit(NamedTuple):
@@ -107,7 +106,6 @@ def prepare(
         epoch=0,
         times=Times(),
         joules=0.0,
-        test_accuracy=float("nan"),
     )
     return run, state
 

@@ -70,9 +70,8 @@ def _train(config, dataset, model, folder, on_epoch) -> Result:
         state, row = _epoch(run, state, index)
         last = _done(run, state)
         if last or ((index + 1) % config.eval_every == 0 and not run.plan[index].proxy):
-            accuracy = evaluate(run.steps, state.learner.variables, run.test)
-            state = state._replace(test_accuracy=accuracy)
-            row["test_accuracy"] = accuracy
+            for name, feed in (("test", run.test), ("validation", run.validation)):
+                row[f"{name}_accuracy"] = evaluate(run.steps, state.learner.variables, feed)
         log.append(row)
         if folder is not None:
             folder.log(row)
@@ -208,7 +207,8 @@ def _summary(run: Run, state: TrainState, dataset: Dataset, log) -> dict[str, An
     own = [epoch for epoch in done if not epoch.proxy]
     subsets = [row["examples"] for row in log if not row["full"]]
     return {
-        "test_accuracy": float(state.test_accuracy),
+        "test_accuracy": log[-1]["test_accuracy"],  # the last epoch's, always measured
+        "validation_accuracy": log[-1]["validation_accuracy"],  # to tune by
         "train_seconds": float(times.train),
         "selection_seconds": float(times.selection),
         "compile_seconds": float(times.compile),

@@ -196,15 +196,15 @@ def test_the_command_writes_its_files(done, no_training, monkeypatch):
     run(config, console)
     assert isinstance(console.file, io.StringIO)
     printed = console.file.getvalue()
-    stored = json.loads((config.out / "compare.json").read_text())
+    stored = json.loads((config.out / "digits" / "compare.json").read_text())
     table = summarise(rows)
     assert [row["label"] for row in stored["rows"]] == [row.label for row in table]
     assert stored["rows"][1]["accuracy"] == table[1].accuracy
     assert stored["settings"]["seeds"] == [0, 1]
     assert stored["settings"]["batch_size"] == 20
     assert len(stored["runs"]) == len(rows)
-    text = (config.out / "compare.md").read_text(encoding="utf-8")
-    html = (config.out / "report.html").read_text(encoding="utf-8")
+    text = (config.out / "digits" / "compare.md").read_text(encoding="utf-8")
+    html = (config.out / "digits" / "report.html").read_text(encoding="utf-8")
     HTMLParser().feed(html)
     for row in table:
         for written in (printed, text, html):

@@ -7,8 +7,9 @@ import pytest
 
 from gradmatch_jax import train as driver
 from gradmatch_jax.config import TrainConfig
-from gradmatch_jax.data import Dataset, Split
+from gradmatch_jax.data import Dataset, Split, load_dataset
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.models import build_model
 from gradmatch_jax.schedule import cosine
 from gradmatch_jax.train import train
 from toys import Stream, linear, toy, toy_dataset
@@ -105,6 +106,23 @@ def test_summary(finished):
     assert summary["train_seconds"] == result.log[-1]["train_seconds"] > 0
     assert {"python", "jax", "flax", "optax", "numpy"} <= set(summary["versions"])
     assert summary["device"]
+
+
+def test_accuracies_are_those_of_the_final_network(finished):
+    """Of the test and of the validation split, by hand from the pixels and the parameters."""
+    result = finished[0]
+    dataset = load_dataset("digits", seed=0)
+    model = build_model("mlp", dataset.train.shape, dataset.num_classes)
+    variables = result.state.learner.variables
+    for name, split in (("test", dataset.test), ("validation", dataset.validation)):
+        pixels = (split.images.astype(np.float32) / 255 - np.array(dataset.mean)) / np.array(
+            dataset.std
+        )
+        logits = model.apply(variables, pixels, False)[0]
+        share = 100 * np.mean(np.argmax(np.asarray(logits), axis=1) == split.labels)
+        assert result.summary[f"{name}_accuracy"] == pytest.approx(share, abs=1e-4)
+        assert result.log[1][f"{name}_accuracy"] <= 100
+    assert result.summary["test_accuracy"] != result.summary["validation_accuracy"]
 
 
 def test_files(finished):
