@@ -20,7 +20,8 @@ from pathlib import Path
 import tyro
 
 from experiments.records import append, revision
-from gradmatch_jax.config import TrainConfig, resolve, to_json
+from gradmatch_jax.config import NOT_IDENTITY, TrainConfig, resolve, to_json
+from gradmatch_jax.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def sweep(grid: Sweep) -> None:
     for config in grid.configs():
         folder = grid.runs / run_name(config)
         with claim(grid.runs / f"{folder.name}.lock") as mine:
-            if not mine or finished(grid.results, folder.name):
+            if not mine or finished(grid.results, folder.name, config):
                 continue
             start = time.time()
             result = train(config, folder)
@@ -92,11 +93,24 @@ def sweep(grid: Sweep) -> None:
             print(folder.name, result.summary["test_accuracy"], flush=True)
 
 
-def finished(results: Path, name: str) -> bool:
-    """Whether `results` has a record of the run."""
-    if not results.exists():
-        return False
-    return any(json.loads(line)["run"] == name for line in results.read_text().splitlines())
+def finished(results: Path, name: str, config: TrainConfig) -> bool:
+    """Whether `results` has a record of the run.
+
+    Settings that the record does not have are of a later revision, and do not count.
+
+    Raises:
+        UserError: the record of that name is of other settings.
+    """
+    lines = results.read_text().splitlines() if results.exists() else []
+    stored = [r["config"] for r in map(json.loads, lines) if r["run"] == name]
+    now = {k: v for k, v in to_json(config).items() if k not in NOT_IDENTITY}
+    for then in stored:
+        other = [f"{k} {then[k]}, not {v}" for k, v in now.items() if then.get(k, v) != v]
+        if other:
+            raise UserError(
+                f"{results} has a {name} with {'; '.join(other)}: give other --runs and --results"
+            )
+    return bool(stored)
 
 
 if __name__ == "__main__":

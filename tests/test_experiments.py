@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from experiments import cifar10_selection, gpu_check, matching_error, omp_benchmark, tables
+from experiments.sweep import Sweep, sweep
+from gradmatch_jax.config import TrainConfig
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients, densify
 
@@ -170,3 +172,22 @@ def test_cached_selection_fills_its_budget(tmp_path):
     assert record["size"] == 9
     assert record["own_error"] < 0.5
     assert cifar10_selection.peak_gb() > 0.01
+
+
+def test_a_sweep_does_each_run_once_and_knows_its_settings(tmp_path, capsys):
+    grid = Sweep(
+        TrainConfig(epochs=2, eval_every=1), ("random", "full"), (0.1, 0.2), (0,),
+        tmp_path / "runs", tmp_path / "results.jsonl",
+    )  # fmt: skip
+    sweep(grid)
+    records = [json.loads(line) for line in grid.results.read_text().splitlines()]
+    names = ["digits-random-0.1-seed0", "digits-full-1-seed0", "digits-random-0.2-seed0"]
+    assert [r["run"] for r in records] == names
+    assert all(len(r["curve"]) == 2 and r["validation_accuracy"] > 0 for r in records)
+    capsys.readouterr()
+    sweep(grid)
+    assert capsys.readouterr().out == "", "nothing is left to run"
+    other = dataclasses.replace(grid, base=dataclasses.replace(grid.base, lr=0.05))
+    with pytest.raises(UserError, match=r"lr 0\.01, not 0\.05: give other --runs and --results"):
+        sweep(other)
+    assert len(grid.results.read_text().splitlines()) == 3
