@@ -37,10 +37,12 @@ class Table3:
     fractions: tuple[float, ...] = (0.01, 0.05)
     seeds: tuple[int, ...] = (0, 1, 2)
     weighting: Literal["selection", "batch"] | None = None
-    """Another weighting than the strategies' own; give other --runs and --results with it."""
+    """None: the strategies' own. With another than the defaults of these four, give other --runs
+    and --results too."""
     lam: float = 0.5
-    """The matching problem's ridge penalty; as with --weighting for another than the paper's."""
+    """The matching problem's ridge penalty."""
     lam_scale: Literal["absolute", "relative"] = "absolute"
+    model: str = "lenet"
     order: Literal["subsets", "full"] = "subsets"
     runs: Path = Path("runs/mnist")
     results: Path = Path("results/mnist_table3.jsonl")
@@ -51,6 +53,7 @@ def main(args: Table3) -> None:
     base = TrainConfig(
         dataset="mnist",
         data_dir=args.data_dir,
+        model=args.model,
         weighting=args.weighting,
         lam=args.lam,
         lam_scale=args.lam_scale,

@@ -52,7 +52,7 @@ class Settings:
     reader: Literal["files", "tfds"] = "files"
     """Read the original files, or what TensorFlow Datasets prepared in --data-dir."""
     model: str | None = None
-    """lenet, mlp, logistic, resnet18, resnet20, resnet164. None: the data set's own."""
+    """lenet, mnistnet, mlp, logistic, resnet18, resnet20, resnet164. None: the data set's own."""
     epochs: int | None = None
     """T. None: the paper's."""
     select_every: int = 20

@@ -68,6 +68,7 @@ def test_resnet_logits_are_the_last_linear_layer_of_the_features(resnet, train):
         ("mlp", (28, 28, 1), 10, 101_770, 128),
         ("lenet", (28, 28, 1), 10, 61_706, 84),
         ("lenet", (32, 32, 1), 10, 61_706, 84),
+        ("mnistnet", (28, 28, 1), 10, 1_199_882, 128),
         ("resnet18", (32, 32, 3), 10, 11_173_962, 512),
         ("resnet18", (224, 224, 3), 1000, 11_689_512, 512),  # torchvision's resnet18
         ("resnet20", (32, 32, 3), 10, 269_722, 64),  # He et al. 2015, table 6: 0.27M

@@ -3,8 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from gradmatch_jax.models import build_model
+from gradmatch_jax.models.mnistnet import MnistNet
 from gradmatch_jax.models.model import from_nnx
 from gradmatch_jax.models.resnet_cifar import PreActResNet
 
@@ -76,6 +78,36 @@ def test_lenet_agrees_with_pytorch(size, padding):
     logits, features, _ = net.apply(variables, x, False)
     np.testing.assert_allclose(features, y.numpy(), atol=1e-5)
     np.testing.assert_allclose(logits, z.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [28, 9])
+def test_mnistnet_agrees_with_pytorch(size):
+    """In evaluation, where the dropouts rest."""
+    net = build_model("mnistnet", (size, size, 1), 10)
+    variables = net.init(jax.random.key(0))
+    x = images((size, size, 1))
+    p = jax.tree.map(torch_tensor, variables.params)
+    y = torch_images(x)
+    for layer in ("conv1", "conv2"):
+        y = F.relu(F.conv2d(y, p[layer]["kernel"], p[layer]["bias"]))
+    y = F.max_pool2d(y, 2).permute(0, 2, 3, 1).flatten(1)
+    y = F.relu(F.linear(y, p["fc"]["kernel"], p["fc"]["bias"]))
+    z = F.linear(y, p["head"]["kernel"], p["head"]["bias"])
+    logits, features, _ = net.apply(variables, x, False)
+    np.testing.assert_allclose(features, y.numpy(), atol=1e-5)
+    np.testing.assert_allclose(logits, z.numpy(), atol=1e-5)
+
+
+def test_mnistnet_drops_whole_channels_then_single_features():
+    net = MnistNet((28, 28, 1), 10, nnx.Rngs(0), dtype=np.float32)
+    net.train()
+    maps = np.asarray(net.drop_channels(np.ones((50, 3, 4, 64), np.float32)))
+    assert (maps == maps[:, :1, :1]).all()
+    assert set(np.unique(maps)) == {0, np.float32(4 / 3)}
+    assert np.mean(maps == 0) == pytest.approx(0.25, abs=0.03)  # 3200 draws: 4 standard errors
+    features = np.asarray(net.drop(np.ones((50, 128), np.float32)))
+    assert set(np.unique(features)) == {0, 2}
+    assert np.mean(features == 0) == pytest.approx(0.5, abs=0.03)
 
 
 @pytest.mark.parametrize(("size", "imagenet"), [(16, False), (64, True)])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # name -> "module:function"; each function is (image_shape, num_classes, *, bf16) -> Model.
 REGISTRY = {
     "lenet": "gradmatch_jax.models.lenet:lenet",
+    "mnistnet": "gradmatch_jax.models.mnistnet:mnistnet",
     "mlp": "gradmatch_jax.models.mlp:mlp",
     "logistic": "gradmatch_jax.models.mlp:logistic",
     "resnet18": "gradmatch_jax.models.resnet:resnet18",
