@@ -22,7 +22,7 @@ from gradmatch_jax.config import TrainConfig
 from gradmatch_jax.train import train
 state = train(TrainConfig(**json.loads(sys.argv[1])), Path(sys.argv[2])).state
 leaves = jax.tree.leaves((state.learner, state.selection, state.strategy, int(state.epoch)))
-raw = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x, jax.dtypes.prng_key) else x
+raw = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
 np.savez(sys.argv[3], *(np.asarray(raw(jax.numpy.asarray(leaf))) for leaf in leaves))
 """
 RUNS: dict[str, dict[str, object]] = {  # 18 epochs each
