@@ -5,9 +5,11 @@
     python -m experiments.tables --results FILE.jsonl --out TABLE.md
 
 Reads what `experiments.mnist_table3` has written so far; a row with fewer than three seeds is
-marked. Seconds are training and selection (the latter also by itself), without evaluation and
-compilation. A speed-up is against our own full training in the same file (the paper's: its hours
-against its FULL), the ceiling the examples that full training visits over those this run visited.
+marked, runs of different settings have rows of their own that name them, and a column without a
+figure is left out. Seconds are training and selection (the latter also by itself), without
+evaluation and compilation. A speed-up is against our own full training in the same file (the
+paper's: its hours against its FULL), the ceiling the examples that full training visits over those
+this run visited.
 """
 
 import json
@@ -19,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 import tyro
 
-from gradmatch_jax.config import WARM
+from gradmatch_jax.config import NOT_IDENTITY, WARM, TrainConfig, to_json
 from gradmatch_jax.errors import UserError
 
 SEEDS = 3
@@ -60,7 +62,7 @@ PAPER = {
 }
 
 HEADER = (
-    "strategy", "k/n", "seeds", "accuracy %", "paper %", "difference", "seconds",
+    "strategy", "k/n", "seeds", "validation %", "accuracy %", "paper %", "difference", "seconds",
     "selecting", "speed-up", "ceiling", "paper's speed-up",
 )  # fmt: skip
 
@@ -97,15 +99,25 @@ def markdown(runs: list[dict[str, Any]]) -> str:
     groups = grouped(runs)
     full = [seconds(run) for run in runs if run["strategy"] == "full"]
     full_seconds = statistics.mean(full) if full else None
-    order = sorted(groups, key=lambda key: (key[0] < 1, key[0]))  # full first
-    rows = [row(name, fraction, groups[fraction, name], full_seconds) for fraction, name in order]
+    order = sorted(groups, key=lambda key: (key.fraction < 1, key.fraction))  # full first
+    table = [HEADER, *(row(*key, groups[key], full_seconds) for key in order)]
+    columns = [c for c in zip(*table, strict=True) if set(c[1:]) != {"–"}]
+    header, *rows = zip(*columns, strict=True)
     unfinished = any(len(group) < SEEDS for group in groups.values())
-    return pipes(HEADER, rows) + "\n" + notes(runs, full_seconds, unfinished)
+    return pipes(header, rows) + "\n" + notes(runs, full_seconds, unfinished)
 
 
 def methods(runs: list[dict[str, Any]]) -> str:
-    """A line a method: accuracy at each fraction, cold and warm, the paper's in brackets."""
-    groups = grouped(runs)
+    """A line a method: accuracy at each fraction, cold and warm, the paper's in brackets.
+
+    Raises:
+        UserError: runs of several settings, which the line has no room for.
+    """
+    keyed = grouped(runs)
+    mixed = [f"{key.name} ({key.settings})" for key in keyed if key.settings]
+    if mixed:
+        raise UserError(f"--form methods is for one setting a method, not {'; '.join(mixed)}")
+    groups = {(key.fraction, key.name): group for key, group in keyed.items()}
     names = dict.fromkeys(name.removesuffix(WARM) for _, name in groups)
     fractions = sorted({fraction for fraction, _ in groups if fraction < 1})
     header = ["method"]
@@ -143,13 +155,34 @@ def phases(runs: list[dict[str, Any]]) -> str:
     return " + ".join(f"{seconds:.0f}" for seconds in spent)
 
 
-def grouped(runs: list[dict[str, Any]]) -> dict[tuple[float, str], list[dict[str, Any]]]:
-    """The runs of each fraction and strategy, in the file's order."""
-    groups: dict[tuple[float, str], list[dict[str, Any]]] = {}
+class Key(NamedTuple):
+    """What the runs of a row share."""
+
+    fraction: float
+    name: str
+    settings: str  # those that other runs of the same name and fraction have otherwise
+
+
+def grouped(runs: list[dict[str, Any]]) -> dict[Key, list[dict[str, Any]]]:
+    """The runs of each row, in the file's order."""
+    named: dict[tuple[float, str], list[dict[str, Any]]] = {}
     for run in runs:
         name = run["strategy"] + (WARM if run["warm"] else "")
-        groups.setdefault((run["fraction"], name), []).append(run)
+        named.setdefault((run["fraction"], name), []).append(run)
+    groups: dict[Key, list[dict[str, Any]]] = {}
+    for (fraction, name), members in named.items():
+        configs = [settings_of(run) for run in members]
+        varied = [k for k in configs[0] if any(c[k] != configs[0][k] for c in configs)]
+        for run, config in zip(members, configs, strict=True):
+            settings = ", ".join(f"{k} {config[k]}" for k in varied)
+            groups.setdefault(Key(fraction, name, settings), []).append(run)
     return groups
+
+
+def settings_of(run: dict[str, Any]) -> dict[str, Any]:
+    """The run's configuration but its seed; the default for what its revision did not have."""
+    config = to_json(TrainConfig()) | run["config"]
+    return {k: v for k, v in config.items() if k not in (*NOT_IDENTITY, "seed")}
 
 
 def pipes(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -159,16 +192,22 @@ def pipes(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def row(
-    name: str, fraction: float, runs: list[dict[str, Any]], full_seconds: float | None
+    fraction: float,
+    name: str,
+    settings: str,
+    runs: list[dict[str, Any]],
+    full_seconds: float | None,
 ) -> tuple[str, ...]:
     """The cells of a strategy at a fraction."""
     paper = FULL if name == "full" else PAPER.get((name, fraction))
     accuracy = [run["test_accuracy"] for run in runs]
     spent = statistics.mean(map(seconds, runs))
+    validated = all("validation_accuracy" in run for run in runs)
     return (
-        name,
+        f"{name}, {settings}" if settings else name,
         f"{fraction:.0%}",
         f"{len(runs)}" + ("" if len(runs) >= SEEDS else " (!)"),
+        mean_and_std([run["validation_accuracy"] for run in runs], 2) if validated else "–",
         mean_and_std(accuracy, 2),
         f"{paper.accuracy:.2f}" if paper else "–",
         f"{statistics.mean(accuracy) - paper.accuracy:+.2f}" if paper else "–",
