@@ -16,6 +16,7 @@ from gradmatch_jax.selection import (
     compact,
     empty_selection,
     fill_slots,
+    pad,
     single_group,
 )
 
@@ -46,7 +47,8 @@ def select_batches(
     options = Options(eps, nonnegative, lam_scale == "relative", fill == "random")
     if target is not None:
         target = check_target(gradients, single_group(n, 0), target, True, "exact")[0]
-    return _select_batches(gradients, target, lam, key, min(budget, n), batch_size, options)
+    selection = _select_batches(gradients, target, lam, key, min(budget, n), batch_size, options)
+    return pad(selection, budget)
 
 
 @partial(jax.jit, static_argnames=("budget", "batch_size", "options"))

@@ -28,6 +28,7 @@ from gradmatch_jax.selection import (
     compact,
     empty_selection,
     map_groups,
+    pad,
     relative_error,
 )
 
@@ -115,7 +116,7 @@ def select_coreset_batches(
     n = check_gradients(gradients, budget)
     if batch_size < 1:
         raise UserError(f"batch_size must be at least 1, not {batch_size}")
-    return _select_batches(gradients, key, min(budget, n), batch_size)
+    return pad(_select_batches(gradients, key, min(budget, n), batch_size), budget)
 
 
 @partial(jax.jit, static_argnames=("budget", "batch_size"))

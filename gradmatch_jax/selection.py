@@ -221,6 +221,15 @@ def compact(
     )
 
 
+def pad(selection: Selection, budget: int) -> Selection:
+    """`selection` with room for `budget` entries, unused ones behind."""
+    room = (0, budget - selection.indices.shape[0])
+    return selection._replace(
+        indices=jnp.pad(selection.indices, room, constant_values=-1),
+        weights=jnp.pad(selection.weights, room),
+    )
+
+
 def empty_selection(budget: int) -> Selection:
     """Nothing selected, which leaves the whole target unmatched."""
     zero = jnp.zeros((), jnp.int32)

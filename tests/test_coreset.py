@@ -155,6 +155,7 @@ def test_one_problem_beyond_n_and_budget_zero():
     check(everything, 80, N)
     assert set(by_index(everything).values()) == {1.0}
     assert float(everything.matching_error) < 1e-5
+    check(select_coreset_batches(gradients, 80, 8, key=jax.random.key(0)), 80, N)
     for labels in (None, LABELS):
         nothing = select_coreset(gradients, 0, labels=labels)
         assert (int(nothing.size), float(nothing.matching_error)) == (0, 1.0)

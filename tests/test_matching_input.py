@@ -76,6 +76,9 @@ def test_budget_beyond_rank_and_beyond_n(lam):
     assert float(bare.matching_error) < 1e-3
     if lam == 0.0:
         assert max(int(bare.num_matched), int(selection.num_matched)) <= C * (1 + E)
+    batches = select_batches(gradients, 80, 8, lam=lam, key=jax.random.key(0))
+    check(batches, 80)
+    assert int(batches.size) == N
 
 
 def test_budget_zero():
