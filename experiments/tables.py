@@ -242,10 +242,11 @@ def notes(runs: list[dict[str, Any]], full_seconds: float | None, unfinished: bo
     """Where the figures come from, and what is missing yet."""
     devices = ", ".join(sorted({run["device"] for run in runs})) or "–"
     revisions = ", ".join(sorted({run["revision"] for run in runs})) or "–"
+    networks = ", ".join(sorted({run["model"] for run in runs})) or "–"
     lines = [
-        f"Mean ± std over seeds; seconds are training and selection. Device: {devices}; "
-        f"revision: {revisions}.",
-        "Paper: GRAD-MATCH, Table 3; its speed-up is FULL's 0.82 h over the row's hours.",
+        f"Mean ± std over seeds; seconds are training and selection. Network: {networks}; "
+        f"device: {devices}; revision: {revisions}.",
+        "Paper: GRAD-MATCH, Table 3 (LeNet); its speed-up is FULL's 0.82 h over the row's hours.",
     ]
     if full_seconds is None:
         lines.append("No full training in the file yet: no speed-ups of ours.")

@@ -23,7 +23,7 @@ def run(strategy, fraction, seed, accuracy, *, seconds=10.0, warm=False):
         "test_accuracy": accuracy, "train_seconds": seconds - 1, "selection_seconds": 1.0,
         "train_size": 54000, "subset_size": size, "config": {"epochs": 200},
         "epochs": 101 if warm else 200, "full_epochs": 200 if full else int(warm),
-        "device": "a processor", "revision": "abc",
+        "device": "a processor", "revision": "abc", "model": "lenet",
     }  # fmt: skip
 
 
@@ -68,7 +68,9 @@ def test_partial_table_renders_and_says_so(tmp_path):
     path = write(tmp_path / "r.jsonl", [run("adaptive-random", 0.05, 0, 98.5)])
     with path.open("a") as file:
         file.write('{"run": "cut off in the mid')
-    row = cells(tables.markdown(tables.read(path)), "adaptive-random", "5%")
+    text = tables.markdown(tables.read(path))
+    assert "Network: lenet; device: a processor; revision: abc." in text
+    row = cells(text, "adaptive-random", "5%")
     assert row["seeds"] == "1 (!)"
     assert row["accuracy %"] == "98.50"
     assert not {"paper %", "speed-up"} & set(row), "columns without a figure"
