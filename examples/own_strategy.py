@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import optax
 
 from gradmatch_jax import TrainConfig
-from gradmatch_jax.selection import unweighted
+from gradmatch_jax.selection.result import unweighted
 from gradmatch_jax.strategies import Entry, register
 from gradmatch_jax.strategies.strategy import Strategy, stateless
-from gradmatch_jax.train import train
+from gradmatch_jax.training.loop import train
 
 
 def hardest(task, options):

@@ -33,16 +33,17 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.records import append, stamp
-from gradmatch_jax.clock import lap
 from gradmatch_jax.data import Dataset, Split, load_dataset
-from gradmatch_jax.feed import Feed
 from gradmatch_jax.gradients import last_layer_gradients, matching_error
+from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models import build_model
 from gradmatch_jax.models.model import Variables
-from gradmatch_jax.schedule import budget_of
-from gradmatch_jax.steps import collect, make_steps
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
+from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.passes import collect
+from gradmatch_jax.training.schedule import budget_of
+from gradmatch_jax.training.steps import make_steps
 
 VARIANTS = (
     "gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig", "craig-pb", "glister",

@@ -35,9 +35,9 @@ from rich.table import Table
 
 from experiments.omp_benchmark import timed
 from experiments.records import append, stamp
-from gradmatch_jax.clock import lap
-from gradmatch_jax.facility_location import facility_location, similarities_of
 from gradmatch_jax.gradients import gram, last_layer_gradients
+from gradmatch_jax.measure.clock import lap
+from gradmatch_jax.solvers.facility_location import facility_location, similarities_of
 
 PACKAGES = {"apricot": "apricot-select", "submodlib": "submodlib-py"}  # module: distribution
 

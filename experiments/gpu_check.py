@@ -37,20 +37,21 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.records import append, revision
-from gradmatch_jax.batch_matching import select_batches
-from gradmatch_jax.clock import lap
-from gradmatch_jax.config import TrainConfig
 from gradmatch_jax.data import Dataset, Split, load_dataset
-from gradmatch_jax.feed import Feed
 from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
-from gradmatch_jax.matching import select_subset
+from gradmatch_jax.measure.clock import lap
+from gradmatch_jax.measure.versions import device_name, versions
 from gradmatch_jax.models import build_model
-from gradmatch_jax.omp import omp
-from gradmatch_jax.schedule import budget_of
-from gradmatch_jax.selection import partition
-from gradmatch_jax.steps import collect, make_steps, run_epoch
-from gradmatch_jax.train import train
-from gradmatch_jax.versions import device_name, versions
+from gradmatch_jax.selection.batch_subset import select_batches
+from gradmatch_jax.selection.groups import partition
+from gradmatch_jax.selection.subset import select_subset
+from gradmatch_jax.solvers.pursuit import omp
+from gradmatch_jax.training.config import TrainConfig
+from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.loop import train
+from gradmatch_jax.training.passes import collect, run_epoch
+from gradmatch_jax.training.schedule import budget_of
+from gradmatch_jax.training.steps import make_steps
 
 CLASSES = 10
 

@@ -32,9 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.records import append, stamp
-from gradmatch_jax.config import TrainConfig, resolve
 from gradmatch_jax.data import Dataset
-from gradmatch_jax.feed import Feed
 from gradmatch_jax.gradients import (
     LastLayerGradients,
     class_sums,
@@ -42,12 +40,17 @@ from gradmatch_jax.gradients import (
     take,
 )
 from gradmatch_jax.models import build_model
-from gradmatch_jax.run import load
-from gradmatch_jax.schedule import budget_of
-from gradmatch_jax.selection import Selection, draw, partition
-from gradmatch_jax.steps import collect, make_steps, run_epoch
+from gradmatch_jax.selection.groups import partition
+from gradmatch_jax.selection.ranking import draw
+from gradmatch_jax.selection.result import Selection
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
+from gradmatch_jax.training.build import load
+from gradmatch_jax.training.config import TrainConfig, resolve
+from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.passes import collect, run_epoch
+from gradmatch_jax.training.schedule import budget_of
+from gradmatch_jax.training.steps import make_steps
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Literal
 import tyro
 
 from experiments.sweep import Sweep, sweep
-from gradmatch_jax.config import TrainConfig
+from gradmatch_jax.training.config import TrainConfig
 
 # The paper's Table 3, what it leaves out, and what practitioners would pick today.
 SUBSETS = (

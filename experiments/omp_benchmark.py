@@ -32,9 +32,9 @@ from rich.table import Table
 from sklearn.linear_model import orthogonal_mp_gram
 
 from experiments.records import append, stamp
-from gradmatch_jax.clock import lap
 from gradmatch_jax.gradients import last_layer_gradients, per_gradient
-from gradmatch_jax.omp import omp
+from gradmatch_jax.measure.clock import lap
+from gradmatch_jax.solvers.pursuit import omp
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gradmatch_jax.checkpoint import finite
-from gradmatch_jax.versions import device_name, versions
+from gradmatch_jax.measure.versions import device_name, versions
+from gradmatch_jax.training.folder import finite
 
 
 def stamp(args: Any, *, packages: Iterable[str] = (), **config: Any) -> dict[str, Any]:

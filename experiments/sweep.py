@@ -20,8 +20,8 @@ from pathlib import Path
 import tyro
 
 from experiments.records import append, revision
-from gradmatch_jax.config import NOT_IDENTITY, TrainConfig, resolve, to_json
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.training.config import NOT_IDENTITY, TrainConfig, resolve, to_json
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def claim(path: Path) -> Iterator[bool]:
 
 def sweep(grid: Sweep) -> None:
     """Run what is not finished yet; skip what another worker is running."""
-    from gradmatch_jax.train import train
+    from gradmatch_jax.training.loop import train
 
     for config in grid.configs():
         folder = grid.runs / run_name(config)

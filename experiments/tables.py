@@ -21,8 +21,8 @@ from typing import Any, Literal, NamedTuple
 
 import tyro
 
-from gradmatch_jax.config import NOT_IDENTITY, WARM, TrainConfig, to_json
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.training.config import NOT_IDENTITY, WARM, TrainConfig, to_json
 
 SEEDS = 3
 

@@ -3,90 +3,173 @@
 gradients = last_layer_gradients(logits, features, labels)
 selection = select_subset(gradients, budget, labels=labels)
 # then: mini-batch loss = mean of w_i l_i over selection.indices, selection.weights
-
-`omp`, `train`, `glister` and `facility_location` share their modules' names:
-`from gradmatch_jax.omp import omp`, `from gradmatch_jax.train import train`, and so on.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gradmatch_jax.batch_matching import select_batches
-    from gradmatch_jax.config import TrainConfig
-    from gradmatch_jax.coreset import select_coreset, select_coreset_batches
-    from gradmatch_jax.errors import UserError
-    from gradmatch_jax.gradients import (
-        LastLayerGradients,
-        class_sums,
-        gradients_by_definition,
-        last_layer_gradients,
-        matching_error,
-        weighted_sum,
+    from gradmatch_jax.data import Dataset as Dataset
+    from gradmatch_jax.data import Split as Split
+    from gradmatch_jax.data import load_dataset as load_dataset
+    from gradmatch_jax.errors import UserError as UserError
+    from gradmatch_jax.gradients import LastLayerGradients as LastLayerGradients
+    from gradmatch_jax.gradients import class_sums as class_sums
+    from gradmatch_jax.gradients import gradients_by_definition as gradients_by_definition
+    from gradmatch_jax.gradients import last_layer_gradients as last_layer_gradients
+    from gradmatch_jax.gradients import matching_error as matching_error
+    from gradmatch_jax.gradients import weighted_sum as weighted_sum
+    from gradmatch_jax.models.model import Model as Model
+    from gradmatch_jax.models.model import Variables as Variables
+    from gradmatch_jax.models.model import from_nnx as from_nnx
+    from gradmatch_jax.selection.batch_subset import select_batches as select_batches
+    from gradmatch_jax.selection.coreset import select_coreset as select_coreset
+    from gradmatch_jax.selection.coreset import select_coreset_batches as select_coreset_batches
+    from gradmatch_jax.selection.glister import Validation as Validation
+    from gradmatch_jax.selection.glister import glister as glister
+    from gradmatch_jax.selection.groups import Groups as Groups
+    from gradmatch_jax.selection.groups import partition as partition
+    from gradmatch_jax.selection.result import Selection as Selection
+    from gradmatch_jax.selection.result import unweighted as unweighted
+    from gradmatch_jax.selection.subset import select_subset as select_subset
+    from gradmatch_jax.solvers.facility_location import (
+        FacilityLocationResult as FacilityLocationResult,
     )
-    from gradmatch_jax.matching import select_subset
-    from gradmatch_jax.models.model import Model, Variables, from_nnx
-    from gradmatch_jax.omp import OMPResult
-    from gradmatch_jax.selection import Groups, Selection, partition
-    from gradmatch_jax.strategies import Entry, register
-    from gradmatch_jax.strategies.strategy import Strategy
-    from gradmatch_jax.train import Result
+    from gradmatch_jax.solvers.facility_location import facility_location as facility_location
+    from gradmatch_jax.solvers.options import MatchingOptions as MatchingOptions
+    from gradmatch_jax.solvers.pursuit import OMPResult as OMPResult
+    from gradmatch_jax.solvers.pursuit import omp as omp
+    from gradmatch_jax.strategies import Entry as Entry
+    from gradmatch_jax.strategies import register as register
+    from gradmatch_jax.strategies.strategy import Pass as Pass
+    from gradmatch_jax.strategies.strategy import Seen as Seen
+    from gradmatch_jax.strategies.strategy import Snapshot as Snapshot
+    from gradmatch_jax.strategies.strategy import Strategy as Strategy
+    from gradmatch_jax.strategies.strategy import Task as Task
+    from gradmatch_jax.strategies.strategy import stateless as stateless
+    from gradmatch_jax.training.config import TrainConfig as TrainConfig
+    from gradmatch_jax.training.loop import Result as Result
+    from gradmatch_jax.training.loop import train as train
 
+# Where each public name lives. It is imported at its first use, so that the command's help does not
+# wait for JAX.
 _HOME = {
-    "LastLayerGradients": "gradients",
-    "last_layer_gradients": "gradients",
-    "gradients_by_definition": "gradients",
-    "weighted_sum": "gradients",
-    "class_sums": "gradients",
-    "matching_error": "gradients",
-    "OMPResult": "omp",
-    "Groups": "selection",
-    "Selection": "selection",
-    "partition": "selection",
-    "select_subset": "matching",
-    "select_batches": "batch_matching",
-    "select_coreset": "coreset",
-    "select_coreset_batches": "coreset",
-    "Entry": "strategies",
-    "register": "strategies",
-    "Strategy": "strategies.strategy",
-    "Model": "models.model",
-    "Variables": "models.model",
-    "from_nnx": "models.model",
-    "TrainConfig": "config",
-    "Result": "train",
-    "UserError": "errors",
+    "data": (
+        "Dataset",
+        "Split",
+        "load_dataset",
+    ),
+    "errors": ("UserError",),
+    "gradients": (
+        "LastLayerGradients",
+        "class_sums",
+        "gradients_by_definition",
+        "last_layer_gradients",
+        "matching_error",
+        "weighted_sum",
+    ),
+    "models.model": (
+        "Model",
+        "Variables",
+        "from_nnx",
+    ),
+    "selection.batch_subset": ("select_batches",),
+    "selection.coreset": (
+        "select_coreset",
+        "select_coreset_batches",
+    ),
+    "selection.glister": (
+        "Validation",
+        "glister",
+    ),
+    "selection.groups": (
+        "Groups",
+        "partition",
+    ),
+    "selection.result": (
+        "Selection",
+        "unweighted",
+    ),
+    "selection.subset": ("select_subset",),
+    "solvers.facility_location": (
+        "FacilityLocationResult",
+        "facility_location",
+    ),
+    "solvers.options": ("MatchingOptions",),
+    "solvers.pursuit": (
+        "OMPResult",
+        "omp",
+    ),
+    "strategies": (
+        "Entry",
+        "register",
+    ),
+    "strategies.strategy": (
+        "Pass",
+        "Seen",
+        "Snapshot",
+        "Strategy",
+        "Task",
+        "stateless",
+    ),
+    "training.config": ("TrainConfig",),
+    "training.loop": (
+        "Result",
+        "train",
+    ),
 }
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "Dataset",
     "Entry",
+    "FacilityLocationResult",
     "Groups",
     "LastLayerGradients",
+    "MatchingOptions",
     "Model",
     "OMPResult",
+    "Pass",
     "Result",
+    "Seen",
     "Selection",
+    "Snapshot",
+    "Split",
     "Strategy",
+    "Task",
     "TrainConfig",
     "UserError",
+    "Validation",
     "Variables",
     "class_sums",
+    "facility_location",
     "from_nnx",
+    "glister",
     "gradients_by_definition",
     "last_layer_gradients",
+    "load_dataset",
     "matching_error",
+    "omp",
     "partition",
     "register",
     "select_batches",
     "select_coreset",
     "select_coreset_batches",
     "select_subset",
+    "stateless",
+    "train",
+    "unweighted",
     "weighted_sum",
 ]
 
 
 def __getattr__(name: str):
-    """Import a public name at its first use, so that the command's help does not wait for JAX."""
-    if name not in _HOME:
+    """Import a public name at its first use."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"gradmatch_jax.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"gradmatch_jax.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted({*globals(), *__all__})

@@ -10,9 +10,10 @@ from typing import Annotated
 
 import tyro
 
-from gradmatch_jax.compare import CompareConfig
-from gradmatch_jax.config import SelectConfig, TrainConfig
+from gradmatch_jax.commands.select import SelectConfig
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.sweep import CompareConfig
+from gradmatch_jax.training.config import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ def _run(command: Command) -> None:
     elif isinstance(command, CompareConfig):
         from rich.console import Console
 
-        from gradmatch_jax.compare import run
+        from gradmatch_jax.sweep import run
 
         run(command, Console())
     elif isinstance(command, SelectConfig):
-        from gradmatch_jax.select_file import select_file
+        from gradmatch_jax.commands.select import select_file
 
         facts = select_file(command)
         print(
@@ -110,14 +111,14 @@ def _run(command: Command) -> None:
 def _train(command: TrainCommand) -> None:
     import dataclasses
 
-    from gradmatch_jax.config import resolve
+    from gradmatch_jax.training.config import resolve
 
     fields = {f.name: getattr(command, f.name) for f in dataclasses.fields(TrainConfig)}
     config = resolve(TrainConfig(**fields))  # before JAX loads: mistakes answer at once
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
-    from gradmatch_jax.train import train
+    from gradmatch_jax.training.loop import train
 
     console = Console()
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[note]}"))

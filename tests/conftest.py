@@ -1,9 +1,20 @@
-"""Shared fixtures: where real data lies, and strict numerics."""
+"""Shared fixtures: where real data lies, strict numerics, one compilation cache for all workers."""
 
+import os
+import tempfile
 from pathlib import Path
 
-import jax
-import pytest
+# Before JAX is imported: what one worker or child process compiles serves all the others, and XLA
+# optimises little, since tests are small. One leg of CI runs with GRADMATCH_FULL_XLA=1.
+CACHE = Path(tempfile.gettempdir()) / f"gradmatch-jax-tests-{os.getuid()}"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+if not os.environ.get("GRADMATCH_FULL_XLA"):
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0".strip()
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from gradmatch_jax.data import Dataset, Split
 from gradmatch_jax.models.model import Model, Variables
-from gradmatch_jax.steps import make_steps
+from gradmatch_jax.training.steps import make_steps
 
 N, CLASSES, SIDE = 23, 3, 4
 

@@ -7,8 +7,8 @@ import scipy.optimize
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
-from gradmatch_jax.matching import select_subset
-from gradmatch_jax.selection import partition
+from gradmatch_jax.selection.groups import partition
+from gradmatch_jax.selection.subset import select_subset
 
 # One shape for most tests, because each costs seconds to compile, and the signed form where the
 # sign of the weights is not what is tested, because it compiles in half the time. Class 0 has one

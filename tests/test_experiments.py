@@ -9,9 +9,9 @@ import pytest
 
 from experiments import cifar10_selection, gpu_check, matching_error, omp_benchmark, tables
 from experiments.sweep import Sweep, sweep
-from gradmatch_jax.config import TrainConfig
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients, densify
+from gradmatch_jax.training.config import TrainConfig
 
 
 def run(strategy, fraction, seed, accuracy, *, seconds=10.0, warm=False):

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 
-from gradmatch_jax.config import TrainConfig
 from gradmatch_jax.data import Dataset, Split
 from gradmatch_jax.models.model import Model, Variables
-from gradmatch_jax.train import train
+from gradmatch_jax.training.config import TrainConfig
+from gradmatch_jax.training.loop import train
 
 
 def toy_dataset():

@@ -1,6 +1,5 @@
 """`load_dataset`: every data set by name, as checked uint8 splits with their statistics."""
 
-import difflib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from jaxtyping import UInt8
 from gradmatch_jax.data import cifar, digits, folder, mnist, npz, svhn, tfds
 from gradmatch_jax.data.files import one_line
 from gradmatch_jax.data.splits import Parts, Split, check_labels, stratified_indices
-from gradmatch_jax.errors import UserError
+from gradmatch_jax.errors import UserError, no_such
 
 _DIGITS_TEST_FRACTION = 0.2  # paper, appendix A.3.1: 20 % as test where a set has no test split
 _DIGITS_TEST_SEED = 0  # not the run's seed: every run must be scored on the same rows
@@ -159,9 +158,7 @@ def load_dataset(
 def _find_spec(name: str) -> Spec:
     if name in DATASETS:
         return DATASETS[name]
-    close = difflib.get_close_matches(str(name).lower(), DATASET_NAMES, n=1)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    raise UserError(f"no data set {name!r}; there are {', '.join(DATASET_NAMES)}.{hint}")
+    raise no_such("data set", name, DATASET_NAMES)
 
 
 def _reader(name: str, spec: Spec, reader: str) -> Callable[[Path | None, int], Parts]:

@@ -6,12 +6,11 @@ Importing this package, and listing its names, loads neither JAX nor Flax. The i
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 from typing import TYPE_CHECKING
 
-from gradmatch_jax.errors import UserError
+from gradmatch_jax.errors import UserError, no_such
 
 if TYPE_CHECKING:
     from gradmatch_jax.models.model import Model
@@ -46,9 +45,7 @@ def build_model(
         UserError: no model has this name, or the images are too small for it.
     """
     if name not in REGISTRY:
-        close = difflib.get_close_matches(name, REGISTRY, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UserError(f"no model named {name!r}.{hint} Models: {', '.join(REGISTRY)}.")
+        raise no_such("model", name, REGISTRY)
     if num_classes < 1:
         raise UserError(f"num_classes must be at least 1, not {num_classes}.")
     if len(image_shape) != 3 or min(image_shape) < 1:

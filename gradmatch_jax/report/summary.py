@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from gradmatch_jax.config import WARM
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.training.config import WARM
 
 
 class Row(NamedTuple):

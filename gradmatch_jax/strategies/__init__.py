@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.schedule import Kind, Reselect
+from gradmatch_jax.training.schedule import Kind, Reselect
 
 if TYPE_CHECKING:
     from gradmatch_jax.strategies.strategy import Options, Strategy, Task

@@ -3,7 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from gradmatch_jax.selection import draw, unweighted
+from gradmatch_jax.selection.ranking import draw
+from gradmatch_jax.selection.result import unweighted
 from gradmatch_jax.strategies.strategy import Options, Strategy, Task, stateless
 
 

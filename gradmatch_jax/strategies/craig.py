@@ -1,7 +1,8 @@
 """CRAIG, whole or by mini-batches, and facility location on features."""
 
-from gradmatch_jax.coreset import select_coreset, select_coreset_batches
-from gradmatch_jax.selection import partition, unweighted
+from gradmatch_jax.selection.coreset import select_coreset, select_coreset_batches
+from gradmatch_jax.selection.groups import partition
+from gradmatch_jax.selection.result import unweighted
 from gradmatch_jax.strategies.strategy import Options, Strategy, Task, stateless
 
 

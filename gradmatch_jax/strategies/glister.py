@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gradmatch_jax import glister as solver
+from gradmatch_jax.selection import glister as solver
 from gradmatch_jax.strategies.strategy import Options, Strategy, Task, stateless
 
 

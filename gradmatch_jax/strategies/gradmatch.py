@@ -3,10 +3,10 @@
 import jax.numpy as jnp
 import numpy as np
 
-from gradmatch_jax.batch_matching import select_batches
 from gradmatch_jax.gradients import class_sums, per_gradient, weighted_sum
-from gradmatch_jax.matching import select_subset
-from gradmatch_jax.selection import partition
+from gradmatch_jax.selection.batch_subset import select_batches
+from gradmatch_jax.selection.groups import partition
+from gradmatch_jax.selection.subset import select_subset
 from gradmatch_jax.strategies.strategy import Need, Options, Snapshot, Strategy, Task, stateless
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gradmatch_jax.selection import Selection, compact
+from gradmatch_jax.selection.result import Selection, compact
 from gradmatch_jax.strategies.strategy import Options, Seen, Strategy, Task
 
 PRUNE = 0.5  # the paper's r

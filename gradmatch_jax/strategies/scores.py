@@ -16,7 +16,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.selection import Selection, rank_by_score, unweighted
+from gradmatch_jax.selection.ranking import rank_by_score
+from gradmatch_jax.selection.result import Selection, unweighted
 from gradmatch_jax.strategies.strategy import Need, Options, Seen, Snapshot, Strategy, Task
 
 

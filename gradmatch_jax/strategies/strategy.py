@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
-from gradmatch_jax.selection import Selection
+from gradmatch_jax.selection.result import Selection
 
 State = Any  # a pytree of arrays, saved with the training state
 

@@ -1,0 +1,1 @@
+"""The subcommands of `gradmatch-jax`, one file each."""

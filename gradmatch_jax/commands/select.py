@@ -1,0 +1,127 @@
+"""`gradmatch-jax select`: selection for people who train elsewhere, from file to file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.solvers.options import MatchingOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectConfig(MatchingOptions):
+    """Choose a weighted subset from a file of logits, features and labels (PyTorch's will do)."""
+
+    input: Path
+    """.npz with logits (n, C), features (n, E) and labels (n,): one forward pass over the training
+    set, in evaluation mode; features are what enters the last linear layer."""
+    budget: int
+    """How many examples to choose."""
+    out: Path
+    """.npz to write: indices (k,) into the rows of the input, weights (k,) of mean 1."""
+    method: Literal["per-class", "per-gradient", "per-batch", "whole"] = "per-class"
+    """One problem a class on the whole last-layer gradient (exact), on the class's own column (the
+    paper's default), on mini-batch means, or one exact problem over everything."""
+    batch_size: int = 128
+    """Of per-batch."""
+    seed: int = 0
+
+
+def select_file(config: SelectConfig) -> dict[str, Any]:
+    """Select and write `config.out`; returns what was selected, for printing.
+
+    Raises:
+        UserError: files that are missing, unfit or already there; a budget below 1 or above n.
+    """
+    arrays = _read(config)
+    import jax
+
+    from gradmatch_jax.gradients import last_layer_gradients
+    from gradmatch_jax.selection.batch_subset import select_batches
+    from gradmatch_jax.selection.subset import select_subset
+
+    logits, features, labels = (jax.numpy.asarray(a) for a in arrays)
+    gradients = last_layer_gradients(logits, features, labels)
+    options: dict[str, Any] = {
+        name: getattr(config, name) for name in ("lam", "lam_scale", "eps", "nonnegative", "fill")
+    }
+    options["key"] = jax.random.key(config.seed)
+    if config.method == "per-batch":
+        selection = select_batches(gradients, config.budget, config.batch_size, **options)
+    else:
+        selection = select_subset(
+            gradients,
+            config.budget,
+            labels=None if config.method == "whole" else arrays[2],
+            approximation="per_gradient" if config.method == "per-gradient" else "exact",
+            **options,
+        )
+    size = int(selection.size)
+    weights = np.asarray(selection.weights)[:size]
+    mean = float(weights.mean()) if size else 1.0
+    facts = {
+        "size": size,
+        "num_matched": int(selection.num_matched),
+        "matching_error": float(selection.matching_error),
+    }
+    np.savez(
+        config.out,
+        indices=np.asarray(selection.indices)[:size],
+        weights=weights / mean if mean > 0 else weights,
+        **facts,
+    )
+    return facts
+
+
+def _read(config: SelectConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """logits, features and labels, checked."""
+    if config.out.suffix != ".npz":
+        raise UserError(f"--out {config.out} must end in .npz")
+    if config.out.exists():
+        raise UserError(f"--out {config.out} exists; name another file or remove it")
+    if not config.out.parent.is_dir():
+        raise UserError(f"--out: there is no folder {config.out.parent}; make it first")
+    if not config.input.is_file():
+        raise UserError(f"--input {config.input} is no file; pass an .npz")
+    try:
+        with np.load(config.input, allow_pickle=False) as file:
+            missing = [name for name in ("logits", "features", "labels") if name not in file]
+            if missing:
+                raise UserError(
+                    f"--input {config.input} lacks {', '.join(missing)}; it needs logits (n, C), "
+                    "features (n, E) and labels (n,)"
+                )
+            logits, features, labels = file["logits"], file["features"], file["labels"]
+    except UserError:
+        raise
+    except Exception as error:  # numpy raises many kinds for a file that is no npz
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"cannot read {config.input} as .npz: {reason}") from error
+    _check(config, logits, features, labels)
+    return logits.astype(np.float32), features.astype(np.float32), labels.astype(np.int32)
+
+
+def _check(config: SelectConfig, logits, features, labels) -> None:
+    n = len(labels) if labels.ndim else 0
+    shapes = f"logits {logits.shape}, features {features.shape}, labels {labels.shape}"
+    if logits.ndim != 2 or features.ndim != 2 or labels.ndim != 1:
+        raise UserError(f"expected logits (n, C), features (n, E), labels (n,), not {shapes}")
+    if not len(logits) == len(features) == n:
+        raise UserError(f"the arrays' lengths differ: {shapes}")
+    if logits.dtype.kind != "f" or features.dtype.kind != "f":
+        raise UserError("logits and features must be floating point")
+    if labels.dtype.kind not in "iu":
+        raise UserError(f"labels must be integers, not {labels.dtype}")
+    outside = int(np.sum((labels < 0) | (labels >= logits.shape[1])))
+    if outside:
+        raise UserError(
+            f"{outside} of {n} labels lie outside 0..{logits.shape[1] - 1}, the classes of logits"
+        )
+    if not 1 <= config.budget <= n:
+        raise UserError(f"--budget must be from 1 to {n}, the rows of the input")
+    if not 0 <= config.lam < float("inf"):
+        raise UserError(f"--lam must be at least 0, not {config.lam}")
+    if config.batch_size < 1:
+        raise UserError(f"--batch-size must be at least 1, not {config.batch_size}")

@@ -1,0 +1,1 @@
+"""What a record needs: seconds, joules, versions."""

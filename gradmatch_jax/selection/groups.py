@@ -1,0 +1,130 @@
+"""Groups of examples with exact budgets: one matching problem a group."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Int
+
+from gradmatch_jax.errors import UserError
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Groups:
+    """A partition of the examples into padded groups with a budget each: one problem a group.
+
+    Made once, on the host, by `partition`; an array argument of jitted functions from then on.
+    """
+
+    members: Int[Array, "g m"]  # indices of examples, padded with -1
+    budgets: Int[Array, "g"]
+    max_budget: int = field(metadata={"static": True})
+    budget: int = field(metadata={"static": True})  # of all groups together
+
+
+def largest_remainder(counts: Int[np.ndarray, "g"], budget: int) -> Int[np.ndarray, "g"]:
+    """Split `budget` in proportion to `counts`, exactly: sum is min(budget, sum(counts)).
+
+    Each group gets floor(budget n_g / n) and the largest remainders get one more; a group never
+    gets more than it has.
+
+    >>> largest_remainder(np.array([5, 3, 2]), 4).tolist()
+    [2, 1, 1]
+    """
+    counts = np.asarray(counts, np.int64)
+    total = int(counts.sum())
+    budget = min(budget, total)
+    if total == 0:
+        return counts
+    quotas, remainders = np.divmod(counts * budget, total)
+    first = np.argsort(-remainders, kind="stable")[: budget - int(quotas.sum())]
+    quotas[first] += 1
+    return quotas
+
+
+def partition(labels: Int[np.ndarray, "n"], budget: int, num_classes: int | None = None) -> Groups:
+    """One group a class, budgets in proportion to the classes and adding up to `budget` exactly.
+
+    Group c is class c; an absent class is an empty group. Labels are host data.
+
+    Raises:
+        UserError: labels are traced, not integers, negative, or at least `num_classes`.
+    """
+    if isinstance(labels, Tracer):
+        raise UserError(
+            "labels are traced: make the groups outside jit with partition(labels, budget) and "
+            "pass them as labels"
+        )
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise UserError(f"labels must be integers (n,), not {labels.dtype} {labels.shape}")
+    top = int(labels.max(initial=-1)) + 1
+    num_classes = max(top, 1) if num_classes is None else num_classes
+    outside = int(np.sum((labels < 0) | (labels >= num_classes)))
+    if outside:
+        raise UserError(f"{outside} labels lie outside 0..{num_classes - 1}; number the classes so")
+    counts = np.bincount(labels, minlength=num_classes)
+    budgets = largest_remainder(counts, budget)
+    members = np.full((num_classes, max(int(counts.max()), 1)), -1, np.int32)
+    for label, count in enumerate(counts):
+        members[label, :count] = np.flatnonzero(labels == label)
+    return Groups(
+        jnp.asarray(members),
+        jnp.asarray(budgets, jnp.int32),
+        max_budget=int(budgets.max(initial=0)),
+        budget=int(budgets.sum()),
+    )
+
+
+def single_group(n: int, budget: int) -> Groups:
+    """All n examples in one group."""
+    budget = min(budget, n)
+    members = jnp.arange(n, dtype=jnp.int32)[None]
+    return Groups(members, jnp.asarray([budget], jnp.int32), max_budget=budget, budget=budget)
+
+
+def as_groups(labels: Int[np.ndarray, "n"] | Groups | None, n: int, budget: int) -> Groups:
+    """The groups of a selection: those given, one a class, or one for all n examples.
+
+    Raises:
+        UserError: groups of another budget; labels of another shape, or not class numbers.
+    """
+    if labels is None:
+        return single_group(n, budget)
+    if isinstance(labels, Groups):
+        if labels.budget != min(budget, n):
+            raise UserError(
+                f"labels are groups of a budget of {labels.budget}, not {min(budget, n)}; make "
+                "them with partition(labels, budget)"
+            )
+        return labels
+    if np.shape(labels) != (n,):
+        raise UserError(f"labels have shape {np.shape(labels)}, expected ({n},)")
+    return partition(labels, budget)
+
+
+def map_groups(
+    solve: Callable, groups: Groups, at_once: int, targets: Array | None = None
+) -> tuple[Array, ...]:
+    """`solve(members, budgets, targets)` on `at_once` groups at a time; results are stacked.
+
+    The last round is padded with empty groups of budget 0.
+    """
+    g = groups.members.shape[0]
+    rounds = -(-g // at_once)
+
+    def stack(x, fill_value):
+        pad = ((0, rounds * at_once - g), *((0, 0) for _ in x.shape[1:]))
+        padded = jnp.pad(x, pad, constant_values=fill_value)
+        return padded.reshape(rounds, at_once, *x.shape[1:])
+
+    parts = (
+        stack(groups.members, -1),
+        stack(groups.budgets, 0),
+        None if targets is None else stack(targets, 0),
+    )
+    return jax.lax.map(lambda part: solve(*part), parts)

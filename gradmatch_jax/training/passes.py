@@ -1,0 +1,127 @@
+"""Host loops over the data: an epoch of weighted SGD, and passes that collect what it gives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from gradmatch_jax.models.model import Variables
+from gradmatch_jax.strategies.strategy import Seen
+from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.steps import Learner, Outcome, Steps
+
+# Steps in one call on an accelerator: enough to hide their launch, and a fixed number, so that
+# epochs of different sizes share a compilation.
+SCAN = 64
+
+
+def run_epoch(
+    steps: Steps,
+    learner: Learner,
+    feed: Feed,
+    indices: Int[np.ndarray, "k"],
+    weights: Float[np.ndarray, "k"],
+    *,
+    batch_size: int,
+    lr: float,
+    key: PRNGKeyArray,
+    scan: bool | None = None,
+    relative_weights: bool = False,
+    whole_batches: bool = False,
+) -> tuple[Learner, float, Seen]:
+    """One epoch of SGD over `indices` in a fresh order: learner, mean loss, what it saw.
+
+    scan: whether steps run SCAN at a time in one call, which hides their launch. None: on
+      accelerators, for images in memory. On a CPU a scan of convolutions is several times slower
+      than a Python loop (XLA).
+    relative_weights: bring the weights to mean 1 in each mini-batch. What a batch's members share
+      cancels.
+    whole_batches: leave out a ragged last batch, which would compile once a size where epochs
+      differ in size; what is left out is as random as the order.
+    """
+    order_key, step_key = jax.random.split(key)
+    # On the host: jax.random.permutation compiles anew for every size.
+    order = np.random.default_rng(np.asarray(jax.random.key_data(order_key))).permutation(
+        len(indices)
+    )
+    if whole_batches and len(indices) > batch_size:
+        order = order[: len(indices) // batch_size * batch_size]
+    indices, weights = indices[order].astype(np.int32), weights[order].astype(np.float32)
+    if relative_weights:
+        weights = _relative(weights, batch_size)
+    outcomes: list[Outcome] = []
+    scan = jax.default_backend() != "cpu" and feed.resident if scan is None else scan
+    chunk = min(SCAN, len(indices) // batch_size) if scan else 0
+    done = len(indices) // batch_size // chunk * chunk if chunk else 0
+    cut = done * batch_size
+    for start in range(0, done, max(chunk, 1)):
+        pool = next(feed.batches(indices[:1], 1)).pool
+        part = slice(start * batch_size, (start + chunk) * batch_size)
+        rows = indices[part].reshape(chunk, batch_size)
+        learner, outcome = steps.train_scan(
+            learner, pool, feed.labels, rows, weights[part].reshape(rows.shape), lr, step_key,
+            start,
+        )  # fmt: skip
+        outcomes.append(outcome)
+    labels = feed.host_labels[indices]
+    for i, batch in enumerate(feed.batches(indices[cut:], batch_size), start=done):
+        part = slice(i * batch_size, i * batch_size + len(batch.rows))
+        learner, outcome = steps.train(
+            learner, batch.pool, labels[part], batch.rows, weights[part], lr, step_key, i
+        )
+        outcomes.append(outcome)
+    losses = np.concatenate([np.ravel(o.losses) for o in outcomes] or [np.zeros(0, np.float32)])
+    correct = np.concatenate([np.ravel(o.correct) for o in outcomes] or [np.zeros(0, bool)])
+    mean = float(np.mean(weights * losses)) if len(losses) else 0.0
+    return learner, mean, Seen(indices, losses, correct)
+
+
+def _relative(weights: Float[np.ndarray, "k"], batch_size: int) -> Float[np.ndarray, "k"]:
+    """Weights of mean 1 in each batch; a batch of zeros stays one."""
+    starts = np.arange(0, len(weights), batch_size)
+    sums = np.repeat(np.add.reduceat(weights, starts), batch_size)[: len(weights)]
+    sizes = np.repeat(np.diff(np.append(starts, len(weights))), batch_size)[: len(weights)]
+    return (weights * sizes / np.where(sums > 0, sums, 1.0)).astype(np.float32)
+
+
+def evaluate(steps: Steps, variables: Variables, feed: Feed) -> float:
+    """Top-1 accuracy in percent."""
+    logits, _ = collect(steps, variables, feed)
+    return 100.0 * float(np.mean(np.asarray(jnp.argmax(logits, axis=1)) == feed.host_labels))
+
+
+def collect(
+    steps: Steps, variables: Variables, feed: Feed, *, batch_size: int | None = None
+) -> tuple[Float[Array, "n C"], Float[Array, "n E"]]:
+    """Logits and features of every example in order, in evaluation mode, without augmentation.
+
+    batch_size: None is 50 on a CPU, whose caches a larger one leaves, and 1000 elsewhere.
+    """
+    n = len(feed)
+    batch_size = min(batch_size or (50 if jax.default_backend() == "cpu" else 1000), n)
+    # The last batch wraps around to the first rows, so that one shape is compiled.
+    order = np.arange(-(-n // batch_size) * batch_size, dtype=np.int32) % n
+    outputs = tuple(jnp.zeros((len(order), width)) for width in steps.widths(variables))
+    for i, batch in enumerate(feed.batches(order, batch_size)):
+        outputs = steps.predict(variables, batch.pool, batch.rows, outputs, i * batch_size)
+    logits, features = outputs
+    return logits[:n], features[:n]
+
+
+def collect_gradient_norms(
+    steps: Steps, variables: Variables, feed: Feed, *, memory: int = 2**28
+) -> Float[Array, "n"]:
+    """‖dl_i/dtheta‖ over all parameters of every example in order (GraNd's score).
+
+    memory: bytes that the gradients of a batch may take.
+    """
+    n, size = len(feed), 4 * sum(x.size for x in jax.tree.leaves(variables.params))
+    batch_size = max(1, min(n, 50, memory // size))
+    order = np.arange(-(-n // batch_size) * batch_size, dtype=np.int32) % n
+    norms = [
+        steps.gradient_norms(variables, batch.pool, feed.host_labels[part], batch.rows)
+        for part, batch in zip(
+            order.reshape(-1, batch_size), feed.batches(order, batch_size), strict=True
+        )
+    ]
+    return jnp.asarray(np.concatenate([np.asarray(x) for x in norms])[:n])

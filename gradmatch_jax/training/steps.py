@@ -1,0 +1,151 @@
+"""The jitted steps: a weighted SGD step, an epoch of them, and passes over the data."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from gradmatch_jax.data import Dataset
+from gradmatch_jax.data.augment import augment, normalise
+from gradmatch_jax.models.model import Model, Variables
+
+
+class Learner(NamedTuple):
+    """What SGD changes."""
+
+    variables: Variables
+    momentum: Any  # the optimiser's state
+
+
+class Outcome(NamedTuple):
+    """What a step saw of its mini-batch, before it changed the learner."""
+
+    loss: Float[Array, ""]  # what was minimised: the mean of w_i l_i
+    losses: Float[Array, "b"]  # l_i, unweighted
+    correct: Bool[Array, "b"]
+
+
+class Steps(NamedTuple):
+    """The functions a run is made of; all jitted, the learner donated where it is changed."""
+
+    init: Callable[[PRNGKeyArray], Learner]
+    train: Callable[..., tuple[Learner, Outcome]]
+    train_scan: Callable[..., tuple[Learner, Outcome]]
+    predict: Callable[..., tuple[Array, Array]]
+    gradient_norms: Callable[..., Array]
+    widths: Callable[[Variables], tuple[int, int]]  # of logits and features
+
+
+def weighted_loss(
+    logits: Float[Array, "b C"], labels: Int[Array, "b"], weights: Float[Array, "b"]
+) -> Outcome:
+    """Mean of w_i l_i over the mini-batch, l_i the softmax cross-entropy, and what it is made of.
+
+    Not divided by the batch's own weights: that would cancel weights that a batch shares.
+    """
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    correct = jnp.argmax(logits, axis=1) == labels
+    return Outcome(jnp.mean(weights * losses), losses, correct)
+
+
+class Pixels(NamedTuple):
+    """What the steps know of a data set: enough to prepare its images, and hashable."""
+
+    shape: tuple[int, int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    crop_padding: int
+    flip: bool
+
+
+def make_steps(
+    model: Model, dataset: Dataset, *, momentum: float, weight_decay: float, augmented: bool
+) -> Steps:
+    """Compile-ready steps for a model on a data set.
+
+    SGD is PyTorch's: v <- momentum v + (g + weight_decay p), p <- p - lr v (paper, A.3.2).
+    The same arguments give the same steps, so that a second run compiles nothing.
+    """
+    d = dataset
+    pixels = Pixels(d.train.shape, d.mean, d.std, d.crop_padding, d.flip)
+    return _make_steps(model, pixels, momentum, weight_decay, augmented)
+
+
+@functools.lru_cache(maxsize=8)
+def _make_steps(
+    model: Model, pixels: Pixels, momentum: float, weight_decay: float, augmented: bool
+) -> Steps:
+    optimiser = optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(momentum))
+    mean, std = pixels.mean, pixels.std
+
+    def init(key) -> Learner:
+        variables = model.init(key)
+        return Learner(variables, optimiser.init(variables.params))
+
+    def step(learner: Learner, pool, labels, rows, weights, lr, key, i):
+        images = pool[rows]
+        if augmented:
+            key = jax.random.fold_in(key, i)
+            images = augment(key, images, crop_padding=pixels.crop_padding, flip=pixels.flip)
+        inputs = normalise(images, mean, std)
+
+        def loss(params):
+            variables = Variables(params, learner.variables.stats)
+            logits, _, stats = model.apply(variables, inputs, True)
+            outcome = weighted_loss(logits, labels, weights)
+            return outcome.loss, (outcome, stats)
+
+        params = learner.variables.params
+        (_, (outcome, stats)), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        direction, state = optimiser.update(grads, learner.momentum, params)
+        params = jax.tree.map(lambda p, d: p - lr * d, params, direction)
+        return Learner(Variables(params, stats), state), outcome
+
+    def scan(learner: Learner, pool, labels, rows, weights, lr, key, start):
+        """Steps `start` on in one call: rows and weights (steps, b), labels are of the pool."""
+
+        def one(learner, part):
+            row, weight, i = part
+            return step(learner, pool, labels[row], row, weight, lr, key, i)
+
+        return jax.lax.scan(one, learner, (rows, weights, start + jnp.arange(rows.shape[0])))
+
+    def predict(variables: Variables, pool, rows, outputs, start):
+        """Write a batch's logits and features into `outputs` from row `start` on."""
+        logits, features, _ = model.apply(variables, normalise(pool[rows], mean, std), False)
+        return tuple(
+            jax.lax.dynamic_update_slice_in_dim(whole, part, start, axis=0)
+            for whole, part in zip(outputs, (logits, features), strict=True)
+        )
+
+    def gradient_norms(variables: Variables, pool, labels, rows):
+        """‖dl_i/dtheta‖ of each row over all parameters, in evaluation mode, by vmap(grad)."""
+
+        def loss(params, image, label):
+            inputs = normalise(image[None], mean, std)
+            logits, _, _ = model.apply(Variables(params, variables.stats), inputs, False)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, label[None])[0]
+
+        each = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))
+        grads = jax.tree.leaves(each(variables.params, pool[rows], labels))
+        return jnp.sqrt(sum(jnp.sum(g.reshape(len(rows), -1) ** 2, axis=1) for g in grads))
+
+    def widths(variables: Variables) -> tuple[int, int]:
+        one = jax.ShapeDtypeStruct((1, *pixels.shape), jnp.float32)
+        logits, features, _ = jax.eval_shape(
+            lambda variables, images: model.apply(variables, images, False), variables, one
+        )
+        return logits.shape[1], features.shape[1]
+
+    return Steps(
+        init=init,
+        train=jax.jit(step, donate_argnums=0),
+        train_scan=jax.jit(scan, donate_argnums=0),
+        predict=jax.jit(predict, donate_argnums=3),
+        gradient_norms=jax.jit(gradient_norms),
+        widths=widths,
+    )

@@ -1,0 +1,97 @@
+"""The house: imports point one way, files stay short, no public name is a module as well."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import gradmatch_jax
+
+PACKAGE = Path(gradmatch_jax.__file__).parent
+ROOT = PACKAGE.parent
+
+# A room may import from itself and from those before it.
+FLOORS = (
+    ("errors",),
+    ("models", "data", "measure", "solvers", "inputs", "gradients"),
+    ("selection",),
+    ("strategies",),
+    ("training",),
+    ("report",),
+    ("sweep",),
+    ("commands",),
+    ("cli",),
+)
+FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
+# Among those of the second floor: who may know whom.
+NEIGHBOURS = {
+    "models": set(),
+    "data": set(),
+    "measure": set(),
+    "gradients": {"inputs", "solvers"},
+    "solvers": {"inputs"},
+    "inputs": set(),
+}
+
+
+def imports(path: Path) -> set[str]:
+    """The rooms of the package that a file imports from, inside functions and for types too."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            rooms |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            rooms |= {alias.name for alias in node.names}
+    own = [name.split(".") for name in rooms if name.split(".")[0] == "gradmatch_jax"]
+    return {parts[1] for parts in own if len(parts) > 1 and parts[1] in FLOOR}
+
+
+def modules() -> list[Path]:
+    return [path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in FLOOR]
+
+
+def test_every_room_has_a_floor():
+    rooms = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert rooms - {"__init__", "__main__"} == set(FLOOR)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for other in imports(path) - {room}:
+        assert FLOOR[other] <= FLOOR[room], f"{room} imports {other}, which stands above it"
+        if FLOOR[other] == FLOOR[room]:
+            assert other in NEIGHBOURS[room], f"{room} does not know {other}"
+
+
+def test_solvers_know_no_flax():
+    for path in (PACKAGE / "solvers").glob("*.py"):
+        assert "flax" not in path.read_text(encoding="utf-8")
+
+
+def test_files_stay_short():
+    folders = ("gradmatch_jax", "experiments", "tests")
+    files = [path for part in folders for path in (ROOT / part).rglob("*.py")]
+    lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in files}
+    assert not {name: n for name, n in lengths.items() if n > 300}
+
+
+def test_public_names():
+    found = {m.name for m in pkgutil.iter_modules(gradmatch_jax.__path__)}
+    assert not found & set(gradmatch_jax.__all__)
+    for name in gradmatch_jax.__all__:
+        value = getattr(gradmatch_jax, name)
+        assert not inspect.ismodule(value), name
+        assert value.__doc__, name
+    assert callable(importlib.import_module("gradmatch_jax").omp)
+
+
+def test_the_map_is_the_tree():
+    """CONTRIBUTING's map names every file of the package, and no other."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for path in modules():
+        if path.name != "__init__.py":
+            assert path.name in text or path.stem in text, f"{path.name} is not in the map"

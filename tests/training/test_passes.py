@@ -1,0 +1,55 @@
+"""Passes over the data: logits and features in order, gradient norms, accuracy."""
+
+import jax
+import numpy as np
+import pytest
+
+from gradmatch_jax.data import Split
+from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.passes import collect, collect_gradient_norms, evaluate
+from linear_problem import CLASSES, inputs, linear_data, linear_steps
+from toys import Stream
+
+
+@pytest.fixture(scope="module")
+def data():
+    return linear_data()
+
+
+@pytest.fixture(scope="module")
+def steps(data):
+    return linear_steps(data)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("batch_size", [None, 1, 5, 8, 23, 100])
+def test_collect_answers_in_order(steps, data, streamed, batch_size):
+    feed = Feed(Split(Stream(data.train.images), data.train.labels) if streamed else data.train)
+    variables = steps.init(jax.random.key(5)).variables
+    logits, features = collect(steps, variables, feed, batch_size=batch_size)
+    x = inputs(data.train.images)
+    np.testing.assert_allclose(features, x, rtol=1e-5, atol=1e-6)
+    expected = x @ np.asarray(variables.params["W"], np.float64)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("memory", [1, 4 * 4 * 51, 2**28])
+def test_gradient_norms_of_all_parameters(steps, data, memory):
+    """The linear model's gradient is delta ⊗ [1, x]: its norm is ‖delta‖ sqrt(1 + ‖x‖²)."""
+    variables = steps.init(jax.random.key(5)).variables
+    norms = collect_gradient_norms(steps, variables, Feed(data.train), memory=memory)
+    x = inputs(data.train.images)
+    logits = x @ np.asarray(variables.params["W"], np.float64)
+    probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    delta = probability - np.eye(CLASSES)[data.train.labels]
+    expected = np.linalg.norm(delta, axis=1) * np.sqrt(1 + (x**2).sum(axis=1))
+    np.testing.assert_allclose(norms, expected, rtol=1e-4)
+
+
+def test_accuracy_in_percent(steps, data):
+    variables = steps.init(jax.random.key(5)).variables
+    best = np.argmax(inputs(data.test.images) @ np.asarray(variables.params["W"]), axis=1)
+    expected = 100 * np.mean(best == data.test.labels)
+    assert evaluate(steps, variables, Feed(data.test)) == pytest.approx(expected)
+    right = Split(data.test.images, best.astype(np.int32))
+    assert evaluate(steps, variables, Feed(right)) == 100.0

@@ -1,0 +1,244 @@
+"""The SGD step against PyTorch's rule, the weighted loss, and epochs of steps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gradmatch_jax.data import Split
+from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.passes import run_epoch
+from gradmatch_jax.training.steps import Outcome, weighted_loss
+from linear_problem import CLASSES, N, apply, inputs, linear_data, linear_steps
+from toys import Stream
+
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+
+
+@pytest.fixture(scope="module")
+def data():
+    return linear_data()
+
+
+@pytest.fixture(scope="module")
+def steps(data):
+    return linear_steps(data, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+
+
+class NumpySGD:
+    """torch.optim.SGD(momentum, weight_decay) on the linear model, in float64."""
+
+    def __init__(self, params):
+        self.p = {k: np.asarray(v, np.float64) for k, v in params.items()}
+        self.v = {k: np.zeros_like(v) for k, v in self.p.items()}
+
+    def step(self, x, y, w, lr):
+        logits = x @ self.p["W"] + self.p["b"]
+        probability = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probability /= probability.sum(axis=1, keepdims=True)
+        loss = np.mean(-w * np.log(probability[np.arange(len(y)), y]))
+        delta = (probability - np.eye(CLASSES)[y]) * w[:, None] / len(y)
+        for name, gradient in (("W", x.T @ delta), ("b", delta.sum(axis=0))):
+            decayed = gradient + WEIGHT_DECAY * self.p[name]
+            self.v[name] = MOMENTUM * self.v[name] + decayed
+            self.p[name] = self.p[name] - lr * self.v[name]
+        return loss
+
+
+PLAN = [  # rows, weights, lr: the rate changes, the batches have two sizes
+    ([0, 5, 9, 2], [1.0, 0.5, 3.0, 0.0], 0.5),
+    ([1, 3, 22, 7], [0.2, 1.0, 1.0, 2.0], 0.1),
+    ([4, 8, 11], [1.5, 1.0, 0.5], 0.02),
+    ([4, 6, 10, 12], [1.0, 1.0, 1.0, 1.0], 0.3),
+]
+
+
+def test_step_follows_torchs_recurrence(steps, data):
+    learner = steps.init(jax.random.key(0))
+    reference = NumpySGD(learner.variables.params)
+    pool, labels = jnp.asarray(data.train.images), data.train.labels
+    for rows, weights, lr in PLAN:
+        w = np.array(weights, np.float32)
+        i = np.array(rows, np.int32)
+        before = learner.variables
+        logits = np.asarray(apply(before, inputs(data.train.images[i]), False)[0])
+        learner, outcome = steps.train(learner, pool, labels[i], i, w, lr, jax.random.key(1), 0)
+        loss = outcome.loss
+        np.testing.assert_array_equal(outcome.correct, logits.argmax(axis=1) == labels[i])
+        np.testing.assert_allclose(np.mean(w * np.asarray(outcome.losses)), loss, rtol=1e-6)
+        expected = reference.step(inputs(data.train.images[i]), labels[i], w, lr)
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+        for name, value in reference.p.items():
+            found = learner.variables.params[name]
+            np.testing.assert_allclose(found, value, rtol=2e-5, atol=1e-6)
+    assert learner.variables.stats["seen"] == sum(len(rows) for rows, _, _ in PLAN)
+
+
+def test_reference_is_torchs(steps, data):
+    torch = pytest.importorskip("torch")
+    params = steps.init(jax.random.key(0)).variables.params
+    reference = NumpySGD(params)
+    p = {k: torch.tensor(np.asarray(v), requires_grad=True) for k, v in params.items()}
+    sgd = torch.optim.SGD(p.values(), lr=1.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    for rows, weights, lr in PLAN:
+        x, y, w = inputs(data.train.images[rows]), data.train.labels[rows], np.array(weights)
+        sgd.param_groups[0]["lr"] = lr
+        logits = torch.tensor(x, dtype=torch.float32) @ p["W"] + p["b"]
+        target = torch.tensor(y, dtype=torch.long)
+        losses = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+        sgd.zero_grad()
+        torch.mean(torch.tensor(w) * losses).backward()
+        sgd.step()
+        reference.step(x, y, w, lr)
+    for name, value in reference.p.items():
+        np.testing.assert_allclose(p[name].detach().numpy(), value, rtol=1e-5, atol=1e-6)
+
+
+def test_weighted_loss_is_the_mean_of_weight_times_loss():
+    logits = jnp.asarray([[0.0, 0.0], [0.0, 0.0], [jnp.log(3.0), 0.0]])
+    labels = jnp.asarray([0, 1, 1])
+    weights = jnp.asarray([1.0, 3.0, 0.5])
+    expected = (np.log(2) + 3 * np.log(2) + 0.5 * np.log(4)) / 3
+    found = weighted_loss(logits, labels, weights)
+    np.testing.assert_allclose(found.loss, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.losses, np.log([2, 2, 4]), rtol=1e-6)
+    assert found.correct.tolist() == [True, False, False]
+    doubled = weighted_loss(logits, labels, 2 * weights).loss
+    np.testing.assert_allclose(doubled, 2 * expected, rtol=1e-6)
+
+
+class Recorder:
+    """Stands in for `Steps.train` and keeps what it is given."""
+
+    def __init__(self, steps):
+        self.calls = []
+        self.steps = steps._replace(train=self.train)
+
+    def train(self, learner, pool, labels, rows, weights, lr, key, i):
+        self.calls.append((np.asarray(pool)[rows], labels, np.asarray(rows), weights, lr, i))
+        losses = np.asarray(rows, np.float32)
+        return learner, Outcome(np.mean(weights * losses), losses, np.asarray(rows) % 2 == 0)
+
+
+INDICES = np.array([3, 17, 5, 11, 0, 22, 8, 14, 2, 19, 6])
+WEIGHTS = np.linspace(0.1, 3.0, len(INDICES))
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators run epochs in a scan")
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, streamed):
+    images, labels = data.train.images, data.train.labels
+    feed = Feed(Split(Stream(images), labels) if streamed else data.train)
+    assert feed.resident == (not streamed)
+    recorder = Recorder(steps)
+    options = {"batch_size": 4, "lr": 0.25, "key": jax.random.key(3)}
+    _, loss, seen_of = run_epoch(recorder.steps, None, feed, INDICES, WEIGHTS, **options)
+    assert [len(call[2]) for call in recorder.calls] == [4, 4, 3], "the last batch is ragged"
+    assert [call[5] for call in recorder.calls] == [0, 1, 2]
+    assert {call[4] for call in recorder.calls} == {0.25}
+    seen = []
+    for batch, batch_labels, _, weights, _, _ in recorder.calls:
+        for image, label, weight in zip(batch, batch_labels, weights, strict=True):
+            index = next(i for i in INDICES if np.array_equal(images[i], image))
+            assert label == labels[index]
+            assert weight == np.float32(WEIGHTS[INDICES.tolist().index(index)])
+            seen.append(int(index))
+    assert sorted(seen) == sorted(INDICES.tolist())
+    assert seen != INDICES.tolist(), "the order is shuffled"
+    assert seen_of.indices.tolist() == seen, "in the order they were taken"
+    if not streamed:  # the recorder's losses are the rows, which a stream counts up
+        assert seen_of.losses.tolist() == seen
+        assert seen_of.correct.tolist() == [i % 2 == 0 for i in seen]
+        assert loss == pytest.approx(np.mean(WEIGHTS * INDICES)), "batches count by their size"
+    again, other = Recorder(steps), Recorder(steps)
+    run_epoch(again.steps, None, feed, INDICES, WEIGHTS, **options)
+    run_epoch(other.steps, None, feed, INDICES, WEIGHTS, **options | {"key": jax.random.key(4)})
+    order = [call[1].tolist() + call[3].tolist() for call in recorder.calls]
+    assert order == [call[1].tolist() + call[3].tolist() for call in again.calls]
+    assert order != [call[1].tolist() + call[3].tolist() for call in other.calls]
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_scan_is_the_loop_of_steps(data, augmented):
+    steps = linear_steps(data, augmented=augmented)
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(N)[:20].reshape(5, 4).astype(np.int32)
+    weights = rng.uniform(0, 2, (5, 4)).astype(np.float32)
+    pool, labels, key = jnp.asarray(data.train.images), data.train.labels, jax.random.key(7)
+    looped, losses = steps.init(jax.random.key(0)), []
+    for i in range(5):
+        looped, out = steps.train(looped, pool, labels[rows[i]], rows[i], weights[i], 0.1, key, i)
+        losses.append(out.losses)
+    scanned, values = steps.train_scan(
+        steps.init(jax.random.key(0)), pool, jnp.asarray(labels), rows, weights, 0.1, key, 0
+    )
+    np.testing.assert_allclose(values.losses, losses, rtol=1e-6)
+    leaves = zip(jax.tree.leaves(looped), jax.tree.leaves(scanned), strict=True)
+    for a, b in leaves:
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_scanned_epoch_is_the_looped_epoch(data, monkeypatch):
+    """In chunks of two, with a step and a ragged batch left over for the loop."""
+    monkeypatch.setattr("gradmatch_jax.training.passes.SCAN", 2)
+    steps = linear_steps(data, augmented=True)
+    found = []
+    for scan in (False, True):
+        learner = steps.init(jax.random.key(0))
+        found.append(
+            run_epoch(
+                steps, learner, Feed(data.train), INDICES, WEIGHTS, batch_size=3, lr=0.1,
+                key=jax.random.key(2), scan=scan,
+            )
+        )  # fmt: skip
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_weights_relative_to_their_batch(steps, data):
+    recorder, plain, zeros = Recorder(steps), Recorder(steps), Recorder(steps)
+    options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2)}
+    relative, feed = options | {"relative_weights": True}, Feed(data.train)
+    weights = np.where(np.arange(len(INDICES)) == 3, 1000.0, WEIGHTS)
+    run_epoch(recorder.steps, None, feed, INDICES, weights, **relative)
+    run_epoch(plain.steps, None, feed, INDICES, weights, **options)
+    for (*_, found, _, _), (*_, given, _, _) in zip(recorder.calls, plain.calls, strict=True):
+        np.testing.assert_allclose(found, given / given.mean(), rtol=1e-6)
+    run_epoch(zeros.steps, None, feed, INDICES, 0 * WEIGHTS, **relative)
+    assert all(np.all(call[3] == 0) for call in zeros.calls)
+
+
+def test_whole_batches_only(steps, data):
+    learner = steps.init(jax.random.key(0))
+    options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2), "whole_batches": True}
+    learner, _, seen = run_epoch(steps, learner, Feed(data.train), INDICES, WEIGHTS, **options)
+    assert len(seen.indices) == len(set(seen.indices.tolist())) == 8
+    assert set(seen.indices.tolist()) <= set(INDICES.tolist())
+    *_, seen = run_epoch(steps, learner, Feed(data.train), INDICES[:3], WEIGHTS[:3], **options)
+    assert len(seen.indices) == 3, "fewer than a batch is one batch"
+
+
+def test_augmentation_differs_from_batch_to_batch(data):
+    """With a rate of 0 only the loss can tell; the same key and place give the same images."""
+    steps = linear_steps(data, momentum=0.0, weight_decay=0.0, augmented=True)
+    pool, rows = jnp.asarray(data.train.images), np.arange(4, dtype=np.int32)
+    labels, weights = data.train.labels[:4], np.ones(4, np.float32)
+    learner, losses = steps.init(jax.random.key(0)), []
+    for i in (0, 1, 2, 0):
+        learner, out = steps.train(learner, pool, labels, rows, weights, 0.0, jax.random.key(7), i)
+        losses.append(float(out.loss))
+    assert losses[0] == losses[3]
+    assert len(set(losses)) == 3
+
+
+def test_changing_rate_weights_and_place_does_not_recompile(steps, data):
+    from gradmatch_jax.measure.clock import compile_seconds
+
+    feed = Feed(data.train)
+    options = {"batch_size": 4, "key": jax.random.key(0)}
+    learner, *_ = run_epoch(
+        steps, steps.init(jax.random.key(0)), feed, INDICES, WEIGHTS, lr=0.1, **options
+    )
+    with compile_seconds() as read:
+        run_epoch(steps, learner, feed, INDICES[::-1], 2 * WEIGHTS, lr=0.03, **options)
+    assert read() == 0.0
