@@ -2,22 +2,19 @@
 
     python examples/own_strategy.py
 
-A strategy is a function of the task (labels, number of classes, budget) and the options, and
-answers with pure functions. This one trains on the examples of largest loss; `needs` says that
-it reads a pass over the training set, which the driver makes when it is time to select.
+A strategy is a function of the task (labels, number of classes, budget), with keywords of its own
+where it likes, and answers with pure functions. This one trains on the examples of largest loss;
+`needs` says that it reads a pass over the training set, which the driver makes when it is time to
+select.
 """
 
 import jax.numpy as jnp
 import optax
 
-from gradmatch_jax import TrainConfig
-from gradmatch_jax.selection.result import unweighted
-from gradmatch_jax.strategies import Entry, register
-from gradmatch_jax.strategies.strategy import Strategy, stateless
-from gradmatch_jax.training.loop import train
+from gradmatch_jax import Entry, Strategy, TrainConfig, register, stateless, train, unweighted
 
 
-def hardest(task, options):
+def hardest(task):
     """The k examples of largest loss, weight 1."""
 
     def select(state, snapshot, key):

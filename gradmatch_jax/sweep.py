@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report import write_report
 from gradmatch_jax.report.summary import HEADINGS, cells, footnote, label_of, markdown, summarise
-from gradmatch_jax.training.config import NOT_IDENTITY, Settings, TrainConfig, resolve, to_json
+from gradmatch_jax.training.config import NOT_IDENTITY, RunConfig, Settings, TrainConfig, resolve
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +51,7 @@ class CompareConfig(Settings):
 class Job(NamedTuple):
     """One run to do: its settings, resolved, and its folder."""
 
-    config: TrainConfig
+    config: RunConfig
     folder: Path
 
 
@@ -86,9 +86,7 @@ def plan_runs(config: CompareConfig) -> list[Job]:
 
 def _job(out: Path, base: dict[str, Any], strategy: str, fraction: float, seed: int) -> Job:
     asked = TrainConfig(strategy=strategy, fraction=fraction, seed=seed, **base)
-    settings = resolve(asked)
-    # full sets its own fraction, which would hide a bad one until another strategy meets it.
-    resolve(dataclasses.replace(asked, strategy="random"))
+    settings = resolve(asked, strict=False)
     label = label_of(settings.strategy, settings.warm)
     name = f"{label}-{settings.fraction:.10g}-seed{seed}"
     return Job(settings, out / settings.dataset / name)
@@ -121,7 +119,7 @@ def compare(
     return rows
 
 
-def _load(config: TrainConfig) -> "Dataset":
+def _load(config: RunConfig) -> "Dataset":
     from gradmatch_jax.training.build import load
 
     return load(config)
@@ -205,9 +203,10 @@ def run(config: CompareConfig, console: "Console") -> None:
     console.print(_rich_table(table))
     console.print(note, style="dim")
     # The data set's own where nothing was asked; what a strategy makes of them is in its run.
-    own = to_json(plan_runs(config)[0].config)
-    given = {k: v for k, v in to_json(config).items() if v is not None}
-    settings = {field.name: (own | given)[field.name] for field in dataclasses.fields(Settings)}
+    own = plan_runs(config)[0].config
+    settings = {field.name: getattr(own, field.name) for field in dataclasses.fields(Settings)}
+    settings |= {k: v for k, v in vars(config).items() if k in settings and v is not None}
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
     asked = {name: list(getattr(config, name)) for name in ("strategies", "fractions", "seeds")}
     runs = [{k: v for k, v in row.items() if k != "log"} for row in rows]
     results = {

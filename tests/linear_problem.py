@@ -6,6 +6,7 @@ import numpy as np
 
 from gradmatch_jax.data import Dataset, Split
 from gradmatch_jax.models.model import Model, Variables
+from gradmatch_jax.strategies.records import correctness, cross_entropies, residual_norms
 from gradmatch_jax.training.steps import make_steps
 
 N, CLASSES, SIDE = 23, 3, 4
@@ -37,8 +38,19 @@ def linear_data():
 def linear_steps(data, *, momentum=0.9, weight_decay=5e-4, augmented=False):
     model = Model("linear", init, apply)
     return make_steps(
-        model, data, momentum=momentum, weight_decay=weight_decay, augmented=augmented
+        model,
+        data,
+        momentum=momentum,
+        weight_decay=weight_decay,
+        augmented=augmented,
+        record=record,
     )
+
+
+def record(logits, features, labels):
+    """All that the strategies record."""
+    given = logits, features, labels
+    return {**cross_entropies(*given), **correctness(*given), **residual_norms(*given)}
 
 
 def inputs(images):

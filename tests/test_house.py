@@ -16,6 +16,7 @@ ROOT = PACKAGE.parent
 # A room may import from itself and from those before it.
 FLOORS = (
     ("errors",),
+    ("settings",),
     ("models", "data", "measure", "solvers", "inputs", "gradients"),
     ("selection",),
     ("strategies",),

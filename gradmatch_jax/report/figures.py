@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from gradmatch_jax.report.summary import Row, group, percent, seconds_of
-from gradmatch_jax.training.config import split_name
+from gradmatch_jax.strategies.registry import split_name
 
 # Readable on white and on near-black alike.
 COLOURS = (

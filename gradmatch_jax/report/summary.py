@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.training.config import WARM
+from gradmatch_jax.strategies.registry import WARM
 
 
 class Row(NamedTuple):

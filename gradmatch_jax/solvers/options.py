@@ -5,7 +5,9 @@ in the solver; nothing between has to know it.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from gradmatch_jax.settings import Range
 
 LamScale = Literal["absolute", "relative"]
 Fill = Literal["random", "none"]
@@ -15,11 +17,11 @@ Fill = Literal["random", "none"]
 class MatchingOptions:
     """How a matching problem is posed and solved."""
 
-    lam: float = 0.5
+    lam: Annotated[float, Range(0)] = 0.5
     """Ridge penalty of the matching problem."""
     lam_scale: LamScale = "absolute"
     """absolute as in the paper, or relative to the mean squared gradient norm."""
-    eps: float = 1e-10
+    eps: Annotated[float, Range(0)] = 1e-10
     """Stop matching once the objective is below this."""
     nonnegative: bool = True
     """Weights >= 0; --no-nonnegative is the paper's listing."""

@@ -5,12 +5,11 @@ import jax.numpy as jnp
 
 from gradmatch_jax.selection.ranking import draw
 from gradmatch_jax.selection.result import unweighted
-from gradmatch_jax.strategies.strategy import Options, Strategy, Task, stateless
+from gradmatch_jax.strategies.strategy import Strategy, Task, stateless
 
 
-def full(task: Task, options: Options) -> Strategy:
+def full(task: Task) -> Strategy:
     """All examples with weight 1."""
-    del options
     n = len(task.labels)
 
     def select(state, snapshot, key):
@@ -20,9 +19,8 @@ def full(task: Task, options: Options) -> Strategy:
     return Strategy(stateless, select)
 
 
-def random(task: Task, options: Options) -> Strategy:
+def random(task: Task) -> Strategy:
     """One uniform draw without replacement, kept for the whole run (the paper's RANDOM)."""
-    del options
     n = len(task.labels)
 
     def select(state, snapshot, key):
@@ -32,13 +30,12 @@ def random(task: Task, options: Options) -> Strategy:
     return Strategy(stateless, select)
 
 
-def adaptive_random(task: Task, options: Options) -> Strategy:
+def adaptive_random(task: Task) -> Strategy:
     """A fresh subset every epoch, without replacement until the data is used up.
 
     The state is a shuffled order and a place in it. A draw that reaches the end goes on in a new
     shuffle, in which what it already holds comes last, so that no subset has an example twice.
     """
-    del options
     n, k = len(task.labels), task.budget
 
     def init(key):

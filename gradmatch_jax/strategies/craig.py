@@ -3,10 +3,10 @@
 from gradmatch_jax.selection.coreset import select_coreset, select_coreset_batches
 from gradmatch_jax.selection.groups import partition
 from gradmatch_jax.selection.result import unweighted
-from gradmatch_jax.strategies.strategy import Options, Strategy, Task, stateless
+from gradmatch_jax.strategies.strategy import Strategy, Task, stateless
 
 
-def craig(task: Task, options: Options) -> Strategy:
+def craig(task: Task) -> Strategy:
     """Per class, on the whole last-layer gradient (Mirzasoleiman et al. 2020).
 
     A weight is the number of examples the chosen one stands for. Once most examples are learnt
@@ -14,7 +14,6 @@ def craig(task: Task, options: Options) -> Strategy:
     its weight is in the dozens: steps that long diverge (MNIST at 1 %, lr 0.01). So weights are
     relative to their mini-batch's, as in the implementation that the paper's figures are from.
     """
-    del options
     groups = partition(task.labels, task.budget, task.num_classes)
 
     def select(state, snapshot, key):
@@ -25,7 +24,7 @@ def craig(task: Task, options: Options) -> Strategy:
     return Strategy(stateless, select, needs=("train",), weighting="batch")
 
 
-def craig_pb(task: Task, options: Options) -> Strategy:
+def craig_pb(task: Task, *, batch_size: int = 20) -> Strategy:
     """Mini-batch means as atoms, drawn anew at each selection (GRAD-MATCH's CRAIGPB).
 
     Weights relative to the mini-batch's, for `craig`'s reason: one batch comes to stand for most of
@@ -36,19 +35,18 @@ def craig_pb(task: Task, options: Options) -> Strategy:
     def select(state, snapshot, key):
         assert snapshot.train is not None
         selection = select_coreset_batches(
-            snapshot.train.gradients, task.budget, options.batch_size, key=key
+            snapshot.train.gradients, task.budget, batch_size, key=key
         )
         return selection, state
 
     return Strategy(stateless, select, needs=("train",), weighting="batch")
 
 
-def facility_location(task: Task, options: Options) -> Strategy:
+def facility_location(task: Task) -> Strategy:
     """Per class, on the features that enter the last layer, unweighted.
 
     As Coleman et al. 2020 ("Selection via Proxy") use it: the features are a trained proxy's.
     """
-    del options
     groups = partition(task.labels, task.budget, task.num_classes)
 
     def select(state, snapshot, key):

@@ -1,14 +1,13 @@
 """GLISTER-ONLINE as a strategy (Killamsetty et al. 2021)."""
 
-from typing import Any
-
 from gradmatch_jax.selection import glister as solver
-from gradmatch_jax.strategies.strategy import Options, Strategy, Task, stateless
+from gradmatch_jax.strategies.strategy import Strategy, Task, stateless
 
 
-def glister(task: Task, options: Options) -> Strategy:
+def glister(
+    task: Task, *, lr: float = 0.01, greedy: solver.Greedy = "taylor", refresh: float = 0.03
+) -> Strategy:
     """The subset whose step of size `lr` lowers the validation loss most, over all classes."""
-    greedy: Any = options.glister_greedy
 
     def select(state, snapshot, key):
         assert snapshot.train is not None
@@ -17,9 +16,9 @@ def glister(task: Task, options: Options) -> Strategy:
             snapshot.train.gradients,
             solver.Validation(*snapshot.validation),
             task.budget,
-            eta=options.lr,
+            eta=lr,
             greedy=greedy,
-            refresh=options.glister_refresh,
+            refresh=refresh,
             key=key,
         )
         return selection, state

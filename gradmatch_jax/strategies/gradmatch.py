@@ -1,35 +1,38 @@
 """GRAD-MATCH in its three variants (paper, section 2 and appendix A.2.1)."""
 
+import dataclasses
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
 from gradmatch_jax.gradients import class_sums, per_gradient, weighted_sum
 from gradmatch_jax.selection.batch_subset import select_batches
 from gradmatch_jax.selection.groups import partition
-from gradmatch_jax.selection.subset import select_subset
-from gradmatch_jax.strategies.strategy import Need, Options, Snapshot, Strategy, Task, stateless
+from gradmatch_jax.selection.subset import Approximation, select_subset
+from gradmatch_jax.solvers.options import MatchingOptions
+from gradmatch_jax.strategies.strategy import Need, Snapshot, Strategy, Task, stateless
+
+DEFAULTS = MatchingOptions()
 
 
-def gradmatch(task: Task, options: Options) -> Strategy:
+def gradmatch(
+    task: Task, *, options: MatchingOptions = DEFAULTS, validation_target: bool = False
+) -> Strategy:
     """Per class and per gradient: the paper's default."""
-    return _per_class(task, options, "per_gradient")
+    return _per_class(task, "per_gradient", options, validation_target)
 
 
-def gradmatch_per_class(task: Task, options: Options) -> Strategy:
+def gradmatch_per_class(
+    task: Task, *, options: MatchingOptions = DEFAULTS, validation_target: bool = False
+) -> Strategy:
     """Per class, on the whole last-layer gradient: exact, because its Gram matrix factorises."""
-    return _per_class(task, options, "exact")
+    return _per_class(task, "exact", options, validation_target)
 
 
-def _matching(options: Options) -> dict:
-    names = ("lam", "lam_scale", "eps", "nonnegative", "fill")
-    return {name: getattr(options, name) for name in names}
-
-
-def _needs(options: Options) -> tuple[Need, ...]:
-    return ("train", "validation") if options.validation_target else ("train",)
-
-
-def _per_class(task: Task, options: Options, approximation) -> Strategy:
+def _per_class(
+    task: Task, approximation: Approximation, options: MatchingOptions, validation_target: bool
+) -> Strategy:
     groups = partition(task.labels, task.budget, task.num_classes)
     counts = np.bincount(task.labels, minlength=task.num_classes)
 
@@ -49,17 +52,23 @@ def _per_class(task: Task, options: Options, approximation) -> Strategy:
             snapshot.train.gradients,
             task.budget,
             labels=groups,
-            target=target(snapshot) if options.validation_target else None,
+            target=target(snapshot) if validation_target else None,
             approximation=approximation,
             key=key,
-            **_matching(options),
+            **_keywords(options),
         )
         return selection, state
 
-    return Strategy(stateless, select, needs=_needs(options))
+    return _strategy(select, options, validation_target)
 
 
-def gradmatch_pb(task: Task, options: Options) -> Strategy:
+def gradmatch_pb(
+    task: Task,
+    *,
+    batch_size: int = 20,
+    options: MatchingOptions = DEFAULTS,
+    validation_target: bool = False,
+) -> Strategy:
     """GRAD-MATCHPB: mini-batches as atoms, drawn anew at each selection."""
 
     def target(snapshot: Snapshot):
@@ -73,11 +82,20 @@ def gradmatch_pb(task: Task, options: Options) -> Strategy:
         selection = select_batches(
             snapshot.train.gradients,
             task.budget,
-            options.batch_size,
+            batch_size,
             key=key,
-            target=target(snapshot) if options.validation_target else None,
-            **_matching(options),
+            target=target(snapshot) if validation_target else None,
+            **_keywords(options),
         )
         return selection, state
 
-    return Strategy(stateless, select, needs=_needs(options))
+    return _strategy(select, options, validation_target)
+
+
+def _strategy(select, options: MatchingOptions, validation_target: bool) -> Strategy:
+    needs: tuple[Need, ...] = ("train", "validation") if validation_target else ("train",)
+    return Strategy(stateless, select, needs=needs, signed=not options.nonnegative)
+
+
+def _keywords(options: MatchingOptions) -> dict[str, Any]:
+    return {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}

@@ -11,18 +11,18 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gradmatch_jax.selection.result import Selection, compact
-from gradmatch_jax.strategies.strategy import Options, Seen, Strategy, Task
+from gradmatch_jax.strategies.records import cross_entropies
+from gradmatch_jax.strategies.strategy import Seen, Strategy, Task
 
 PRUNE = 0.5  # the paper's r
 
 
-def infobatch(task: Task, options: Options) -> Strategy:
-    """Each epoch drops half of the examples whose last observed loss is below the mean.
+def infobatch(task: Task, *, ratio: float = PRUNE) -> Strategy:
+    """Each epoch drops a share `ratio` of the examples whose last observed loss is below the mean.
 
     The state is the last loss that was observed of each example, infinite before the first: the
     first epoch has all examples. The weights keep the gradient's scale and are not rescaled.
     """
-    del options
     n = len(task.labels)
 
     def init(key):
@@ -31,14 +31,14 @@ def infobatch(task: Task, options: Options) -> Strategy:
 
     def select(state, snapshot, key):
         del snapshot
-        return prune(state["losses"], key), state
+        return prune(state["losses"], key, ratio), state
 
     def observe(state, epoch: Seen):
         losses = np.array(state["losses"])
-        losses[epoch.indices] = epoch.losses
+        losses[epoch.indices] = epoch.recorded["losses"]
         return {"losses": jnp.asarray(losses)}
 
-    return Strategy(init, select, observe=observe, weighting="none")
+    return Strategy(init, select, record=cross_entropies, observe=observe, weighting="none")
 
 
 @partial(jax.jit, static_argnames="ratio")

@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.selection.ranking import rank_by_score
 from gradmatch_jax.selection.result import Selection, unweighted
-from gradmatch_jax.strategies.strategy import Need, Options, Seen, Snapshot, Strategy, Task
+from gradmatch_jax.strategies.records import correctness
+from gradmatch_jax.strategies.strategy import Need, Seen, Snapshot, Strategy, Task
 
 
 def highest(scores: Float[Array, "n"], budget: int, key: PRNGKeyArray) -> Selection:
@@ -29,13 +30,12 @@ def highest(scores: Float[Array, "n"], budget: int, key: PRNGKeyArray) -> Select
     return unweighted(jnp.where(best >= 0, order[best], -1))
 
 
-def entropy(task: Task, options: Options) -> Strategy:
+def entropy(task: Task) -> Strategy:
     """The least certain: H_i = -sum_c p_ic log p_ic, p_i = softmax(z_i).
 
     Settles 2012, "Active Learning"; as the proxy's uncertainty in Coleman et al. 2020, "Selection
     via Proxy". In nats.
     """
-    del options
 
     def score(snapshot: Snapshot):
         assert snapshot.train is not None
@@ -45,12 +45,11 @@ def entropy(task: Task, options: Options) -> Strategy:
     return _scored(task, ("train",), score)
 
 
-def el2n(task: Task, options: Options) -> Strategy:
+def el2n(task: Task) -> Strategy:
     """The largest errors: ‖softmax(z_i) - onehot(y_i)‖, in expectation over initialisations.
 
     Paul, Ganguli and Dziugaite 2021, "Deep Learning on a Data Diet", section 2.
     """
-    del options
 
     def score(snapshot: Snapshot):
         assert snapshot.train is not None
@@ -59,12 +58,11 @@ def el2n(task: Task, options: Options) -> Strategy:
     return _scored(task, ("train",), score)
 
 
-def grand(task: Task, options: Options) -> Strategy:
+def grand(task: Task) -> Strategy:
     """The largest gradients: ‖dl_i/dtheta‖ over all parameters, in expectation as EL2N.
 
     Paul, Ganguli and Dziugaite 2021, section 2.
     """
-    del options
 
     def score(snapshot: Snapshot):
         assert snapshot.gradient_norms is not None
@@ -107,7 +105,7 @@ def _check_finite(scores: Array) -> None:
         )
 
 
-def forgetting(task: Task, options: Options) -> Strategy:
+def forgetting(task: Task) -> Strategy:
     """The most often forgotten: right at one presentation, wrong at the next.
 
     Toneva et al. 2019, "An Empirical Study of Example Forgetting during Deep Neural Network
@@ -120,7 +118,6 @@ def forgetting(task: Task, options: Options) -> Strategy:
     Each `observe` is an epoch in which an example stands at most once; examples that an epoch
     leaves out keep their last presentation. `select` closes a network's count.
     """
-    del options
     n, k = len(task.labels), task.budget
 
     def network():
@@ -150,7 +147,7 @@ def forgetting(task: Task, options: Options) -> Strategy:
     def observe(state, epoch: Seen):
         seen, correct = np.zeros(n, bool), np.zeros(n, bool)
         seen[epoch.indices] = True
-        correct[epoch.indices] = epoch.correct
+        correct[epoch.indices] = epoch.recorded["correct"]
         return present(state, seen, correct)
 
     @jax.jit
@@ -160,4 +157,4 @@ def forgetting(task: Task, options: Options) -> Strategy:
         total = state["total"] + counts
         return highest(total, k, key), {"total": total, **network()}
 
-    return Strategy(init, select, observe=observe)
+    return Strategy(init, select, record=correctness, observe=observe)

@@ -1,31 +1,37 @@
-"""The parts of a run: what is fixed, what changes, and how a configuration becomes both."""
+"""How a configuration becomes a run: data, networks, strategy, plan and limit."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gradmatch_jax.data import Dataset, load_dataset
 from gradmatch_jax.data.imbalance import imbalanced
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.measure.clock import Times
 from gradmatch_jax.measure.energy import Meter, find_meter
+from gradmatch_jax.measure.versions import device_name, versions
 from gradmatch_jax.models import build_model
 from gradmatch_jax.models.model import Model
-from gradmatch_jax.selection.result import Selection
-from gradmatch_jax.strategies import STRATEGIES, build_strategy
-from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
-from gradmatch_jax.training.config import TrainConfig
+from gradmatch_jax.selection.result import empty_selection
+from gradmatch_jax.strategies.pool import pooled
+from gradmatch_jax.strategies.registry import Entry, build_strategy
+from gradmatch_jax.strategies.strategy import Strategy, Task
+from gradmatch_jax.training.config import RunConfig
 from gradmatch_jax.training.feed import Feed
-from gradmatch_jax.training.passes import collect, collect_gradient_norms
-from gradmatch_jax.training.schedule import Epoch, budget_of, plan
+from gradmatch_jax.training.schedule import Network, budget_of, plan
 from gradmatch_jax.training.state import Limit, Run, TrainState
 from gradmatch_jax.training.steps import Steps, make_steps
 
+# A strategy as `train` takes it: a registry line, a function of the task, or the object itself.
+OwnStrategy = Entry | Strategy | Callable[[Task], Strategy]
 
-def load(config: TrainConfig) -> Dataset:
+
+def load(config: RunConfig) -> Dataset:
     """The data set a resolved configuration names."""
     dataset = load_dataset(
         config.dataset,
@@ -35,15 +41,39 @@ def load(config: TrainConfig) -> Dataset:
         seed=config.seed,
         image_size=config.image_size,
     )
-    if config.imbalance is None:
+    if config.imbalance == 1:
         return dataset
     return imbalanced(dataset, config.imbalance, config.imbalance_classes, seed=config.seed)
 
 
+def as_entry(strategy: OwnStrategy) -> Entry:
+    """The registry line of a strategy that is in no registry.
+
+    Raises:
+        UserError: it is no strategy.
+    """
+    if isinstance(strategy, Entry):
+        return strategy
+    if isinstance(strategy, Strategy):
+        made = strategy
+        return Entry(lambda task: made, "interval", "of the user's own", "")
+    if callable(strategy):
+        return Entry(strategy, "interval", "of the user's own", "")
+    raise UserError(
+        f"strategy must be a name in the configuration, an Entry, a Strategy or a function of the "
+        f"task, not {type(strategy).__name__}"
+    )
+
+
 def prepare(
-    config: TrainConfig, dataset: Dataset, model: Model | None = None
+    config: RunConfig, dataset: Dataset, model: Model | None = None
 ) -> tuple[Run, TrainState]:
     """The run of a resolved configuration, and the state it starts from.
+
+    Args:
+        config: with every setting decided.
+        dataset: what it trains on.
+        model: the user's own instead of the one that `config` names.
 
     Raises:
         UserError: the model does not fit the data, `like` is no finished run, or its energy is to
@@ -53,108 +83,131 @@ def prepare(
     budget = budget_of(config.fraction, n)
     meter = find_meter()
     limit, share = _cost(config, meter, n, budget)
-    steps = _steps(config, dataset, config.model, model)
-    proxy_steps = _steps(config, dataset, config.proxy, model) if config.proxy_epochs else None
-    task = Task(dataset.train.labels, dataset.num_classes, budget)
-    strategy = build_strategy(config.strategy, task, _options(config))
+    strategy = _strategy(config, dataset, budget)
+    steps = _all_steps(config, dataset, model, strategy)
     feeds = Feed(dataset.train), Feed(dataset.validation), Feed(dataset.test)
-    key = jax.random.key(config.seed)
-    run = Run(config, _plan(config, share), limit, meter, steps, proxy_steps, strategy, *feeds, key)
-    init_key, strategy_key = jax.random.split(jax.random.fold_in(key, 2**31))
-    none = jnp.asarray(0)
-    empty = Selection(
-        jnp.full(budget, -1, jnp.int32), jnp.zeros(budget), none, none, jnp.asarray(jnp.nan)
+    own = strategy.weighting if config.weighting == "own" else config.weighting
+    run = Run(
+        name=config.strategy,
+        plan=plan(
+            config.epochs,
+            share,
+            regime=config.entry.regime,
+            reselect=config.entry.reselect,
+            weighting=own,
+            warm=config.warm,
+            kappa=config.kappa,
+            select_every=config.select_every,
+            tail=config.tail,
+            proxy_epochs=config.proxy_epochs or 0,
+            proxy_runs=config.proxy_runs,
+        ),
+        limit=limit,
+        lr=config.lr,
+        batch_size=config.batch_size,
+        eval_every=config.eval_every,
+        checkpoint_seconds=config.checkpoint_seconds,
+        steps=steps,
+        scorer="proxy" if "proxy" in steps else "model",
+        strategy=strategy,
+        train=feeds[0],
+        validation=feeds[1],
+        test=feeds[2],
+        meter=meter,
+        key=jax.random.key(config.seed),
+        facts=_facts(config, dataset, model),
     )
-    state = TrainState(
-        learner=steps.init(init_key),
-        proxy=new_proxy(run, 0),
-        selection=empty,
-        strategy=strategy.init(strategy_key),
+    return run, _first_state(run, budget)
+
+
+def _first_state(run: Run, budget: int) -> TrainState:
+    init_key, strategy_key = jax.random.split(jax.random.fold_in(run.key, 2**31))
+    networks: dict[Network, Any] = {"model": run.steps["model"].init(init_key)}
+    if "proxy" in run.steps:
+        networks["proxy"] = fresh_network(run, "proxy", 0)
+    nothing = empty_selection(budget)._replace(matching_error=jnp.asarray(jnp.nan))
+    return TrainState(
+        networks=networks,
+        selection=nothing,
+        strategy=run.strategy.init(strategy_key),
         epoch=0,
         times=Times(),
         joules=0.0,
     )
-    return run, state
 
 
-def new_proxy(run: Run, epoch: int) -> Any:
-    """A fresh network to score with, for the proxy run that starts at `epoch`."""
-    if run.proxy_steps is None:
-        return ()
-    return run.proxy_steps.init(jax.random.fold_in(jax.random.fold_in(run.key, 2**31 + 1), epoch))
+def fresh_network(run: Run, network: Network, epoch: int) -> Any:
+    """A new start of a network, for the epochs that begin at `epoch` of the plan."""
+    key = jax.random.fold_in(jax.random.fold_in(run.key, 2**31 + 1), epoch)
+    return run.steps[network].init(key)
 
 
-def take_snapshot(run: Run, state: TrainState) -> Snapshot:
-    """What the strategy needs to know of the network that scores: the proxy, if there is one."""
-    steps, learner = run.steps, state.learner
-    if run.proxy_steps is not None:
-        steps, learner = run.proxy_steps, state.proxy
+def _strategy(config: RunConfig, dataset: Dataset, budget: int) -> Strategy:
+    labels = np.asarray(dataset.train.labels)
+    task = Task(labels, dataset.num_classes, budget, np.asarray(dataset.validation.labels))
 
-    def look(feed: Feed) -> Pass:
-        return Pass(*collect(steps, learner.variables, feed), feed.labels)
+    def build(task: Task) -> Strategy:
+        return build_strategy(config.entry, task, config.strategy_settings)
 
-    needs = run.strategy.needs
-    return Snapshot(
-        train=look(run.train) if "train" in needs else None,
-        validation=look(run.validation) if "validation" in needs else None,
-        gradient_norms=(
-            collect_gradient_norms(steps, learner.variables, run.train)
-            if "gradient_norms" in needs
-            else None
-        ),
-    )
+    return pooled(build, task, config.pool, keep=config.entry.reselect == "once")
 
 
-def _steps(config: TrainConfig, dataset: Dataset, name: str | None, model: Model | None) -> Steps:
-    """The steps of the model `name`; the user's own takes the place of the run's model."""
-    if model is None or name != config.model:
-        model = build_model(str(name), dataset.train.shape, dataset.num_classes, bf16=config.bf16)
-    return make_steps(
-        model,
-        dataset,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        augmented=config.augment and (dataset.flip or dataset.crop_padding > 0),
-    )
+def _all_steps(
+    config: RunConfig, dataset: Dataset, model: Model | None, strategy: Strategy
+) -> dict[Network, Steps]:
+    """The steps of the networks that the plan trains; the user's own model is the run's."""
+    names: dict[Network, str | None] = {"model": config.model}
+    if config.proxy_epochs:
+        names["proxy"] = config.proxy
+
+    def steps(network: Network, name: str | None) -> Steps:
+        own = model if name == config.model else None
+        if own is None:
+            own = build_model(str(name), dataset.train.shape, dataset.num_classes, bf16=config.bf16)
+        return make_steps(
+            own,
+            dataset,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            augmented=config.augment and (dataset.flip or dataset.crop_padding > 0),
+            record=strategy.record,
+        )
+
+    return {network: steps(network, name) for network, name in names.items()}
 
 
-def _plan(config: TrainConfig, share: float) -> list[Epoch]:
-    assert config.epochs is not None
-    entry = STRATEGIES[config.strategy]
-    return plan(
-        config.epochs,
-        share,
-        kind=entry.kind,
-        warm=config.warm,
-        kappa=config.kappa,
-        select_every=config.select_every,
-        reselect=entry.reselect,
-        proxy_epochs=config.proxy_epochs or 0,
-        proxy_runs=config.proxy_runs,
-    )
+def _facts(config: RunConfig, dataset: Dataset, model: Model | None) -> dict[str, Any]:
+    return {
+        "train_size": len(dataset.train),
+        "strategy": config.strategy,
+        "fraction": config.fraction,
+        "warm": config.warm,
+        "seed": config.seed,
+        "dataset": config.dataset,
+        "model": config.model if model is None else model.name,
+        "versions": versions(),
+        "device": device_name(),
+    }
 
 
-def _options(config: TrainConfig) -> Options:
-    shared = {name: value for name, value in vars(config).items() if name in Options._fields}
-    return Options(**shared)
-
-
-def _cost(config: TrainConfig, meter: Meter, n: int, budget: int) -> tuple[Limit | None, float]:
+def _cost(config: RunConfig, meter: Meter, n: int, budget: int) -> tuple[Limit | None, float]:
     """Where to stop (or None), and the share k/n of full training to plan for."""
-    assert config.epochs is not None
     if config.like is None:
         return None, budget / n
     result = _result_of(config.like)
     if config.like_by == "examples":
         return None, min(result["examples"] / (n * config.epochs), 1.0)
+    cut = config.entry.regime.cut
+    fitted = cut is not None and cut.fitted
     if config.like_by == "seconds":
-        return Limit("seconds", result["train_seconds"] + result["selection_seconds"]), 1.0
+        seconds = result["train_seconds"] + result["selection_seconds"]
+        return Limit("seconds", seconds, fitted), 1.0
     if result["joules"] is None or meter.source != result["energy_source"]:
         raise UserError(
             f"--like-by energy needs the same meter in both runs; {config.like}: "
             f"{result['energy_source']}; here: {meter.source}"
         )
-    return Limit("energy", result["joules"]), 1.0
+    return Limit("energy", result["joules"], fitted), 1.0
 
 
 def _result_of(folder: Path) -> dict[str, Any]:
@@ -163,8 +216,11 @@ def _result_of(folder: Path) -> dict[str, Any]:
         result = json.loads(file.read_text())
         spent = {k: float(result[k]) for k in ("examples", "train_seconds", "selection_seconds")}
         joules, source = result.get("joules"), result.get("energy_source", "not recorded")
-        return spent | {"joules": joules, "energy_source": source}
     except OSError as error:
         raise UserError(f"--like {folder} is no finished run: there is no {file}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"--like {folder}: {file} is no result of this version") from error
+    wrong = [k for k, v in spent.items() if not 0 <= v < float("inf")]
+    if wrong or not (joules is None or 0 <= joules < float("inf")):
+        raise UserError(f"--like {folder}: {file} says {(wrong or ['joules'])[0]} that cannot be")
+    return spent | {"joules": joules, "energy_source": source}

@@ -1,4 +1,4 @@
-"""The configuration of a run, and the paper's settings as each data set's defaults.
+"""The configuration of a run: as a user gives it, and with every setting decided.
 
 No JAX here: the command line reads this to print its help.
 """
@@ -6,20 +6,69 @@ No JAX here: the command line reads this to print its help.
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from gradmatch_jax.errors import UserError, no_such
+from gradmatch_jax.settings import COUNT, SHARE, Range, checked
 from gradmatch_jax.solvers.options import MatchingOptions
-from gradmatch_jax.training.presets import PRESETS
-from gradmatch_jax.training.schedule import FULL_KINDS
+from gradmatch_jax.strategies.registry import Entry, find_entry, keywords, split_name
+from gradmatch_jax.training.presets import AUTO, PRESETS
 
-WARM = "-warm"
+DEFAULT_FRACTION = 0.1
 # EL2N and GraNd are read early in training: 10 to 20 epochs (Paul et al. 2021).
 DEFAULT_PROXY_EPOCHS = 10
+NOT_NEGATIVE = Range(0)
 
 
 @dataclass(frozen=True)
-class Settings(MatchingOptions):
+class StrategySettings(MatchingOptions):
+    """What strategies take as keywords of the same names: a new one is a field here and there."""
+
+    validation_target: bool = False
+    """gradmatch: match the validation set's gradient (the paper's isValid), not the training
+    set's."""
+    greedy: Literal["taylor", "naive", "stochastic"] = "taylor"
+    """glister: take many picks between refreshes of the validation gradient, refresh it after each
+    pick, or pick each from a random sample."""
+    refresh: Annotated[float, SHARE] = 0.03
+    """glister: picks between refreshes, as a share of the budget (taylor)."""
+    ratio: Annotated[float, Range(0, 1, open_high=True)] = 0.5
+    """infobatch: the share of the examples below the mean loss that an epoch drops."""
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """When to select, from what, and for how long: each for the strategies that it applies to."""
+
+    warm: bool = False
+    """Start with kappa T k/n epochs of full training, then kappa T on subsets."""
+    select_every: Annotated[int, Range(1, unit=" epoch")] = 20
+    """R: epochs between selections."""
+    kappa: Annotated[float, Range(0, 1, open_low=True)] = 0.5
+    """Share of T spent on subsets in a warm run."""
+    pool: Annotated[float, SHARE] = 1.0
+    """Share of the data that a selection looks at, drawn anew each time (at least twice the
+    budget)."""
+    weighting: Literal["own", "selection", "batch", "none"] = "own"
+    """Bring the weights to mean 1 once a selection, in each mini-batch (as the reference
+    implementation does), or never. own: as the strategy has it."""
+    tail: Annotated[float, Range(0, 1, open_high=True)] = 0.125
+    """infobatch: share of the epochs, the last ones, that train on everything."""
+    proxy: str | None = None
+    """Model that trains first and scores the examples (forgetting, entropy, el2n, grand,
+    facility-location). None: the run's own model; in a warm run, the run's own full epochs."""
+    proxy_epochs: Annotated[int | None, COUNT] = None
+    """Epochs of full training before the proxy scores; their time is selection time. None: 10."""
+    proxy_runs: Annotated[int, COUNT] = 1
+    """Proxies, each from a fresh start, over which the scores are averaged."""
+    like: Path | None = None
+    """full-earlystop: folder of a finished run to spend as much as. None: fraction x epochs."""
+    like_by: Literal["seconds", "examples", "energy"] = "seconds"
+    """What is spent: seconds or joules of training and selection, or examples seen."""
+
+
+@dataclass(frozen=True)
+class Settings(PlanSettings, StrategySettings):
     """What a run and a comparison of runs share."""
 
     dataset: str = "digits"
@@ -31,55 +80,30 @@ class Settings(MatchingOptions):
     """Read the original files, or what TensorFlow Datasets prepared in --data-dir."""
     model: str | None = None
     """lenet, mnistnet, mlp, logistic, resnet18, resnet20, resnet164. None: the data set's own."""
-    epochs: int | None = None
+    epochs: Annotated[int | None, COUNT] = None
     """T. None: the paper's."""
-    select_every: int = 20
-    """R: epochs between selections."""
-    kappa: float = 0.5
-    """Share of T spent on subsets in a warm run."""
-    batch_size: int | None = None
+    batch_size: Annotated[int | None, COUNT] = None
     """None: the data set's own."""
-    lr: float | None = None
+    lr: Annotated[float | None, Range(0, open_low=True)] = None
     """Initial learning rate, cosine decay per epoch. None: 0.01, the paper's."""
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    validation_target: bool = False
-    """Match the validation set's gradient (the paper's isValid) instead of the training set's."""
-    weighting: Literal["selection", "batch", "none"] | None = None
-    """Bring the weights to mean 1 once a selection, in each mini-batch (as the reference
-    implementation does), or never. None: the strategy's own."""
-    glister_greedy: Literal["taylor", "naive", "stochastic"] = "taylor"
-    """glister: take many picks between refreshes of the validation gradient, refresh it after each
-    pick, or pick each from a random sample."""
-    glister_refresh: float = 0.03
-    """glister: picks between refreshes, as a share of the budget (taylor)."""
-    proxy: str | None = None
-    """Model that trains first and scores the examples (forgetting, entropy, el2n, grand,
-    facility-location). None: the run's own model; in a warm run, the run's own full epochs."""
-    proxy_epochs: int | None = None
-    """Epochs of full training before the proxy scores; their time is selection time. None: 10."""
-    proxy_runs: int = 1
-    """Proxies, each from a fresh start, over which the scores are averaged."""
-    like: Path | None = None
-    """full-earlystop: folder of a finished run to spend as much as. None: fraction x epochs."""
-    like_by: Literal["seconds", "examples", "energy"] = "seconds"
-    """What is spent: seconds or joules of training and selection, or examples seen."""
-    imbalance: float | None = None
-    """Keep this share of the training examples of some classes (0.1 or 0.5 in the paper). None:
-    keep all."""
-    imbalance_classes: float = 0.3
+    momentum: Annotated[float, Range(0, 1, open_high=True)] = 0.9
+    weight_decay: Annotated[float, NOT_NEGATIVE] = 5e-4
+    imbalance: Annotated[float, SHARE] = 1.0
+    """Keep this share of the training examples of some classes (0.1 or 0.5 in the paper). 1: keep
+    all."""
+    imbalance_classes: Annotated[float, SHARE] = 0.3
     """The share of the classes that --imbalance cuts, drawn by the seed."""
     augment: bool = True
     """Random crops and flips where the field uses them (CIFAR, SVHN, ImageNet)."""
     bf16: bool = False
     """Compute in bfloat16 (parameters stay float32)."""
-    validation_fraction: float = 0.1
+    validation_fraction: Annotated[float, Range(0, 1, True, True)] = 0.1
     """Share of the training set held out where the set has no validation split (Table 1)."""
-    image_size: int = 224
+    image_size: Annotated[int, Range(1, unit=" pixel")] = 224
     """Side of ImageNet's images in pixels."""
-    eval_every: int = 10
+    eval_every: Annotated[int, Range(1, unit=" epoch")] = 10
     """Epochs between tests (outside the clock); the last epoch is always tested."""
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: Annotated[float, NOT_NEGATIVE] = 60.0
     """Least time between checkpoints. Does not change the result."""
 
 
@@ -89,101 +113,159 @@ class TrainConfig(Settings):
 
     strategy: str = "gradmatch"
     """See `gradmatch-jax strategies`; NAME-warm is NAME with --warm."""
-    fraction: float = 0.1
-    """k/n: the share of the training set to train on."""
-    warm: bool = False
-    """Start with kappa T k/n epochs of full training, then kappa T on subsets."""
-    seed: int = 0
+    fraction: Annotated[float | None, SHARE] = None
+    """k/n: the share of the training set to train on. None: 0.1."""
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(TrainConfig):
+    """A configuration with every setting decided; what does not apply stands at its default."""
+
+    # Decided here, hence without the defaults they have above.
+    model: str  # pyright: ignore[reportGeneralTypeIssues]  # AUTO: as the data, once read, want it
+    epochs: int  # pyright: ignore[reportGeneralTypeIssues]
+    batch_size: int  # pyright: ignore[reportGeneralTypeIssues]
+    lr: float  # pyright: ignore[reportGeneralTypeIssues]
+    fraction: float  # pyright: ignore[reportGeneralTypeIssues]
+    entry: Entry  # the strategy's line in the registry, or of the user's own
+    applies: frozenset[str]  # the settings that this run heeds
+
+    def to_json(self) -> dict[str, Any]:
+        """What decides the run, as JSON values: the settings that apply and have a value."""
+        values = {name: getattr(self, name) for name in sorted(self.applies)}
+        found = {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+        return {k: v for k, v in found.items() if v is not None}
+
+    @property
+    def strategy_settings(self) -> dict[str, Any]:
+        """What the strategy's function may take: the settings by name, "options" for matching."""
+        matching = {f.name: getattr(self, f.name) for f in dataclasses.fields(MatchingOptions)}
+        settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
+        return settings | {"options": MatchingOptions(**matching)}
 
 
 # What a run may change between a kill and its resumption without becoming another run.
 NOT_IDENTITY = ("checkpoint_seconds", "data_dir")
+# Settings that not every run heeds; the others all do.
+OPTIONAL = frozenset(
+    {"fraction", "imbalance_classes", "image_size"}
+    | {f.name for kind in (StrategySettings, PlanSettings) for f in dataclasses.fields(kind)}
+)
+ALWAYS = frozenset(f.name for f in dataclasses.fields(TrainConfig)) - OPTIONAL
 
 
-def split_name(strategy: str) -> tuple[str, bool]:
-    """("gradmatch", True) of "gradmatch-warm"."""
-    return strategy.removesuffix(WARM), strategy.endswith(WARM)
+def resolve(
+    config: TrainConfig,
+    *,
+    entry: Entry | None = None,
+    given: frozenset[str] = frozenset(),
+    strict: bool = True,
+) -> RunConfig:
+    """`config` with the data set's defaults filled in and every setting checked.
 
-
-def resolve(config: TrainConfig) -> TrainConfig:
-    """`config` with the data set's defaults filled in and every number checked.
+    Args:
+        config: as the user gave it; a `RunConfig` is returned as it is.
+        entry: the strategy, where it is the user's own and in no registry.
+        given: settings that were named, at whatever value; those that differ from their default are
+          found without.
+        strict: refuse settings that do not apply to the strategy. A comparison, where others may
+          want them, leaves them out instead.
 
     Raises:
-        UserError: a name that does not exist or a number out of its range; nothing has been read.
+        UserError: a name that does not exist, a value that cannot be, or a setting that does not
+          apply; nothing has been read.
     """
-    from gradmatch_jax.models import model_names
-    from gradmatch_jax.strategies import STRATEGIES
-
+    if isinstance(config, RunConfig):
+        return config
+    config = checked(config)
     if config.dataset not in PRESETS:
         raise no_such("data set", config.dataset, PRESETS)
-    preset = PRESETS[config.dataset]
     name, warm = split_name(config.strategy)
-    if name not in STRATEGIES:
-        raise no_such("strategy", name, STRATEGIES)
+    entry = find_entry(name) if entry is None else entry
+    warm = warm or config.warm
+    _check_models(config)
+    preset = PRESETS[config.dataset]
     filled = {
-        field: getattr(preset, field)
-        for field in ("model", "epochs", "batch_size", "lr")
-        if getattr(config, field) is None
+        field: getattr(config, field) if getattr(config, field) is not None else default
+        for field, default in dataclasses.asdict(preset).items()
     }
-    config = dataclasses.replace(config, strategy=name, warm=config.warm or warm, **filled)
-    config = _fit_kind(config, STRATEGIES[name].kind)
+    config = dataclasses.replace(config, strategy=name, warm=warm, **filled)
+    applies = _applies(config, entry)
+    asked = given | _changed(config)
+    others = sorted(OPTIONAL & asked - applies)
+    if others and strict:
+        raise UserError(_does_not_apply(config, entry, others[0]))
+    return _decided(config, entry, applies)
+
+
+def _check_models(config: TrainConfig) -> None:
+    from gradmatch_jax.models import model_names
+
     for kind, model in (("model", config.model), ("proxy model", config.proxy)):
         if model is not None and model not in model_names():
             raise no_such(kind, model, model_names())
-    _check_ranges(config)
-    return config
 
 
-def _fit_kind(config: TrainConfig, kind: str) -> TrainConfig:
-    """The settings that do not apply to a kind of run, put to what it does."""
-    if kind in ("full", "pruning"):
-        config = dataclasses.replace(config, fraction=1.0)
-    if kind in FULL_KINDS or kind == "pruning":
-        config = dataclasses.replace(config, warm=False)
-    if not kind.startswith("early-stop"):
-        config = dataclasses.replace(config, like=None)
-    if kind != "scored":
-        return dataclasses.replace(config, proxy=None, proxy_epochs=None)
-    if config.warm and config.proxy is None:  # the warm start's own epochs are the proxy
-        return dataclasses.replace(config, proxy_epochs=None)
-    epochs = DEFAULT_PROXY_EPOCHS if config.proxy_epochs is None else config.proxy_epochs
-    return dataclasses.replace(config, proxy=config.proxy or config.model, proxy_epochs=epochs)
+def _changed(config: TrainConfig) -> frozenset[str]:
+    """The settings that are not at their default."""
+    fields = dataclasses.fields(TrainConfig)
+    return frozenset(f.name for f in fields if getattr(config, f.name) != f.default)
 
 
-def _check_ranges(config: TrainConfig) -> None:
-    c: Any = config
-    rules = [
-        ("fraction", 0 < c.fraction <= 1, "above 0 and at most 1 (0.1 is 10 % of the data)"),
-        ("kappa", 0 < c.kappa <= 1, "above 0 and at most 1"),
-        ("epochs", c.epochs >= 1, "at least 1"),
-        ("select_every", c.select_every >= 1, "at least 1 epoch"),
-        ("batch_size", c.batch_size >= 1, "at least 1"),
-        ("lr", 0 < c.lr < float("inf"), "above 0"),
-        ("momentum", 0 <= c.momentum < 1, "at least 0 and below 1"),
-        ("weight_decay", 0 <= c.weight_decay < float("inf"), "at least 0"),
-        ("lam", 0 <= c.lam < float("inf"), "at least 0"),
-        ("eps", 0 <= c.eps < float("inf"), "at least 0"),
-        ("glister_refresh", 0 < c.glister_refresh <= 1, "above 0 and at most 1"),
-        ("proxy_epochs", c.proxy_epochs is None or c.proxy_epochs >= 1, "at least 1"),
-        ("proxy_runs", c.proxy_runs >= 1, "at least 1"),
-        (
-            "imbalance",
-            c.imbalance is None or 0 < c.imbalance <= 1,
-            "above 0 and at most 1 (a share)",
-        ),
-        ("imbalance_classes", 0 < c.imbalance_classes <= 1, "above 0 and at most 1"),
-        ("validation_fraction", 0 < c.validation_fraction < 1, "between 0 and 1"),
-        ("eval_every", c.eval_every >= 1, "at least 1 epoch"),
-        ("image_size", c.image_size >= 1, "at least 1 pixel"),
-        ("seed", 0 <= c.seed < 2**32, "from 0 to 2^32 - 1"),
-    ]
-    for field, fine, wanted in rules:
-        if not fine:
-            flag = field.replace("_", "-")
-            raise UserError(f"--{flag} must be {wanted}, not {getattr(config, field)}")
+def _applies(config: TrainConfig, entry: Entry) -> frozenset[str]:
+    """The settings that a run of this strategy heeds."""
+    regime = entry.regime
+    warm = config.warm and regime.warms
+    scored = regime.scored and (not warm or config.proxy is not None)
+    rules = {
+        "fraction": regime.budgeted,
+        "warm": regime.warms,
+        "kappa": warm,
+        "select_every": regime.subsets and entry.reselect == "interval",
+        "pool": entry.reads,
+        "weighting": regime.subsets,
+        "tail": regime.tail,
+        "proxy": regime.scored,
+        "proxy_epochs": scored,
+        "proxy_runs": scored,
+        "like": regime.cut is not None,
+        "like_by": regime.cut is not None and config.like is not None,
+        "imbalance_classes": config.imbalance < 1,
+        "image_size": config.dataset == "imagenet",
+    }
+    own = keywords(entry)
+    if "options" in own:
+        own |= {f.name for f in dataclasses.fields(MatchingOptions)}
+    return ALWAYS | (own & OPTIONAL) | {name for name, holds in rules.items() if holds}
 
 
-def to_json(config: Settings) -> dict[str, Any]:
-    """The configuration as JSON values."""
-    values = dataclasses.asdict(config)
-    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
+def _does_not_apply(config: TrainConfig, entry: Entry, name: str) -> str:
+    """One line: which setting, and what it needs."""
+    flag = f"--{name.replace('_', '-')}"
+    needs = {"imbalance_classes": "--imbalance", "image_size": "--dataset imagenet"}
+    needs |= {"kappa": "--warm"} if entry.regime.warms else {}
+    needs |= {"like_by": "--like"} if entry.regime.cut is not None else {}
+    if name in needs:
+        return f"{flag} needs {needs[name]}; leave it out or add that"
+    if name in ("proxy_epochs", "proxy_runs") and entry.regime.scored:
+        return f"{flag} needs --proxy in a warm run, whose own epochs score otherwise"
+    return f"{flag} does not apply to {config.strategy}; leave it out"
+
+
+def _decided(config: TrainConfig, entry: Entry, applies: frozenset[str]) -> RunConfig:
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(TrainConfig)}
+    for field in dataclasses.fields(TrainConfig):
+        if field.name not in applies:
+            values[field.name] = field.default
+    fraction = DEFAULT_FRACTION if config.fraction is None else config.fraction
+    values["fraction"] = fraction if entry.regime.budgeted else 1.0
+    if "proxy_epochs" in applies:
+        values["proxy"] = config.proxy or config.model
+        values["proxy_epochs"] = config.proxy_epochs or DEFAULT_PROXY_EPOCHS
+    return RunConfig(**values, entry=entry, applies=applies)
+
+
+def network_name(model: str, default: str) -> str:
+    """The model that `AUTO` stands for once the data are read."""
+    return default if model == AUTO else model

@@ -1,5 +1,6 @@
 """A run's folder: its configuration, its log, and checkpoints that a killed run resumes from."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.training.config import NOT_IDENTITY, TrainConfig, to_json
+from gradmatch_jax.training.config import NOT_IDENTITY, RunConfig, TrainConfig
 
 
 class RunFolder:
     """Files of one run: config.json, metrics.jsonl, checkpoints/, selection.npz, result.json."""
 
-    def __init__(self, path: Path, config: TrainConfig):
+    def __init__(self, path: Path, config: RunConfig):
         """Claim `path` for `config`, or take up the run of the same configuration in it.
 
         Raises:
@@ -32,22 +33,24 @@ class RunFolder:
             raise UserError(f"--out {path} is not empty and holds no run; name another folder")
         else:
             path.mkdir(parents=True, exist_ok=True)
-            write_json(config_file, to_json(config))
+            write_json(config_file, config.to_json())
         options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True)
         self._manager = ocp.CheckpointManager(self._checkpoints.resolve(), options=options)
 
-    def _refuse_other(self, config_file: Path, config: TrainConfig) -> None:
+    def _refuse_other(self, config_file: Path, config: RunConfig) -> None:
         try:
             earlier = dict(json.loads(config_file.read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
                 f"cannot read {config_file} ({error}); remove the folder or name another"
             ) from error
-        wanted = to_json(config)
+        wanted = config.to_json()
+        # What an earlier version did not know of, it did as the default does now.
+        defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
         differ = [
-            f"{name} {earlier.get(name)!r} there, {value!r} here"
+            f"{name} {earlier.get(name, defaults.get(name))!r} there, {value!r} here"
             for name, value in wanted.items()
-            if name not in NOT_IDENTITY and earlier.get(name) != value
+            if name not in NOT_IDENTITY and earlier.get(name, defaults.get(name)) != value
         ]
         if differ:
             raise UserError(
@@ -76,6 +79,13 @@ class RunFolder:
             ) from error
         self._cut_log(step)
         return state
+
+    def describe_last(self) -> str:
+        """The last good checkpoint, in words."""
+        step = self._manager.latest_step()
+        if step is None:
+            return f"{self.path} has no checkpoint"
+        return f"the last good checkpoint in {self.path} is after epoch {step - 1}"
 
     def save(self, epoch: int, state: Any) -> None:
         """Checkpoint `state` after `epoch` epochs; whole on disk when this returns."""

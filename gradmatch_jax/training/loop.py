@@ -1,27 +1,32 @@
 """The driver: alternates selection and weighted SGD epochs (paper, Algorithm 1)."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.measure.clock import lap
-from gradmatch_jax.measure.versions import device_name, versions
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import Selection
-from gradmatch_jax.strategies import STRATEGIES
-from gradmatch_jax.strategies.strategy import Weighting
-from gradmatch_jax.training.build import load, new_proxy, prepare, take_snapshot
+from gradmatch_jax.strategies.check import check_answer
+from gradmatch_jax.strategies.strategy import Pass, Snapshot
+from gradmatch_jax.training.build import OwnStrategy, as_entry, fresh_network, load, prepare
 from gradmatch_jax.training.config import TrainConfig, resolve
+from gradmatch_jax.training.examples import examples_of
+from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.folder import RunFolder
-from gradmatch_jax.training.passes import evaluate, run_epoch
-from gradmatch_jax.training.schedule import Epoch, cosine
+from gradmatch_jax.training.passes import collect, collect_gradient_norms, evaluate, run_epoch
+from gradmatch_jax.training.schedule import Bill, Epoch, cosine
 from gradmatch_jax.training.state import Limit, Run, TrainState
+
+OWN = "own"  # the name of a strategy that was handed over without one
 
 
 class Result(NamedTuple):
@@ -34,55 +39,72 @@ class Result(NamedTuple):
 
 def train(
     config: TrainConfig,
-    out: Path | None = None,
+    out: Path | str | None = None,
     *,
     dataset: Dataset | None = None,
     model: Model | None = None,
+    strategy: OwnStrategy | None = None,
     on_epoch: Callable[[dict[str, Any], int], None] = lambda row, total: None,
 ) -> Result:
     """Train as `config` says; with `out`, log and checkpoint there and resume what is there.
 
-    dataset, model: the user's own instead of those `config` names.
-    on_epoch: called with each log row and the number of epochs in the plan.
+    Args:
+        config: what to run.
+        out: the run's folder; None keeps nothing.
+        dataset: the user's own instead of the one that `config` names.
+        model: likewise.
+        strategy: likewise: an `Entry`, a function of the `Task` with everything else at its
+          default, or a `Strategy`. `config.strategy` is then only its name ("own" where left at
+          its default).
+        on_epoch: called with each log row and the number of epochs in the plan.
 
     Raises:
-        UserError: bad configuration, data or folder, before anything long starts.
+        UserError: bad configuration, data or folder, before anything long starts; a run that
+          diverges; a strategy of the user's own that returns what cannot be.
+
+    Example:
+        >>> config = TrainConfig(strategy="random", fraction=0.1, epochs=2, model="logistic")
+        >>> train(config).summary["subset_size"]
+        130
     """
-    config = resolve(config)
-    dataset = dataset if dataset is not None else load(config)
-    folder = RunFolder(out, config) if out is not None else None
+    entry = None
+    if strategy is not None:
+        entry = as_entry(strategy)
+        if config.strategy == TrainConfig.strategy:
+            config = config.__class__(**{**vars(config), "strategy": OWN})
+    resolved = resolve(config, entry=entry)
+    dataset = dataset if dataset is not None else load(resolved)
+    folder = RunFolder(Path(out).expanduser(), resolved) if out is not None else None
     try:
-        return _train(config, dataset, model, folder, on_epoch)
+        run, state = prepare(resolved, dataset, model)
+        return _train(run, state, folder, on_epoch)
     finally:
         if folder is not None:
             folder.close()
 
 
-def _train(config, dataset, model, folder, on_epoch) -> Result:
-    run, state = prepare(config, dataset, model)
+def _train(run: Run, state: TrainState, folder: RunFolder | None, on_epoch) -> Result:
     restored = folder.restore(state) if folder is not None else None
     state = state if restored is None else restored
     if folder is not None and folder.result is not None:
         return Result(folder.result, state, folder.read_log())
     log, saved = [], time.monotonic()
-    total = len(run.plan)
     while not _done(run, state):
         index = int(state.epoch)
         state, row = _epoch(run, state, index)
+        _check_finite(state, row, folder)
         last = _done(run, state)
-        if last or ((index + 1) % config.eval_every == 0 and not run.plan[index].proxy):
-            for name, feed in (("test", run.test), ("validation", run.validation)):
-                row[f"{name}_accuracy"] = evaluate(run.steps, state.learner.variables, feed)
+        if last or ((index + 1) % run.eval_every == 0 and run.plan[index].network == "model"):
+            row |= _accuracies(run, state)
         log.append(row)
         if folder is not None:
             folder.log(row)
-            if last or time.monotonic() - saved >= config.checkpoint_seconds:
+            if last or time.monotonic() - saved >= run.checkpoint_seconds:
                 folder.save(index + 1, state)
                 saved = time.monotonic()
-        on_epoch(row, total)
-    if folder is not None:
-        log = folder.read_log()
-    summary = _summary(run, state, dataset, log)
+        on_epoch(row, len(run.plan))
+    log = log if folder is None else folder.read_log()
+    summary = _summary(run, state, log)
     if folder is not None:
         size = int(state.selection.size)
         folder.finish(
@@ -91,6 +113,15 @@ def _train(config, dataset, model, folder, on_epoch) -> Result:
             np.asarray(state.selection.weights)[:size],
         )
     return Result(summary, state, log)
+
+
+def _accuracies(run: Run, state: TrainState) -> dict[str, float]:
+    """Of the network on the test and the validation split, in percent."""
+    steps, variables = run.steps["model"], state.learner.variables
+    return {
+        "test_accuracy": evaluate(steps, variables, run.test),
+        "validation_accuracy": evaluate(steps, variables, run.validation),
+    }
 
 
 def _spent(limit: Limit, state: TrainState) -> float:
@@ -109,7 +140,7 @@ def _done(run: Run, state: TrainState) -> bool:
 
 def _progress(run: Run, state: TrainState, epoch: Epoch) -> float:
     """The place in the learning rate's schedule: of what is spent, where that is what is fitted."""
-    if run.limit is not None and STRATEGIES[run.config.strategy].kind == "early-stop-fitted":
+    if run.limit is not None and run.limit.fitted:
         return _spent(run.limit, state)
     return epoch.progress
 
@@ -118,78 +149,104 @@ def _epoch(run: Run, state: TrainState, index: int) -> tuple[TrainState, dict[st
     """Select if the plan says so, then one epoch of SGD; returns the state and its log row."""
     epoch = run.plan[index]
     select_key, sgd_key = jax.random.split(jax.random.fold_in(run.key, index))
-    row: dict[str, Any] = {"epoch": index, "full": epoch.full, "proxy": epoch.proxy}
+    row: dict[str, Any] = {
+        "epoch": index,
+        "full": epoch.full,
+        "proxy": epoch.network == "proxy",
+    }
     if epoch.select:
         state, row["selection"] = _select(run, state, select_key)
-    indices, weights = _examples(run, state.selection, epoch)
-    lr = cosine(run.config.lr or 0.0, _progress(run, state, epoch))
-    steps, learner = run.steps, state.learner
-    if epoch.proxy:
-        assert run.proxy_steps is not None
-        steps = run.proxy_steps
-        learner = new_proxy(run, index) if epoch.fresh else state.proxy
-    start = run.meter.read()
-    with lap() as read:
+    chosen = examples_of(epoch, state.selection, len(run.train))
+    lr = cosine(run.lr, _progress(run, state, epoch))
+    fresh = epoch.fresh
+    learner = fresh_network(run, epoch.network, index) if fresh else state.networks[epoch.network]
+    with _billed(run, state, epoch.bill) as bill:
         learner, loss, seen = run_epoch(
-            steps, learner, run.train, indices, weights,
-            batch_size=run.config.batch_size or 1, lr=lr, key=sgd_key,
-            relative_weights=_weighting(run) == "batch" and not epoch.full,
-            whole_batches=not epoch.full and STRATEGIES[run.config.strategy].kind == "pruning",
+            run.steps[epoch.network], learner, run.train, *chosen,
+            batch_size=run.batch_size, lr=lr, key=sgd_key, batching=epoch.batching,
         )  # fmt: skip
         strategy_state = state.strategy
-        if epoch.proxy or run.proxy_steps is None:  # scores are of one network's training
+        if epoch.network == run.scorer:  # scores are of one network's training
             strategy_state = run.strategy.observe(strategy_state, seen)
         jax.block_until_ready((learner, strategy_state))
-    if not np.isfinite(loss):
-        raise UserError(
-            f"the training loss is {loss} in epoch {index}: training diverged; lower --lr"
-        )
-    spent, times = read(), state.times
-    phase = "selection" if epoch.proxy else "train"
-    times = times._replace(**{phase: getattr(times, phase) + spent.work})
-    times = times._replace(compile=times.compile + spent.compile)
-    changed = {"proxy" if epoch.proxy else "learner": learner}
-    joules = state.joules + run.meter.since(start)
-    state = state._replace(
-        strategy=strategy_state, epoch=index + 1, times=times, joules=joules, **changed
+    state = bill()._replace(
+        networks={**state.networks, epoch.network: learner},
+        strategy=strategy_state,
+        epoch=index + 1,
     )
-    row |= {"lr": lr, "train_loss": loss, "examples": len(seen.indices), "joules": joules}
-    row |= {f"{name}_seconds": value for name, value in times._asdict().items()}
+    row |= {"lr": lr, "train_loss": loss, "examples": len(seen.indices), "joules": state.joules}
+    row |= {f"{name}_seconds": value for name, value in state.times._asdict().items()}
     return state, row
 
 
 def _select(run: Run, state: TrainState, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
     """A new selection; returns the state and what is logged of it."""
+    before = float(state.times.selection)
+    with _billed(run, state, "selection") as bill:
+        answer = run.strategy.select(state.strategy, take_snapshot(run, state, key), key)
+        jax.block_until_ready(answer)
+    selection, strategy_state = check_answer(run.name, run.strategy, answer, len(run.train))
+    state = bill()._replace(selection=selection, strategy=strategy_state)
+    return state, describe(selection) | {"seconds": float(state.times.selection) - before}
+
+
+@contextmanager
+def _billed(run: Run, state: TrainState, bill: Bill) -> Iterator[Callable[[], TrainState]]:
+    """Time a block and meter it; the answer, once it is done, is the state that has paid for it."""
     start = run.meter.read()
     with lap() as read:
-        selection, strategy_state = run.strategy.select(
-            state.strategy, take_snapshot(run, state), key
-        )
-        jax.block_until_ready((selection, strategy_state))
-    spent, times = read(), state.times
-    times = times._replace(
-        selection=times.selection + spent.work, compile=times.compile + spent.compile
+
+        def paid() -> TrainState:
+            spent, times = read(), state.times
+            times = times._replace(**{bill: getattr(times, bill) + spent.work})
+            times = times._replace(compile=times.compile + spent.compile)
+            return state._replace(times=times, joules=state.joules + run.meter.since(start))
+
+        yield paid
+
+
+def take_snapshot(run: Run, state: TrainState, key: jax.Array) -> Snapshot:
+    """What the strategy needs to know of the network that scores, on the rows it looks at."""
+    steps, needs = run.steps[run.scorer], run.strategy.needs
+    variables = state.networks[run.scorer].variables
+    rows = run.strategy.rows(state.strategy, key)
+
+    def look(feed: Feed, part: np.ndarray | None) -> Pass:
+        labels = feed.labels if part is None else feed.labels[part]
+        return Pass(*collect(steps, variables, feed, rows=part), labels)
+
+    train_rows, held_rows = (None, None) if rows is None else rows
+    norms = None
+    if "gradient_norms" in needs:
+        norms = collect_gradient_norms(steps, variables, run.train, rows=train_rows)
+    return Snapshot(
+        train=look(run.train, train_rows) if "train" in needs else None,
+        validation=look(run.validation, held_rows) if "validation" in needs else None,
+        gradient_norms=norms,
+        rows=rows,
     )
-    joules = state.joules + run.meter.since(start)
-    state = state._replace(selection=selection, strategy=strategy_state, times=times, joules=joules)
-    return state, describe(selection) | {"seconds": spent.work}
 
 
-def _examples(run: Run, selection: Selection, epoch: Epoch) -> tuple[np.ndarray, np.ndarray]:
-    """The epoch's examples and their weights, rescaled as `Strategy.weighting` says."""
-    n = len(run.train)
-    if epoch.full:
-        return np.arange(n, dtype=np.int32), np.ones(n, np.float32)
-    size = int(selection.size)
-    if size == 0:
-        raise UserError("the selection is empty: use --fill random or a smaller --lam")
-    indices, weights = np.asarray(selection.indices)[:size], np.asarray(selection.weights)[:size]
-    mean = float(weights.mean())
-    return indices, weights / mean if _weighting(run) != "none" and mean > 0 else weights
+@jax.jit
+def _all_finite(tree: Any) -> jax.Array:
+    parts = [
+        jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree) if jnp.issubdtype(x, jnp.inexact)
+    ]
+    return jnp.all(jnp.stack(parts)) if parts else jnp.asarray(True)
 
 
-def _weighting(run: Run) -> Weighting:
-    return run.config.weighting or run.strategy.weighting
+def _check_finite(state: TrainState, row: dict[str, Any], folder: RunFolder | None) -> None:
+    """A bad state is told before it is saved.
+
+    Raises:
+        UserError: the epoch's loss or a parameter is nan or infinite.
+    """
+    loss = row["train_loss"]
+    if np.isfinite(loss) and bool(_all_finite(state.networks)):
+        return
+    what = f"the training loss is {loss}" if not np.isfinite(loss) else "parameters are nan or inf"
+    kept = "" if folder is None else f" in another --out ({folder.describe_last()})"
+    raise UserError(f"{what} in epoch {row['epoch']}: training diverged; lower --lr{kept}")
 
 
 def describe(selection: Selection) -> dict[str, Any]:
@@ -201,11 +258,11 @@ def describe(selection: Selection) -> dict[str, Any]:
     }
 
 
-def _summary(run: Run, state: TrainState, dataset: Dataset, log) -> dict[str, Any]:
-    config, times = run.config, state.times
+def _summary(run: Run, state: TrainState, log: list[dict[str, Any]]) -> dict[str, Any]:
+    times = state.times
     selections = [row["selection"] for row in log if "selection" in row]
     done = run.plan[: int(state.epoch)]
-    own = [epoch for epoch in done if not epoch.proxy]
+    own = [epoch for epoch in done if epoch.network == "model"]
     subsets = [row["examples"] for row in log if not row["full"]]
     return {
         "test_accuracy": log[-1]["test_accuracy"],  # the last epoch's, always measured
@@ -219,16 +276,8 @@ def _summary(run: Run, state: TrainState, dataset: Dataset, log) -> dict[str, An
         "full_epochs": sum(epoch.full for epoch in own),
         "proxy_epochs": len(done) - len(own),
         "examples": sum(row["examples"] for row in log),  # seen in all, the proxy's included
-        "train_size": len(dataset.train),
-        "subset_size": subsets[-1] if subsets else len(dataset.train),
+        "subset_size": subsets[-1] if subsets else run.facts["train_size"],
         "num_matched": [s["num_matched"] for s in selections],
         "matching_error": [s["matching_error"] for s in selections],
-        "strategy": config.strategy,
-        "fraction": config.fraction,
-        "warm": config.warm,
-        "seed": config.seed,
-        "dataset": config.dataset,
-        "model": config.model,
-        "versions": versions(),
-        "device": device_name(),
+        **run.facts,
     }

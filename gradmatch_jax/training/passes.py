@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from gradmatch_jax.models.model import Variables
 from gradmatch_jax.strategies.strategy import Seen
 from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.schedule import UNWEIGHTED, Batching
 from gradmatch_jax.training.steps import Learner, Outcome, Steps
 
 # Steps in one call on an accelerator: enough to hide their launch, and a fixed number, so that
@@ -26,30 +27,41 @@ def run_epoch(
     lr: float,
     key: PRNGKeyArray,
     scan: bool | None = None,
-    relative_weights: bool = False,
-    whole_batches: bool = False,
+    batching: Batching = UNWEIGHTED,
 ) -> tuple[Learner, float, Seen]:
     """One epoch of SGD over `indices` in a fresh order: learner, mean loss, what it saw.
 
-    scan: whether steps run SCAN at a time in one call, which hides their launch. None: on
-      accelerators, for images in memory. On a CPU a scan of convolutions is several times slower
-      than a Python loop (XLA).
-    relative_weights: bring the weights to mean 1 in each mini-batch. What a batch's members share
-      cancels.
-    whole_batches: leave out a ragged last batch, which would compile once a size where epochs
-      differ in size; what is left out is as random as the order.
+    Args:
+        steps: of the network.
+        learner: donated.
+        feed: the split.
+        indices: rows of it.
+        weights: w_i of each.
+        batch_size: examples a step.
+        lr: the epoch's.
+        key: of the order and the augmentation.
+        scan: whether steps run SCAN at a time in one call, which hides their launch. None: on
+          accelerators, for inputs in memory. On a CPU a scan of convolutions is several times
+          slower than a Python loop (XLA).
+        batching: weights at "batch" are brought to mean 1 in each mini-batch, where what its
+          members share cancels. `whole` leaves out a ragged last batch, which would compile once a
+          size where epochs differ in size; what is left out is as random as the order.
+
+    Returns:
+        The learner after it; the mean of w_i l_i over its examples; what it saw of them.
     """
     order_key, step_key = jax.random.split(key)
     # On the host: jax.random.permutation compiles anew for every size.
     order = np.random.default_rng(np.asarray(jax.random.key_data(order_key))).permutation(
         len(indices)
     )
-    if whole_batches and len(indices) > batch_size:
+    if batching.whole and len(indices) > batch_size:
         order = order[: len(indices) // batch_size * batch_size]
     indices, weights = indices[order].astype(np.int32), weights[order].astype(np.float32)
-    if relative_weights:
+    if batching.weights == "batch":
         weights = _relative(weights, batch_size)
     outcomes: list[Outcome] = []
+    sizes: list[int] = []  # of the mini-batches
     scan = jax.default_backend() != "cpu" and feed.resident if scan is None else scan
     chunk = min(SCAN, len(indices) // batch_size) if scan else 0
     done = len(indices) // batch_size // chunk * chunk if chunk else 0
@@ -63,6 +75,7 @@ def run_epoch(
             start,
         )  # fmt: skip
         outcomes.append(outcome)
+        sizes += [batch_size] * chunk
     labels = feed.host_labels[indices]
     for i, batch in enumerate(feed.batches(indices[cut:], batch_size), start=done):
         part = slice(i * batch_size, i * batch_size + len(batch.rows))
@@ -70,10 +83,28 @@ def run_epoch(
             learner, batch.pool, labels[part], batch.rows, weights[part], lr, step_key, i
         )
         outcomes.append(outcome)
-    losses = np.concatenate([np.ravel(o.losses) for o in outcomes] or [np.zeros(0, np.float32)])
-    correct = np.concatenate([np.ravel(o.correct) for o in outcomes] or [np.zeros(0, bool)])
-    mean = float(np.mean(weights * losses)) if len(losses) else 0.0
-    return learner, mean, Seen(indices, losses, correct)
+        sizes.append(len(batch.rows))
+    return learner, _mean_loss(outcomes, sizes), Seen(indices, _recorded(outcomes))
+
+
+def _mean_loss(outcomes: list[Outcome], sizes: list[int]) -> float:
+    """The mean over the examples, from the means over mini-batches."""
+    if not outcomes:
+        return 0.0
+    losses = np.concatenate([np.ravel(o.loss) for o in outcomes]).astype(np.float64)
+    return float(np.average(losses, weights=sizes))
+
+
+def _recorded(outcomes: list[Outcome]) -> dict[str, np.ndarray]:
+    """What the steps recorded, one row an example, in the order they were taken."""
+    names = outcomes[0].recorded if outcomes else ()
+
+    def rows(outcome: Outcome, name: str) -> np.ndarray:
+        values = np.asarray(outcome.recorded[name])
+        scanned = np.ndim(outcome.loss) == 1  # a row a step: (steps, b, ...)
+        return values.reshape(-1, *values.shape[2:]) if scanned else values
+
+    return {name: np.concatenate([rows(o, name) for o in outcomes]) for name in names}
 
 
 def _relative(weights: Float[np.ndarray, "k"], batch_size: int) -> Float[np.ndarray, "k"]:
@@ -91,16 +122,30 @@ def evaluate(steps: Steps, variables: Variables, feed: Feed) -> float:
 
 
 def collect(
-    steps: Steps, variables: Variables, feed: Feed, *, batch_size: int | None = None
+    steps: Steps,
+    variables: Variables,
+    feed: Feed,
+    *,
+    rows: Int[np.ndarray, "n"] | None = None,
+    batch_size: int | None = None,
 ) -> tuple[Float[Array, "n C"], Float[Array, "n E"]]:
-    """Logits and features of every example in order, in evaluation mode, without augmentation.
+    """Logits and features of examples in order, in evaluation mode, without augmentation.
 
-    batch_size: None is 50 on a CPU, whose caches a larger one leaves, and 1000 elsewhere.
+    Args:
+        steps: of the network.
+        variables: its parameters and statistics.
+        feed: the split.
+        rows: of the split; None for all of them.
+        batch_size: of a forward pass; None is 50 on a CPU, whose caches a larger one leaves, and
+          1000 elsewhere.
+
+    Returns:
+        Both on the device, a row an example.
     """
-    n = len(feed)
+    rows = np.arange(len(feed), dtype=np.int32) if rows is None else rows
+    n = len(rows)
     batch_size = min(batch_size or (50 if jax.default_backend() == "cpu" else 1000), n)
-    # The last batch wraps around to the first rows, so that one shape is compiled.
-    order = np.arange(-(-n // batch_size) * batch_size, dtype=np.int32) % n
+    order = _whole_batches(rows, batch_size)
     outputs = tuple(jnp.zeros((len(order), width)) for width in steps.widths(variables))
     for i, batch in enumerate(feed.batches(order, batch_size)):
         outputs = steps.predict(variables, batch.pool, batch.rows, outputs, i * batch_size)
@@ -109,15 +154,26 @@ def collect(
 
 
 def collect_gradient_norms(
-    steps: Steps, variables: Variables, feed: Feed, *, memory: int = 2**28
+    steps: Steps,
+    variables: Variables,
+    feed: Feed,
+    *,
+    rows: Int[np.ndarray, "n"] | None = None,
+    memory: int = 2**28,
 ) -> Float[Array, "n"]:
-    """‖dl_i/dtheta‖ over all parameters of every example in order (GraNd's score).
+    """‖dl_i/dtheta‖ over all parameters of examples in order (GraNd's score).
 
-    memory: bytes that the gradients of a batch may take.
+    Args:
+        steps: of the network.
+        variables: its parameters and statistics.
+        feed: the split.
+        rows: of the split; None for all of them.
+        memory: bytes that the gradients of a batch may take.
     """
-    n, size = len(feed), 4 * sum(x.size for x in jax.tree.leaves(variables.params))
+    rows = np.arange(len(feed), dtype=np.int32) if rows is None else rows
+    n, size = len(rows), 4 * sum(x.size for x in jax.tree.leaves(variables.params))
     batch_size = max(1, min(n, 50, memory // size))
-    order = np.arange(-(-n // batch_size) * batch_size, dtype=np.int32) % n
+    order = _whole_batches(rows, batch_size)
     norms = [
         steps.gradient_norms(variables, batch.pool, feed.host_labels[part], batch.rows)
         for part, batch in zip(
@@ -125,3 +181,8 @@ def collect_gradient_norms(
         )
     ]
     return jnp.asarray(np.concatenate([np.asarray(x) for x in norms])[:n])
+
+
+def _whole_batches(rows: Int[np.ndarray, "n"], batch_size: int) -> Int[np.ndarray, "m"]:
+    """`rows` in whole batches, so that one shape is compiled: the last wraps to the first rows."""
+    return rows[np.arange(-(-len(rows) // batch_size) * batch_size) % len(rows)]

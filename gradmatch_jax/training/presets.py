@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+AUTO = "auto"  # the model is chosen by what the data turn out to be
+
 
 @dataclass(frozen=True)
 class Preset:

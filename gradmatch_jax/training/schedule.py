@@ -7,21 +7,20 @@ import math
 from typing import Literal, NamedTuple
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.strategies.regime import SUBSET, Regime, Reselect, Weighting
 
-# When a strategy draws a new subset: at its first epoch, every R epochs, or every epoch.
-Reselect = Literal["once", "interval", "epoch"]
+Network = Literal["model", "proxy"]  # what an epoch trains
+Bill = Literal["train", "selection"]  # what its time is counted as
 
-# What kind of run a strategy makes.
-#   subset: k examples at a time.
-#   scored: k examples, chosen once, by scores of a network that has trained on all the data: a
-#     proxy's run before, or the warm start's epochs.
-#   full: all examples, every epoch.
-#   early-stop: all examples, for the cost of a subset run, on the schedule of the long run.
-#   early-stop-fitted: the same cost, the schedule shortened to fit.
-#   pruning: epochs on as many examples as it likes, the last eighth on all of them.
-Kind = Literal["subset", "scored", "full", "early-stop", "early-stop-fitted", "pruning"]
-FULL_KINDS = ("full", "early-stop", "early-stop-fitted")  # no subset at all
-PRUNING_TAIL = 1 / 8  # InfoBatch's 1 - delta
+
+class Batching(NamedTuple):
+    """How an epoch's examples become mini-batches."""
+
+    weights: Weighting = "selection"  # where they are brought to mean 1
+    whole: bool = False  # a ragged last batch is left out
+
+
+UNWEIGHTED = Batching("none")
 
 
 class Epoch(NamedTuple):
@@ -30,19 +29,23 @@ class Epoch(NamedTuple):
     full: bool  # trains on all examples, unweighted
     select: bool  # a new subset is selected before it
     progress: float  # position in the learning-rate schedule: 0 at the first epoch, below 1
-    proxy: bool = False  # trains the network that scores, which is part of selecting
-    fresh: bool = False  # the proxy starts anew
+    network: Network = "model"
+    bill: Bill = "train"
+    fresh: bool = False  # its network starts anew
+    batching: Batching = UNWEIGHTED
 
 
 def plan(
     epochs: int,
-    fraction: float,
+    share: float,
     *,
-    kind: Kind = "subset",
+    regime: Regime = SUBSET,
+    reselect: Reselect = "interval",
+    weighting: Weighting = "selection",
     warm: bool = False,
     kappa: float = 0.5,
     select_every: int = 20,
-    reselect: Reselect = "interval",
+    tail: float = 0.125,
     proxy_epochs: int = 0,
     proxy_runs: int = 1,
 ) -> list[Epoch]:
@@ -53,36 +56,52 @@ def plan(
     counts are rounded, T_f up to at least one epoch. The learning rate's schedule spans the epochs
     that are run. Selections happen at the first subset epoch and as `reselect` says after it.
 
-    early-stop: T k/n full epochs, the first of a schedule of T, or fitted to one of their own.
-    pruning: a selection every epoch but the last eighth, which is full.
-    proxy_epochs: full epochs of another network before, `proxy_runs` times from a fresh start,
-      with a selection after each of these runs.
+    A run that is cut (early stop) has T k/n full epochs, the first of a schedule of T, or fitted to
+    one of their own. Pruning ends with a `tail` of full epochs. A scored run begins with full
+    epochs of another network, `proxy_runs` times from a fresh start, with a selection after each.
 
-    >>> [(e.full, e.select) for e in plan(4, 0.5, warm=True, select_every=2)]
-    [(True, False), (False, True), (False, False)]
+    Args:
+        epochs: T.
+        share: what a run on subsets costs of full training, k/n as a rule.
+        regime: what kind of run the strategy makes.
+        reselect: when it draws a new subset.
+        weighting: where the subset's weights are brought to mean 1.
+        warm: start with full epochs, where the regime can.
+        kappa: share of T on subsets in a warm run.
+        select_every: R.
+        tail: share of the last epochs on everything, where the regime has one.
+        proxy_epochs: epochs of each proxy; 0 for none.
+        proxy_runs: how many proxies.
+
+    Returns:
+        The epochs in order, the proxies' first.
+
+    Example:
+        >>> [(e.full, e.select) for e in plan(4, 0.5, warm=True, select_every=2)]
+        [(True, False), (False, True), (False, False)]
     """
     proxies = [
-        Epoch(True, run > 0 and i == 0, i / proxy_epochs, proxy=True, fresh=i == 0)
+        Epoch(True, run > 0 and i == 0, i / proxy_epochs, "proxy", "selection", fresh=i == 0)
         for run in range(proxy_runs)
         for i in range(proxy_epochs)
     ]
-    if kind in FULL_KINDS:
-        cut = epochs if kind == "full" else max(1, round(epochs * fraction))
-        return _full(cut, epochs if kind == "early-stop" else cut)
-    before, tail = 0, 0
-    if kind == "pruning":
-        tail = round(epochs * PRUNING_TAIL)
-    subset_epochs = epochs - tail
-    if warm:
+    if not regime.subsets:
+        run = epochs if regime.cut is None else max(1, round(epochs * share))
+        fitted = regime.cut is None or regime.cut.fitted
+        return _full(run, run if fitted else epochs)
+    after = round(epochs * tail) if regime.tail else 0
+    subset_epochs, before = epochs - after, 0
+    if warm and regime.warms:
         subset_epochs = max(1, round(kappa * epochs))
-        before = max(1, round(subset_epochs * fraction))
+        before = max(1, round(subset_epochs * share))
     interval = {"once": math.inf, "interval": select_every, "epoch": 1}[reselect]
-    total = before + subset_epochs + tail
-    result = proxies + _full(before, total)
-    for i in range(subset_epochs):
-        select = i == 0 or (i % interval == 0)
-        result.append(Epoch(False, select, (before + i) / total))
-    return result + _full(total, total)[total - tail :]
+    total = before + subset_epochs + after
+    batching = Batching(weighting, regime.whole_batches)
+    subsets = [
+        Epoch(False, i == 0 or i % interval == 0, (before + i) / total, batching=batching)
+        for i in range(subset_epochs)
+    ]
+    return proxies + _full(before, total) + subsets + _full(total, total)[total - after :]
 
 
 def _full(count: int, total: int) -> list[Epoch]:

@@ -1,5 +1,6 @@
 """What a run is made of: its fixed parts, and all that a resumed run needs."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -8,22 +9,25 @@ from gradmatch_jax.measure.clock import Times
 from gradmatch_jax.measure.energy import Meter
 from gradmatch_jax.selection.result import Selection
 from gradmatch_jax.strategies.strategy import Strategy
-from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.feed import Feed
-from gradmatch_jax.training.schedule import Epoch
+from gradmatch_jax.training.schedule import Epoch, Network
 from gradmatch_jax.training.steps import Learner, Steps
 
 
 class TrainState(NamedTuple):
     """All that a resumed run needs; randomness comes from the seed and the epoch."""
 
-    learner: Learner
-    proxy: Any  # the Learner that scores, or () where the run has none
+    networks: dict[Network, Learner]  # "model", and "proxy" where another network scores
     selection: Selection
     strategy: Any
     epoch: Any  # epochs done, the proxy's among them
     times: Times
     joules: Any  # of training and selection, compiling included; nan where nothing measures them
+
+    @property
+    def learner(self) -> Learner:
+        """The network that the run is about."""
+        return self.networks["model"]
 
 
 class Limit(NamedTuple):
@@ -31,19 +35,25 @@ class Limit(NamedTuple):
 
     unit: Literal["seconds", "energy"]  # of training and selection; energy in joules
     amount: float
+    fitted: bool  # the learning rate's schedule goes by what is spent
 
 
 class Run(NamedTuple):
-    """The fixed parts of a run."""
+    """The fixed parts of a run: all that the loop reads."""
 
-    config: TrainConfig
+    name: str  # the strategy's
     plan: list[Epoch]
     limit: Limit | None
-    meter: Meter
-    steps: Steps
-    proxy_steps: Steps | None
+    lr: float  # of the first epoch
+    batch_size: int
+    eval_every: int
+    checkpoint_seconds: float
+    steps: Mapping[Network, Steps]
+    scorer: Network  # whose passes the strategy reads, and whose epochs it observes
     strategy: Strategy
     train: Feed
     validation: Feed
     test: Feed
+    meter: Meter
     key: jax.Array
+    facts: dict[str, Any]  # of the result: what was run, on what

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.data.augment import augment, normalise
 from gradmatch_jax.models.model import Model, Variables
+from gradmatch_jax.strategies.strategy import Recorded, record_nothing
 
 
 class Learner(NamedTuple):
@@ -25,8 +26,7 @@ class Outcome(NamedTuple):
     """What a step saw of its mini-batch, before it changed the learner."""
 
     loss: Float[Array, ""]  # what was minimised: the mean of w_i l_i
-    losses: Float[Array, "b"]  # l_i, unweighted
-    correct: Bool[Array, "b"]
+    recorded: Recorded  # what the strategy remembers of each example
 
 
 class Steps(NamedTuple):
@@ -42,14 +42,13 @@ class Steps(NamedTuple):
 
 def weighted_loss(
     logits: Float[Array, "b C"], labels: Int[Array, "b"], weights: Float[Array, "b"]
-) -> Outcome:
-    """Mean of w_i l_i over the mini-batch, l_i the softmax cross-entropy, and what it is made of.
+) -> Float[Array, ""]:
+    """Mean of w_i l_i over the mini-batch, l_i the softmax cross-entropy.
 
     Not divided by the batch's own weights: that would cancel weights that a batch shares.
     """
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    correct = jnp.argmax(logits, axis=1) == labels
-    return Outcome(jnp.mean(weights * losses), losses, correct)
+    return jnp.mean(weights * losses)
 
 
 class Pixels(NamedTuple):
@@ -63,21 +62,40 @@ class Pixels(NamedTuple):
 
 
 def make_steps(
-    model: Model, dataset: Dataset, *, momentum: float, weight_decay: float, augmented: bool
+    model: Model,
+    dataset: Dataset,
+    *,
+    momentum: float,
+    weight_decay: float,
+    augmented: bool,
+    record: Callable[..., Recorded] = record_nothing,
 ) -> Steps:
     """Compile-ready steps for a model on a data set.
 
     SGD is PyTorch's: v <- momentum v + (g + weight_decay p), p <- p - lr v (paper, A.3.2).
     The same arguments give the same steps, so that a second run compiles nothing.
+
+    Args:
+        model: what is trained.
+        dataset: says how its raw inputs become the model's.
+        momentum: of SGD.
+        weight_decay: of SGD, on every parameter.
+        augmented: whether training inputs are augmented.
+        record: what a step remembers of each example, see `Strategy.record`.
     """
     d = dataset
     pixels = Pixels(d.train.shape, d.mean, d.std, d.crop_padding, d.flip)
-    return _make_steps(model, pixels, momentum, weight_decay, augmented)
+    return _make_steps(model, pixels, momentum, weight_decay, augmented, record)
 
 
 @functools.lru_cache(maxsize=8)
 def _make_steps(
-    model: Model, pixels: Pixels, momentum: float, weight_decay: float, augmented: bool
+    model: Model,
+    pixels: Pixels,
+    momentum: float,
+    weight_decay: float,
+    augmented: bool,
+    record: Callable[..., Recorded],
 ) -> Steps:
     optimiser = optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(momentum))
     mean, std = pixels.mean, pixels.std
@@ -95,9 +113,9 @@ def _make_steps(
 
         def loss(params):
             variables = Variables(params, learner.variables.stats)
-            logits, _, stats = model.apply(variables, inputs, True)
-            outcome = weighted_loss(logits, labels, weights)
-            return outcome.loss, (outcome, stats)
+            logits, features, stats = model.apply(variables, inputs, True)
+            mean = weighted_loss(logits, labels, weights)
+            return mean, (Outcome(mean, record(logits, features, labels)), stats)
 
         params = learner.variables.params
         (_, (outcome, stats)), grads = jax.value_and_grad(loss, has_aux=True)(params)

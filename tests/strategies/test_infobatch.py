@@ -10,7 +10,8 @@ from gradmatch_jax.data.digits import read_digits
 from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.strategies import STRATEGIES, build_strategy
 from gradmatch_jax.strategies.infobatch import prune
-from gradmatch_jax.strategies.strategy import Options, Seen, Snapshot, Task
+from gradmatch_jax.strategies.regime import PRUNING
+from gradmatch_jax.strategies.strategy import Seen, Snapshot, Task
 
 DRAWS = 2000
 
@@ -45,7 +46,7 @@ def drawn():
 
 
 def build(n):
-    return build_strategy("infobatch", Task(np.zeros(n, int), 1, n), Options())
+    return build_strategy("infobatch", Task(np.zeros(n, int), 1, n))
 
 
 def test_gradient_is_unbiased(drawn):
@@ -126,7 +127,7 @@ def test_equal_losses_prune_nothing(n, value):
 def test_first_epoch_is_whole_and_the_losses_are_the_last_observed():
     strategy = build(6)
     assert strategy.weighting == "none", "the weights carry the gradient's scale"
-    assert STRATEGIES["infobatch"].kind == "pruning"
+    assert STRATEGIES["infobatch"].regime == PRUNING
     state = strategy.init(jax.random.key(0))
     first, state = strategy.select(state, Snapshot(), jax.random.key(1))
     assert sorted(first.indices.tolist()) == list(range(6))
@@ -134,10 +135,10 @@ def test_first_epoch_is_whole_and_the_losses_are_the_last_observed():
     order = np.array([3, 1, 0, 5, 4, 2], np.int32)
     losses = np.array([0.3, 0.1, 0.0, 5.0, 4.0, 0.2], np.float32)
     before = state
-    state = strategy.observe(state, Seen(order, losses, losses < 1))
+    state = strategy.observe(state, Seen(order, {"losses": losses}))
     assert state["losses"].tolist() == pytest.approx([0.0, 0.1, 0.2, 0.3, 4.0, 5.0])
     assert before["losses"].tolist() == [np.inf] * 6, "the old state is as it was"
-    pruned = Seen(np.array([4, 1], np.int32), np.array([0.5, 9.0], np.float32), np.zeros(2, bool))
+    pruned = Seen(np.array([4, 1], np.int32), {"losses": np.array([0.5, 9.0], np.float32)})
     state = strategy.observe(state, pruned)
     assert state["losses"].tolist() == pytest.approx([0.0, 9.0, 0.2, 0.3, 0.5, 5.0])
     always = {1, 5}  # the mean is 2.5
@@ -169,7 +170,7 @@ def test_epochs_of_every_size_compile_nothing():
         selection, state = strategy.select(state, Snapshot(), key)
         kept = np.asarray(selection.indices)[: int(selection.size)]
         losses = rng.gamma(1.0, size=len(kept)).astype(np.float32)
-        return strategy.observe(state, Seen(kept, losses, losses < 0.7)), len(kept)
+        return strategy.observe(state, Seen(kept, {"losses": losses})), len(kept)
 
     state, size = epoch(state, keys[0])
     sizes = {size}

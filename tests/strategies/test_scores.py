@@ -12,7 +12,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.scores import highest
-from gradmatch_jax.strategies.strategy import Options, Pass, Seen, Snapshot, Task
+from gradmatch_jax.strategies.strategy import Pass, Seen, Snapshot, Task
 
 N, CLASSES, BUDGET = 90, 5, 20
 NETWORK_SCORES = ["entropy", "el2n", "grand"]
@@ -54,7 +54,7 @@ def oracle(name, snapshot):
 
 
 def build(name, n=N, budget=BUDGET):
-    return build_strategy(name, Task(np.arange(n) % CLASSES, CLASSES, budget), Options())
+    return build_strategy(name, Task(np.arange(n) % CLASSES, CLASSES, budget))
 
 
 def chosen(selection, budget):
@@ -169,7 +169,7 @@ def train(strategy, state, rows, order_seed=0):
     for row in rows:
         shown = rng.permutation([i for i, c in enumerate(row) if c != "-"]).astype(np.int32)
         correct = np.array([row[i] == "1" for i in shown], bool)
-        state = strategy.observe(state, Seen(shown, np.ones(len(shown), np.float32), correct))
+        state = strategy.observe(state, Seen(shown, {"correct": correct}))
     return state
 
 
@@ -196,7 +196,7 @@ SECOND_COUNTS = [3, 0, 0, 1, 1, 0, 0, 0]
 def test_forgetting_events_are_those_counted_by_hand():
     """Two networks. A new one's first presentation is no transition: example 0 ends the first
     right and begins the second wrong, and its 3 are for a network that never learnt it."""
-    strategy = build_strategy("forgetting", Task(np.zeros(8, int), 1, 3), Options())
+    strategy = build_strategy("forgetting", Task(np.zeros(8, int), 1, 3))
     state = train(strategy, strategy.init(jax.random.key(0)), FIRST)
     selection, state = strategy.select(state, Snapshot(), jax.random.key(1))
     assert state["total"].tolist() == FIRST_COUNTS
@@ -213,11 +213,11 @@ def test_forgetting_is_a_count_of_transitions():
     """Against the authors' way of counting, on 12 epochs of a random walk of 200 examples."""
     rng = np.random.default_rng(0)
     flags = np.cumsum(rng.normal(size=(12, 200)), axis=0) > 1
-    strategy = build_strategy("forgetting", Task(np.zeros(200, int), 1, 50), Options())
+    strategy = build_strategy("forgetting", Task(np.zeros(200, int), 1, 50))
     state = strategy.init(jax.random.key(0))
     for epoch in flags:
         order = rng.permutation(200).astype(np.int32)
-        state = strategy.observe(state, Seen(order, np.ones(200, np.float32), epoch[order]))
+        state = strategy.observe(state, Seen(order, {"correct": epoch[order]}))
     selection, state = strategy.select(state, Snapshot(), jax.random.key(1))
     events = (np.diff(flags.astype(int), axis=0) == -1).sum(0)
     expected = np.where(flags.any(0), events, len(flags))

@@ -1,5 +1,6 @@
 """Every registered strategy through one conformance test, and what is special to some."""
 
+import dataclasses
 from typing import get_args
 
 import jax
@@ -8,15 +9,18 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.measure.clock import compile_seconds
+from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.strategies import STRATEGIES, build_strategy
-from gradmatch_jax.strategies.strategy import Options, Pass, Seen, Snapshot, Task
-from gradmatch_jax.training.schedule import Kind, Reselect
+from gradmatch_jax.strategies.regime import PRUNING, Regime, Reselect
+from gradmatch_jax.strategies.registry import keywords
+from gradmatch_jax.strategies.strategy import Pass, Seen, Snapshot, Task
+from gradmatch_jax.training.config import TrainConfig
 
 N, CLASSES, FEATURES, BUDGET = 60, 4, 5, 12
 # Both have a largest class of 20 and a largest budget of 4: one compilation serves both.
 ALL_CLASSES = np.random.default_rng(1).permutation(np.repeat(np.arange(4), [20, 15, 15, 10]))
 ONE_MISSING = np.random.default_rng(2).permutation(np.repeat([0, 1, 3], 20))
-OPTIONS = Options(batch_size=7)
+SETTINGS = {"batch_size": 7}
 # What the registry does not say of a strategy. One that is new stands in none of these until its
 # author has thought about it.
 MATCHING = ["gradmatch", "gradmatch-per-class", "gradmatch-pb"]
@@ -49,16 +53,16 @@ def epoch_seen(seed=0, n=N):
     rng = np.random.default_rng(seed)
     order = rng.permutation(n).astype(np.int32)
     losses = rng.gamma(1.0, size=n).astype(np.float32)
-    return Seen(order, losses, losses < 0.5)
+    return Seen(order, {"losses": losses, "correct": losses < 0.5})
 
 
-def build(name, labels=ALL_CLASSES, options=OPTIONS, num_classes=CLASSES):
-    return build_strategy(name, Task(labels, num_classes, budget(name)), options)
+def build(name, labels=ALL_CLASSES, num_classes=CLASSES, **settings):
+    return build_strategy(name, Task(labels, num_classes, budget(name)), SETTINGS | settings)
 
 
 def budget(name):
     """Those that train on everything are asked for everything."""
-    return BUDGET if STRATEGIES[name].kind in ("subset", "scored") else N
+    return BUDGET if STRATEGIES[name].regime.warms else N
 
 
 def started(strategy, seed=0):
@@ -82,7 +86,7 @@ def check_selection(name, selection, labels):
     assert indices.dtype == np.int32
     assert indices.shape == weights.shape == (budget(name),)
     assert 0 <= int(selection.num_matched) <= size
-    if STRATEGIES[name].kind == "pruning":
+    if STRATEGIES[name].regime == PRUNING:
         assert 0 < size <= N
     else:
         assert size == budget(name)
@@ -171,7 +175,7 @@ def test_keys_matter_where_there_is_chance(name):
 @pytest.mark.parametrize("name", MATCHING)
 def test_validation_target(name):
     """The training set twice over is the same target once scaled; another set is another one."""
-    strategy = build(name, options=OPTIONS._replace(validation_target=True))
+    strategy = build(name, validation_target=True)
     train, key = look(), jax.random.key(1)
     twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), train)
     found, _ = strategy.select({}, Snapshot(train, twice), key)
@@ -222,7 +226,7 @@ def test_random_is_uniform():
 )
 def test_adaptive_random_uses_all_before_it_repeats(n, k):
     labels = np.zeros(n, np.int32)
-    strategy = build_strategy("adaptive-random", Task(labels, 1, k), OPTIONS)
+    strategy = build_strategy("adaptive-random", Task(labels, 1, k))
     state, stream = strategy.init(jax.random.key(0)), []
     draws = 6 * -(-n // k)
     for i in range(draws):
@@ -240,7 +244,42 @@ def test_adaptive_random_uses_all_before_it_repeats(n, k):
 def test_registry_lines():
     for name, entry in STRATEGIES.items():
         assert entry.reselect in get_args(Reselect)
-        assert entry.kind in get_args(Kind)
+        assert isinstance(entry.regime, Regime)
         assert entry.summary
         assert entry.source
         assert not name.endswith("-warm")
+        assert entry.reads == bool(build(name).needs), f"{name}: reads says whether a pool applies"
+
+
+@each
+def test_every_keyword_is_a_setting(name):
+    """The registry passes settings by name: a keyword that none has would never be set."""
+    settings = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert keywords(STRATEGIES[name]) - {"options"} <= settings
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("gradmatch", {"options": MatchingOptions(lam=50.0)}),
+        ("gradmatch-per-class", {"options": MatchingOptions(lam=50.0)}),
+        ("gradmatch-pb", {"options": MatchingOptions(lam_scale="relative")}),
+        ("gradmatch-pb", {"batch_size": 3}),
+        ("craig-pb", {"batch_size": 3}),
+        ("glister", {"lr": 10.0}),
+        ("glister", {"refresh": 1.0}),
+        ("glister", {"greedy": "naive", "refresh": 1.0, "lr": 10.0}),
+        ("infobatch", {"ratio": 0.9}),
+    ],
+)
+def test_settings_reach_the_strategy(name, settings):
+    """Another value, another selection: what the registry passes is what is used."""
+    seen, key = snapshot(), jax.random.key(1)
+    if name == "glister":  # one step that passes the minimum: later picks depend on it
+        seen = seen._replace(train=seen.train._replace(features=seen.train.features * 3))
+    found = []
+    for given in ({}, settings):
+        strategy = build(name, **given)
+        selection, _ = strategy.select(started(strategy), seen, key)
+        found.append(by_index(selection))
+    assert found[0] != pytest.approx(found[1], rel=1e-3)

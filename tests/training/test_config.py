@@ -6,12 +6,14 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.models import model_names
-from gradmatch_jax.strategies import STRATEGIES
-from gradmatch_jax.training.config import TrainConfig, resolve, split_name, to_json
+from gradmatch_jax.strategies import STRATEGIES, Entry
+from gradmatch_jax.strategies.registry import split_name
+from gradmatch_jax.training.config import OPTIONAL, RunConfig, TrainConfig, resolve
 from gradmatch_jax.training.presets import PRESETS
 
 OUT_OF_RANGE = {
@@ -25,7 +27,10 @@ OUT_OF_RANGE = {
     "weight_decay": (-1e-4, math.inf, math.nan),
     "lam": (-0.5, math.inf, math.nan),
     "eps": (-1e-10, math.inf, math.nan),
-    "glister_refresh": (0, -0.1, 1.5, math.nan),
+    "refresh": (0, -0.1, 1.5, math.nan),
+    "ratio": (-0.1, 1, math.nan),
+    "tail": (-0.1, 1, math.nan),
+    "pool": (0, -0.1, 1.5, math.nan),
     "proxy_epochs": (0, -1),
     "proxy_runs": (0,),
     "imbalance": (0, -0.1, 1.5, math.nan),
@@ -33,19 +38,27 @@ OUT_OF_RANGE = {
     "validation_fraction": (0, 1, -0.1, math.nan),
     "eval_every": (0,),
     "image_size": (0,),
-    "seed": (-1, 2**32),
+    "checkpoint_seconds": (-1, math.nan, math.inf),
+    "seed": (-1, 2**32, 10**20),
 }
 CASES = [(field, value) for field, values in OUT_OF_RANGE.items() for value in values]
 
 
+def refused(**settings):
+    with pytest.raises(UserError) as error:
+        resolve(TrainConfig(**settings))
+    message = str(error.value)
+    assert "\n" not in message
+    return message
+
+
 @pytest.mark.parametrize(("field", "value"), CASES)
 def test_out_of_range(field, value):
-    with pytest.raises(UserError) as error:
-        resolve(dataclasses.replace(TrainConfig(strategy="el2n"), **{field: value}))
-    message = str(error.value)
+    message = refused(**{field: value})
     assert message.startswith(f"--{field.replace('_', '-')} must be ")
-    assert message.endswith(f"not {value}")
-    assert "\n" not in message
+    assert message.endswith(f"not {float(value) if isinstance(value, float) else value}") or (
+        float(message.rsplit("not ", 1)[1]) == value
+    )
 
 
 def test_every_number_has_a_range():
@@ -54,32 +67,70 @@ def test_every_number_has_a_range():
         for field in dataclasses.fields(TrainConfig)
         if re.search(r"\b(int|float)\b", str(field.type))
     }
-    assert numbers - set(OUT_OF_RANGE) == {"checkpoint_seconds"}, "any number of seconds is fine"
+    assert numbers == set(OUT_OF_RANGE)
+
+
+@pytest.mark.parametrize(
+    ("field", "typo", "meant"),
+    [
+        ("weighting", "batches", "batch"),
+        ("lam_scale", "Relative", "relative"),
+        ("fill", "randm", "random"),
+        ("like_by", "second", "seconds"),
+        ("greedy", "taylr", "taylor"),
+        ("reader", "file", "files"),
+    ],
+)
+def test_a_value_that_is_none_of_the_few(field, typo, meant):
+    assert f"Did you mean '{meant}'?" in refused(**{field: typo})
+
+
+WRONG_TYPES = [
+    ("epochs", 2.5), ("epochs", "10"), ("epochs", True), ("batch_size", np.float32(3)),
+    ("lr", "0.1"), ("lr", True), ("warm", 1), ("warm", "yes"), ("fraction", "0.1"),
+    ("strategy", 3), ("dataset", None), ("data_dir", 7), ("seed", None), ("lam", np.ones(2)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG_TYPES)
+def test_another_type(field, value):
+    assert refused(**{field: value}).startswith(f"--{field.replace('_', '-')} must be ")
+
+
+def test_numpy_and_paths_as_strings_are_served():
+    given = TrainConfig(
+        epochs=np.int64(3), lr=np.float32(0.5), warm=np.bool_(True), seed=np.uint8(7),
+        fraction=np.array(0.25), data_dir="~/data", imbalance=1,
+    )  # fmt: skip
+    config = resolve(given)
+    found = (config.epochs, config.lr, config.warm, config.seed, config.fraction)
+    assert found == (3, 0.5, True, 7, 0.25)
+    assert [type(x) for x in found] == [int, float, bool, int, float]
+    assert config.data_dir == Path.home() / "data"
+    assert json.loads(json.dumps(config.to_json())) == config.to_json()
 
 
 @pytest.mark.parametrize(
     ("field", "kind", "typo", "meant", "known"),
     [
         ("dataset", "data set", "mnst", "mnist", PRESETS),
+        ("dataset", "data set", "CIFAR10", "cifar10", PRESETS),
         ("strategy", "strategy", "gradmtach", "gradmatch", STRATEGIES),
+        ("strategy", "strategy", "GRADMATCH", "gradmatch", STRATEGIES),
         ("strategy", "strategy", "gradmtach-warm", "gradmatch", STRATEGIES),
         ("model", "model", "lenett", "lenet", model_names()),
     ],
 )
 def test_names(field, kind, typo, meant, known):
-    with pytest.raises(UserError) as error:
-        resolve(dataclasses.replace(TrainConfig(), **{field: typo}))
-    message = str(error.value)
+    message = refused(**{field: typo})
     assert message.startswith(f"no {kind} named")
     assert f"Did you mean '{meant}'?" in message
     assert all(name in message for name in known)
-    assert "\n" not in message
 
 
-def test_a_name_unlike_any_gets_no_suggestion():
-    with pytest.raises(UserError) as error:
-        resolve(TrainConfig(dataset="zzzzzz"))
-    assert "Did you mean" not in str(error.value)
+@pytest.mark.parametrize("name", ["", "-warm", "zzzzzz"])
+def test_a_name_unlike_any_gets_no_suggestion(name):
+    assert "Did you mean" not in refused(strategy=name)
 
 
 @pytest.mark.parametrize("dataset", PRESETS)
@@ -88,9 +139,9 @@ def test_presets_fill_what_is_left_open(dataset):
     config = resolve(TrainConfig(dataset=dataset))
     found = (config.model, config.epochs, config.batch_size, config.lr)
     assert found == (preset.model, preset.epochs, preset.batch_size, preset.lr)
-    given = TrainConfig(dataset=dataset, model="logistic", epochs=3, batch_size=7, lr=0.2)
-    assert resolve(given) == given
-    assert resolve(config) == config
+    given = resolve(TrainConfig(dataset=dataset, model="mlp", epochs=3, batch_size=7, lr=0.2))
+    assert (given.model, given.epochs, given.batch_size, given.lr) == ("mlp", 3, 7, 0.2)
+    assert resolve(config) is config
 
 
 def test_the_papers_settings():
@@ -111,35 +162,89 @@ def test_warm_suffix():
     assert not resolve(TrainConfig(strategy="gradmatch")).warm
 
 
-def test_full_training_has_no_fraction_and_no_warm_start():
-    for config in (TrainConfig(strategy="full-warm"), TrainConfig(strategy="full", fraction=0.3)):
-        resolved = resolve(config)
-        assert (resolved.fraction, resolved.warm) == (1.0, False)
+DOES_NOT_APPLY = [
+    ("gradmatch", {"like": Path("runs/a")}), ("full", {"warm": True}), ("full-warm", {}),
+    ("infobatch", {"fraction": 0.1}), ("infobatch", {"warm": True}), ("full", {"fraction": 0.3}),
+    ("random", {"lam": 0.1}), ("random", {"select_every": 5}), ("adaptive-random", {"pool": 0.5}),
+    ("craig", {"validation_target": True}), ("craig", {"fill": "none"}), ("random", {"pool": 0.5}),
+    ("gradmatch", {"greedy": "naive"}), ("gradmatch", {"refresh": 0.5}),
+    ("gradmatch", {"ratio": 0.3}), ("gradmatch", {"tail": 0.3}), ("gradmatch", {"kappa": 0.3}),
+    ("gradmatch", {"proxy": "mlp"}), ("gradmatch", {"proxy_epochs": 3}),
+    ("gradmatch", {"proxy_runs": 2}), ("el2n-warm", {"proxy_epochs": 3}),
+    ("full", {"weighting": "none"}), ("full-earlystop", {"warm": True}),
+    ("full-earlystop", {"like_by": "examples"}), ("el2n", {"select_every": 3}),
+    ("gradmatch", {"imbalance_classes": 0.5}), ("gradmatch", {"image_size": 64}),
+    ("full-earlystop", {"weighting": "batch"}), ("forgetting", {"pool": 0.5}),
+]  # fmt: skip
 
 
-def test_to_json_is_json():
-    values = to_json(resolve(TrainConfig(data_dir=Path("some") / "where")))
-    assert json.loads(json.dumps(values)) == values
-    assert values["data_dir"] == str(Path("some") / "where")
-    assert set(values) == {field.name for field in dataclasses.fields(TrainConfig)}
+@pytest.mark.parametrize(("strategy", "settings"), DOES_NOT_APPLY)
+def test_what_does_not_apply_is_refused_or_left_out(strategy, settings):
+    """train refuses it; a comparison leaves it out, and it is no part of the run's identity."""
+    message = refused(strategy=strategy, **settings)
+    name = next(iter(settings), "warm")
+    assert f"--{name.replace('_', '-')}" in message
+    asked = TrainConfig(strategy=strategy, **settings)
+    left = resolve(asked, strict=False)
+    assert name not in left.to_json()
+    assert left == resolve(TrainConfig(strategy=strategy), strict=False)
 
 
-def test_settings_that_do_not_apply_are_put_to_what_is_done():
-    def kind(name, **settings):
-        return resolve(TrainConfig(strategy=name, model="mlp", fraction=0.3, **settings))
+def test_a_setting_named_at_its_default_is_refused_too():
+    with pytest.raises(UserError, match="--lam does not apply to random"):
+        resolve(TrainConfig(strategy="random"), given=frozenset({"lam"}))
 
-    cold = kind("el2n")
-    assert (cold.proxy, cold.proxy_epochs) == ("mlp", 10), "a cold run scores with its own model"
-    assert resolve(cold) == cold
-    given = kind("el2n-warm", proxy="logistic", proxy_epochs=3)
-    assert (given.proxy, given.proxy_epochs) == ("logistic", 3)
-    for name in ("el2n-warm", "gradmatch"):
-        assert (kind(name).proxy, kind(name).proxy_epochs) == (None, None)
-    assert kind("gradmatch", proxy="logistic") == kind("gradmatch")
-    pruning = kind("infobatch-warm")
-    assert (pruning.fraction, pruning.warm) == (1.0, False), "it chooses its own share"
-    stopped = kind("full-earlystop-warm", like=Path("runs/a"))
-    assert (stopped.fraction, stopped.warm, stopped.like) == (0.3, False, Path("runs/a"))
-    assert kind("random", like=Path("runs/a")).like is None
+
+APPLIES = [
+    ("gradmatch", {"lam": 0.1, "pool": 0.5, "validation_target": True, "select_every": 5}),
+    ("gradmatch-warm", {"kappa": 0.25}), ("glister", {"greedy": "naive", "refresh": 0.5}),
+    ("infobatch", {"ratio": 0.3, "tail": 0.2, "weighting": "selection"}),
+    ("el2n", {"proxy": "mlp", "proxy_epochs": 3, "proxy_runs": 2, "pool": 0.5}),
+    ("el2n-warm", {"proxy": "mlp", "proxy_epochs": 3}),
+    ("full-earlystop", {"fraction": 0.2}),
+    ("full-earlystop-fitted", {"like": Path("runs/a"), "like_by": "examples"}),
+    ("random", {"imbalance": 0.1, "imbalance_classes": 0.5}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("strategy", "settings"), APPLIES)
+def test_what_applies_is_heeded_and_recorded(strategy, settings):
+    config = resolve(TrainConfig(strategy=strategy, **settings))
+    written = config.to_json()
+    for name, value in settings.items():
+        assert getattr(config, name) == value
+        assert written[name] == (str(value) if isinstance(value, Path) else value)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_resolved_configuration_is_whole(name):
+    config = resolve(TrainConfig(strategy=name))
+    assert isinstance(config, RunConfig)
+    written = config.to_json()
+    assert None not in written.values()
+    assert json.loads(json.dumps(written)) == written
+    assert set(written) <= {field.name for field in dataclasses.fields(TrainConfig)}
+    undecided = {f for f in config.applies if getattr(config, f) is None}
+    assert undecided <= {"data_dir", "like", "proxy"}
+
+
+def test_a_proxy_is_the_runs_own_model_unless_named():
+    cold = resolve(TrainConfig(strategy="el2n", model="mlp"))
+    assert (cold.proxy, cold.proxy_epochs) == ("mlp", 10)
+    warm = resolve(TrainConfig(strategy="el2n-warm", model="mlp"))
+    assert (warm.proxy, warm.proxy_epochs) == (None, None), "its own full epochs score"
     with pytest.raises(UserError, match=r"no proxy model named 'resnet2'.*resnet20"):
-        kind("el2n", proxy="resnet2")
+        resolve(TrainConfig(strategy="el2n", proxy="resnet2"))
+
+
+def test_a_strategy_of_ones_own_takes_the_settings_that_its_signature_names():
+    def mine(task, *, options, ratio=0.1):
+        del task, options, ratio
+
+    entry = Entry(mine, "epoch", "", "")
+    config = resolve(TrainConfig(strategy="mine", lam=0.25, ratio=0.75), entry=entry)
+    assert config.strategy_settings["options"].lam == 0.25
+    assert config.strategy_settings["ratio"] == 0.75
+    assert {"lam", "ratio", "warm"} <= config.applies <= OPTIONAL | config.applies
+    with pytest.raises(UserError, match="--greedy does not apply to mine"):
+        resolve(TrainConfig(strategy="mine", greedy="naive"), entry=entry)

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from gradmatch_jax import train as driver
 from gradmatch_jax.data import Dataset, Split, load_dataset
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.models import build_model
+from gradmatch_jax.training import loop as driver
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
 from gradmatch_jax.training.schedule import cosine
@@ -208,7 +208,7 @@ def test_a_streamed_set_trains_as_one_in_memory():
 
 
 def test_full_training():
-    result = toy(strategy="full", epochs=2)
+    result = toy(strategy="full", fraction=None, epochs=2)
     assert [row["examples"] for row in result.log] == [60, 60]
     assert (result.summary["subset_size"], result.summary["fraction"]) == (60, 1.0)
 

@@ -23,7 +23,10 @@ def digits():
 
 
 def run(digits, name, out=None, **settings):
-    return train(TrainConfig(strategy=name, **SHORT | settings), out, dataset=digits)
+    settings = SHORT | settings
+    if not STRATEGIES[name.removesuffix("-warm")].regime.budgeted:
+        del settings["fraction"]
+    return train(TrainConfig(strategy=name, **settings), out, dataset=digits)
 
 
 def test_a_proxy_scores_and_its_time_is_selection_time(digits, tmp_path):
@@ -44,12 +47,13 @@ def test_a_proxy_scores_and_its_time_is_selection_time(digits, tmp_path):
 def test_el2n_ranks_by_the_proxys_errors(digits):
     """The subset is the k examples of largest error of the network after its epochs."""
     result = run(digits, "el2n", proxy_epochs=2, proxy_runs=1)
-    from gradmatch_jax.training.build import prepare, take_snapshot
+    from gradmatch_jax.training.build import prepare
     from gradmatch_jax.training.config import resolve
+    from gradmatch_jax.training.loop import take_snapshot
 
     config = resolve(TrainConfig(strategy="el2n", proxy_epochs=2, **SHORT))
     setup, _ = prepare(config, digits)
-    seen = take_snapshot(setup, result.state).train
+    seen = take_snapshot(setup, result.state, setup.key).train
     errors = np.linalg.norm(np.asarray(seen.gradients.residuals), axis=1)
     chosen = np.asarray(result.state.selection.indices)
     assert errors[chosen].min() >= np.delete(errors, chosen).max() - 1e-6
@@ -118,9 +122,10 @@ def test_infobatch_prunes_and_ends_on_all_the_data(digits):
 def test_every_strategy_trains_cold_and_warm(digits):
     """One epoch of each would do; two show that the state and the hooks fit together."""
     for name, entry in STRATEGIES.items():
-        forms = (name,) if entry.kind not in ("subset", "scored") else (name, f"{name}-warm")
+        forms = (name, f"{name}-warm") if entry.regime.warms else (name,)
         for form in forms:
-            result = run(digits, form, epochs=2, proxy_epochs=1)
+            settings = {"proxy_epochs": 1} if entry.regime.scored and form == name else {}
+            result = run(digits, form, epochs=2, **settings)
             assert np.isfinite(result.summary["test_accuracy"]), form
             assert np.isfinite(result.log[-1]["train_loss"]), form
 
@@ -152,13 +157,16 @@ def test_a_run_killed_on_the_way_ends_as_one_left_alone(digits, tmp_path, name, 
         if row["epoch"] == after:
             raise Killed
 
-    config = TrainConfig(strategy=name, checkpoint_seconds=0, **SHORT | settings)
+    settings = SHORT | settings
+    if name == "infobatch":
+        del settings["fraction"]
+    config = TrainConfig(strategy=name, checkpoint_seconds=0, **settings)
     with pytest.raises(Killed):
         train(config, tmp_path / "run", dataset=digits, on_epoch=kill)
     resumed = train(config, tmp_path / "run", dataset=digits)
     alone = train(config, dataset=digits)
     assert len(resumed.log) == len(alone.log)
-    for field in ("learner", "selection", "strategy"):
+    for field in ("networks", "selection", "strategy"):
         pair = (getattr(result.state, field) for result in (resumed, alone))
         for a, b in zip(*map(jax.tree.leaves, pair), strict=True):
             np.testing.assert_array_equal(a, b)

@@ -5,35 +5,42 @@ import math
 import pytest
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.training.schedule import budget_of, cosine, plan
+from gradmatch_jax.strategies.regime import (
+    EARLY_STOP,
+    EARLY_STOP_FITTED,
+    FULL,
+    PRUNING,
+    SCORED,
+)
+from gradmatch_jax.training.schedule import Batching, budget_of, cosine, plan
 
 # F full epoch, S subset epoch with a selection before it, s subset epoch that goes on with it.
 TABLE = [
-    ("cold, interval", {"epochs": 6, "fraction": 0.1, "select_every": 2}, "SsSsSs"),
-    ("interval does not divide T", {"epochs": 7, "fraction": 0.1, "select_every": 3}, "SssSssS"),
-    ("R = 1", {"epochs": 3, "fraction": 0.1, "select_every": 1}, "SSS"),
-    ("R = T", {"epochs": 3, "fraction": 0.1, "select_every": 3}, "Sss"),
-    ("R > T", {"epochs": 3, "fraction": 0.1, "select_every": 20}, "Sss"),
-    ("once", {"epochs": 4, "fraction": 0.1, "select_every": 1, "reselect": "once"}, "Ssss"),
-    ("every epoch", {"epochs": 4, "fraction": 0.1, "select_every": 9, "reselect": "epoch"}, "SSSS"),
-    ("one epoch", {"epochs": 1, "fraction": 0.1}, "S"),
-    ("full", {"epochs": 3, "fraction": 1.0, "kind": "full"}, "FFF"),
-    ("full, whatever else", {"epochs": 2, "fraction": 0.1, "kind": "full", "warm": True}, "FF"),
+    ("cold, interval", {"epochs": 6, "share": 0.1, "select_every": 2}, "SsSsSs"),
+    ("interval does not divide T", {"epochs": 7, "share": 0.1, "select_every": 3}, "SssSssS"),
+    ("R = 1", {"epochs": 3, "share": 0.1, "select_every": 1}, "SSS"),
+    ("R = T", {"epochs": 3, "share": 0.1, "select_every": 3}, "Sss"),
+    ("R > T", {"epochs": 3, "share": 0.1, "select_every": 20}, "Sss"),
+    ("once", {"epochs": 4, "share": 0.1, "select_every": 1, "reselect": "once"}, "Ssss"),
+    ("every epoch", {"epochs": 4, "share": 0.1, "select_every": 9, "reselect": "epoch"}, "SSSS"),
+    ("one epoch", {"epochs": 1, "share": 0.1}, "S"),
+    ("full", {"epochs": 3, "share": 1.0, "regime": FULL}, "FFF"),
+    ("full, whatever else", {"epochs": 2, "share": 0.1, "regime": FULL, "warm": True}, "FF"),
     (
         "warm: T_s = 4, T_f = 2",
-        {"epochs": 8, "fraction": 0.5, "warm": True, "select_every": 2},
+        {"epochs": 8, "share": 0.5, "warm": True, "select_every": 2},
         "FFSsSs",
     ),
-    ("warm, once", {"epochs": 8, "fraction": 0.5, "warm": True, "reselect": "once"}, "FFSsss"),
-    ("warm, epoch", {"epochs": 8, "fraction": 0.5, "warm": True, "reselect": "epoch"}, "FFSSSS"),
-    ("at least one full epoch", {"epochs": 10, "fraction": 0.01, "warm": True}, "FSssss"),
-    ("at least one of each", {"epochs": 1, "fraction": 0.01, "warm": True, "kappa": 0.1}, "FS"),
-    ("kappa = 1", {"epochs": 4, "fraction": 0.5, "warm": True, "kappa": 1.0}, "FFSsss"),
-    ("kappa = 1/4", {"epochs": 8, "fraction": 0.5, "warm": True, "kappa": 0.25}, "FSs"),
-    ("T_s rounds 4.6", {"epochs": 23, "fraction": 0.2, "warm": True, "kappa": 0.2}, "FSssss"),
-    ("T_f rounds 1.6", {"epochs": 8, "fraction": 0.4, "warm": True}, "FFSsss"),
-    ("T_f rounds 1.2", {"epochs": 8, "fraction": 0.3, "warm": True}, "FSsss"),
-    ("R > T_s", {"epochs": 8, "fraction": 0.5, "warm": True, "select_every": 50}, "FFSsss"),
+    ("warm, once", {"epochs": 8, "share": 0.5, "warm": True, "reselect": "once"}, "FFSsss"),
+    ("warm, epoch", {"epochs": 8, "share": 0.5, "warm": True, "reselect": "epoch"}, "FFSSSS"),
+    ("at least one full epoch", {"epochs": 10, "share": 0.01, "warm": True}, "FSssss"),
+    ("at least one of each", {"epochs": 1, "share": 0.01, "warm": True, "kappa": 0.1}, "FS"),
+    ("kappa = 1", {"epochs": 4, "share": 0.5, "warm": True, "kappa": 1.0}, "FFSsss"),
+    ("kappa = 1/4", {"epochs": 8, "share": 0.5, "warm": True, "kappa": 0.25}, "FSs"),
+    ("T_s rounds 4.6", {"epochs": 23, "share": 0.2, "warm": True, "kappa": 0.2}, "FSssss"),
+    ("T_f rounds 1.6", {"epochs": 8, "share": 0.4, "warm": True}, "FFSsss"),
+    ("T_f rounds 1.2", {"epochs": 8, "share": 0.3, "warm": True}, "FSsss"),
+    ("R > T_s", {"epochs": 8, "share": 0.5, "warm": True, "select_every": 50}, "FFSsss"),
 ]
 
 
@@ -59,34 +66,49 @@ def test_warm_at_half_kappa_costs_what_cold_does(epochs, fraction):
 
 def letters(epochs):
     return "".join(
-        ("P" if e.fresh else "p") if e.proxy else "F" if e.full else "S" if e.select else "s"
+        ("p", "P")[e.fresh] if e.network == "proxy" else "F" if e.full else "sS"[e.select]
         for e in epochs
     )
 
 
 def test_early_stop_has_two_readings():
     """T k/n full epochs: the first of the long schedule, or all of a short one."""
-    long = plan(10, 0.3, kind="early-stop")
-    fitted = plan(10, 0.3, kind="early-stop-fitted")
+    long = plan(10, 0.3, regime=EARLY_STOP)
+    fitted = plan(10, 0.3, regime=EARLY_STOP_FITTED)
     assert letters(long) == letters(fitted) == "FFF"
     assert [e.progress for e in long] == pytest.approx([0, 0.1, 0.2])
     assert [e.progress for e in fitted] == pytest.approx([0, 1 / 3, 2 / 3])
-    assert letters(plan(10, 0.001, kind="early-stop")) == "F", "at least one"
+    assert letters(plan(10, 0.001, regime=EARLY_STOP)) == "F", "at least one"
 
 
 def test_pruning_ends_with_an_eighth_of_full_epochs():
-    epochs = plan(16, 1.0, kind="pruning", reselect="epoch")
+    epochs = plan(16, 1.0, regime=PRUNING, reselect="epoch")
     assert letters(epochs) == "S" * 14 + "FF"
     assert [e.progress for e in epochs] == pytest.approx([i / 16 for i in range(16)])
 
 
 def test_proxies_come_first_and_a_selection_follows_each():
-    epochs = plan(4, 0.1, kind="scored", reselect="once", proxy_epochs=2, proxy_runs=3)
+    epochs = plan(4, 0.1, regime=SCORED, reselect="once", proxy_epochs=2, proxy_runs=3)
     assert letters(epochs) == "PpPpPp" + "Ssss"
     assert [i for i, e in enumerate(epochs) if e.select] == [2, 4, 6]
     assert [e.progress for e in epochs] == pytest.approx([0, 0.5] * 3 + [0, 0.25, 0.5, 0.75])
-    warm = plan(8, 0.5, kind="scored", reselect="once", warm=True, proxy_epochs=1)
+    warm = plan(8, 0.5, regime=SCORED, reselect="once", warm=True, proxy_epochs=1)
     assert letters(warm) == "P" + "FFSsss"
+
+
+def test_an_epoch_carries_what_it_trains_whom_it_bills_and_how_it_is_batched():
+    """Full epochs are unweighted and ragged, whatever the strategy's subsets are."""
+    pruning = plan(8, 1.0, regime=PRUNING, reselect="epoch", weighting="none", tail=0.25)
+    assert letters(pruning) == "S" * 6 + "FF"
+    assert {e.batching for e in pruning[:6]} == {Batching("none", whole=True)}
+    assert {e.batching for e in pruning[6:]} == {Batching("none", whole=False)}
+    assert {(e.network, e.bill) for e in pruning} == {("model", "train")}
+    craig = plan(8, 0.5, warm=True, weighting="batch")
+    assert [e.batching.weights for e in craig] == ["none"] * 2 + ["batch"] * 4
+    scored = plan(4, 0.5, regime=SCORED, reselect="once", proxy_epochs=2)
+    assert [(e.network, e.bill) for e in scored[:2]] == [("proxy", "selection")] * 2
+    assert {(e.network, e.bill) for e in scored[2:]} == {("model", "train")}
+    assert letters(plan(8, 1.0, regime=PRUNING, reselect="epoch", tail=0.0)) == "S" * 8
 
 
 def test_paper_row():

@@ -8,6 +8,7 @@ import pytest
 from gradmatch_jax.data import Split
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.passes import run_epoch
+from gradmatch_jax.training.schedule import Batching
 from gradmatch_jax.training.steps import Outcome, weighted_loss
 from linear_problem import CLASSES, N, apply, inputs, linear_data, linear_steps
 from toys import Stream
@@ -64,8 +65,9 @@ def test_step_follows_torchs_recurrence(steps, data):
         logits = np.asarray(apply(before, inputs(data.train.images[i]), False)[0])
         learner, outcome = steps.train(learner, pool, labels[i], i, w, lr, jax.random.key(1), 0)
         loss = outcome.loss
-        np.testing.assert_array_equal(outcome.correct, logits.argmax(axis=1) == labels[i])
-        np.testing.assert_allclose(np.mean(w * np.asarray(outcome.losses)), loss, rtol=1e-6)
+        recorded = outcome.recorded
+        np.testing.assert_array_equal(recorded["correct"], logits.argmax(axis=1) == labels[i])
+        np.testing.assert_allclose(np.mean(w * np.asarray(recorded["losses"])), loss, rtol=1e-6)
         expected = reference.step(inputs(data.train.images[i]), labels[i], w, lr)
         np.testing.assert_allclose(loss, expected, rtol=1e-5)
         for name, value in reference.p.items():
@@ -100,10 +102,8 @@ def test_weighted_loss_is_the_mean_of_weight_times_loss():
     weights = jnp.asarray([1.0, 3.0, 0.5])
     expected = (np.log(2) + 3 * np.log(2) + 0.5 * np.log(4)) / 3
     found = weighted_loss(logits, labels, weights)
-    np.testing.assert_allclose(found.loss, expected, rtol=1e-6)
-    np.testing.assert_allclose(found.losses, np.log([2, 2, 4]), rtol=1e-6)
-    assert found.correct.tolist() == [True, False, False]
-    doubled = weighted_loss(logits, labels, 2 * weights).loss
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    doubled = weighted_loss(logits, labels, 2 * weights)
     np.testing.assert_allclose(doubled, 2 * expected, rtol=1e-6)
 
 
@@ -117,7 +117,8 @@ class Recorder:
     def train(self, learner, pool, labels, rows, weights, lr, key, i):
         self.calls.append((np.asarray(pool)[rows], labels, np.asarray(rows), weights, lr, i))
         losses = np.asarray(rows, np.float32)
-        return learner, Outcome(np.mean(weights * losses), losses, np.asarray(rows) % 2 == 0)
+        recorded = {"losses": losses, "correct": np.asarray(rows) % 2 == 0}
+        return learner, Outcome(np.mean(weights * losses), recorded)
 
 
 INDICES = np.array([3, 17, 5, 11, 0, 22, 8, 14, 2, 19, 6])
@@ -147,8 +148,8 @@ def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, stre
     assert seen != INDICES.tolist(), "the order is shuffled"
     assert seen_of.indices.tolist() == seen, "in the order they were taken"
     if not streamed:  # the recorder's losses are the rows, which a stream counts up
-        assert seen_of.losses.tolist() == seen
-        assert seen_of.correct.tolist() == [i % 2 == 0 for i in seen]
+        assert seen_of.recorded["losses"].tolist() == seen
+        assert seen_of.recorded["correct"].tolist() == [i % 2 == 0 for i in seen]
         assert loss == pytest.approx(np.mean(WEIGHTS * INDICES)), "batches count by their size"
     again, other = Recorder(steps), Recorder(steps)
     run_epoch(again.steps, None, feed, INDICES, WEIGHTS, **options)
@@ -168,11 +169,11 @@ def test_scan_is_the_loop_of_steps(data, augmented):
     looped, losses = steps.init(jax.random.key(0)), []
     for i in range(5):
         looped, out = steps.train(looped, pool, labels[rows[i]], rows[i], weights[i], 0.1, key, i)
-        losses.append(out.losses)
+        losses.append(out.recorded["losses"])
     scanned, values = steps.train_scan(
         steps.init(jax.random.key(0)), pool, jnp.asarray(labels), rows, weights, 0.1, key, 0
     )
-    np.testing.assert_allclose(values.losses, losses, rtol=1e-6)
+    np.testing.assert_allclose(values.recorded["losses"], losses, rtol=1e-6)
     leaves = zip(jax.tree.leaves(looped), jax.tree.leaves(scanned), strict=True)
     for a, b in leaves:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -198,7 +199,7 @@ def test_scanned_epoch_is_the_looped_epoch(data, monkeypatch):
 def test_weights_relative_to_their_batch(steps, data):
     recorder, plain, zeros = Recorder(steps), Recorder(steps), Recorder(steps)
     options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2)}
-    relative, feed = options | {"relative_weights": True}, Feed(data.train)
+    relative, feed = options | {"batching": Batching("batch")}, Feed(data.train)
     weights = np.where(np.arange(len(INDICES)) == 3, 1000.0, WEIGHTS)
     run_epoch(recorder.steps, None, feed, INDICES, weights, **relative)
     run_epoch(plain.steps, None, feed, INDICES, weights, **options)
@@ -210,7 +211,12 @@ def test_weights_relative_to_their_batch(steps, data):
 
 def test_whole_batches_only(steps, data):
     learner = steps.init(jax.random.key(0))
-    options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2), "whole_batches": True}
+    options = {
+        "batch_size": 4,
+        "lr": 0.1,
+        "key": jax.random.key(2),
+        "batching": Batching(whole=True),
+    }
     learner, _, seen = run_epoch(steps, learner, Feed(data.train), INDICES, WEIGHTS, **options)
     assert len(seen.indices) == len(set(seen.indices.tolist())) == 8
     assert set(seen.indices.tolist()) <= set(INDICES.tolist())
