@@ -6,6 +6,7 @@ selection = select_subset(gradients, budget, labels=labels)
 """
 
 import importlib
+import importlib.metadata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -164,7 +165,9 @@ __all__ = [
 
 
 def __getattr__(name: str):
-    """Import a public name at its first use."""
+    """Import a public name at its first use; the version is that of the installed package."""
+    if name == "__version__":
+        return importlib.metadata.version("gradmatch-jax")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"gradmatch_jax.{_MODULE_OF[name]}"), name)

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+import gradmatch_jax
 from gradmatch_jax.commands.select import SelectConfig
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.sweep import CompareConfig
@@ -40,6 +41,9 @@ Command = (
 
 def main() -> None:
     """Entry point: exit status 2 and one line on bad input."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"gradmatch-jax {gradmatch_jax.__version__}")
+        return
     try:
         _run(_parse())
     except UserError as error:
@@ -58,7 +62,8 @@ def _parse() -> Command:
                 Command,  # type: ignore[arg-type]
                 prog="gradmatch-jax",
                 description=(
-                    "Train on a weighted subset of your data: GRAD-MATCH and its rivals in JAX."
+                    "Train on a weighted subset of your data: GRAD-MATCH and its rivals in JAX. "
+                    "`gradmatch-jax --version` says which."
                 ),
                 config=(tyro.conf.OmitSubcommandPrefixes,),
             )

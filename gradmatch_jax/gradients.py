@@ -11,7 +11,7 @@ gradients themselves cost n C(E+1), and they are all that is needed:
     <g_i, g_j> = <delta_i, delta_j> (1 + <h_i, h_j>)
 
 so nothing here ever builds the n x C(E+1) matrix. Gradient sums ("targets") have C(E+1) numbers
-and are kept as (C, 1+E) arrays, the bias in column 0.
+and are kept as (C, D) arrays, D = 1 + E, the bias in column 0.
 """
 
 from collections.abc import Callable
@@ -19,29 +19,34 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 # Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
 _HIGHEST = lax.Precision.HIGHEST
 
 
+# Host arrays do wherever device arrays do, and labels of any integer type: MNIST's own are uint8.
+AnyArray = Array | np.ndarray
+
+
 class LastLayerGradients(NamedTuple):
     """Per-example last-layer gradients residuals_i ⊗ [1, features_i], one atom a row."""
 
-    residuals: Float[Array, "*batch n C"]  # dl/dz
-    features: Float[Array, "*batch n E"]  # what enters the last layer
+    residuals: Float[AnyArray, "*batch n C"]  # dl/dz
+    features: Float[AnyArray, "*batch n E"]  # what enters the last layer
 
 
 # The atoms of a matching problem: factored gradients, or any dense (n, d) array.
-Atoms = LastLayerGradients | Float[Array, "*batch n d"]
+Atoms = LastLayerGradients | Float[AnyArray, "*batch n d"]
 
 
 def last_layer_gradients(
-    logits: Float[Array, "n C"],
-    features: Float[Array, "n E"],
-    labels: Int[Array, "n"],
-    loss: Callable[[Float[Array, "C"], Int[Array, ""]], Float[Array, ""]] | None = None,
+    logits: Float[AnyArray, "n C"],
+    features: Float[AnyArray, "n E"],
+    labels: Integer[AnyArray, "n"],
+    loss: Callable[[Float[Array, "C"], Integer[Array, ""]], Float[Array, ""]] | None = None,
 ) -> LastLayerGradients:
     """Last-layer gradients of each example's loss.
 
@@ -55,11 +60,11 @@ def last_layer_gradients(
 
 
 def gradients_by_definition(
-    loss: Callable[[Float[Array, "C"], Int[Array, ""]], Float[Array, ""]],
-    kernel: Float[Array, "E C"],
-    bias: Float[Array, "C"],
-    features: Float[Array, "n E"],
-    labels: Int[Array, "n"],
+    loss: Callable[[Float[Array, "C"], Integer[Array, ""]], Float[Array, ""]],
+    kernel: Float[AnyArray, "E C"],
+    bias: Float[AnyArray, "C"],
+    features: Float[AnyArray, "n E"],
+    labels: Integer[AnyArray, "n"],
 ) -> Float[Array, "n C*(1+E)"]:
     """The definition: `vmap(grad)` of each example's loss in the last layer's own parameters.
 
@@ -78,14 +83,16 @@ def gradients_by_definition(
     return per_class.reshape(features.shape[0], -1)
 
 
-def densify(gradients: LastLayerGradients) -> Float[Array, "n C*(1+E)"]:
-    """The dense gradients, one a row: (class, [bias, features]). For small problems only."""
-    residuals, features = gradients
+def densify(gradients: LastLayerGradients) -> Float[Array, "n d"]:
+    """The dense gradients, d = C(1+E): (class, [bias, features]). For small problems only."""
+    residuals, features = map(jnp.asarray, gradients)
     extended = jnp.concatenate([jnp.ones_like(features[:, :1]), features], axis=1)
     return (residuals[:, :, None] * extended[:, None, :]).reshape(features.shape[0], -1)
 
 
-def per_gradient(gradients: LastLayerGradients, labels: Int[Array, "n"]) -> LastLayerGradients:
+def per_gradient(
+    gradients: LastLayerGradients, labels: Integer[AnyArray, "n"]
+) -> LastLayerGradients:
     """The paper's per-class-per-gradient approximation: the class's own column of the residuals.
 
     residuals become (n, 1) = dl/dz_y, so atoms have 1+E coordinates (paper, appendix A.2.1).
@@ -94,7 +101,9 @@ def per_gradient(gradients: LastLayerGradients, labels: Int[Array, "n"]) -> Last
     return LastLayerGradients(own, gradients.features)
 
 
-def take(atoms: Atoms, rows: Int[Array, "*shape"]) -> Atoms:
+def take(
+    atoms: Atoms, rows: Integer[AnyArray, "*rows"]
+) -> LastLayerGradients | Float[AnyArray, "*rows d"]:
     """Atoms at `rows`; rows of -1 (padding) give the last atom and are masked by the caller."""
     return jax.tree.map(lambda x: x[rows], atoms)
 
@@ -111,8 +120,8 @@ def gram(atoms: Atoms) -> Float[Array, "*batch n n"]:
 
 
 def weighted_sum(
-    atoms: Atoms, weights: Float[Array, "*batch n"]
-) -> Float[Array, "*batch C 1+E"] | Float[Array, "*batch d"]:
+    atoms: Atoms, weights: Float[AnyArray, "*batch n"]
+) -> Float[Array, "*batch C D"] | Float[Array, "*batch d"]:
     """sum_i w_i g_i."""
     if isinstance(atoms, LastLayerGradients):
         weighted = atoms.residuals * weights[..., None]
@@ -122,7 +131,7 @@ def weighted_sum(
 
 
 def correlations(
-    atoms: Atoms, target: Float[Array, "*batch C 1+E"] | Float[Array, "*batch d"]
+    atoms: Atoms, target: Float[AnyArray, "*batch C D"] | Float[AnyArray, "*batch d"]
 ) -> Float[Array, "*batch n"]:
     """c_i = <g_i, target>."""
     if isinstance(atoms, LastLayerGradients):
@@ -133,8 +142,8 @@ def correlations(
 
 
 def class_sums(
-    gradients: LastLayerGradients, labels: Int[Array, "n"], num_classes: int
-) -> Float[Array, "num_classes C 1+E"]:
+    gradients: LastLayerGradients, labels: Integer[AnyArray, "n"], num_classes: int
+) -> Float[Array, "{num_classes} C D"]:
     """Sum of each class's gradients: the per-class targets, from training or validation data."""
 
     def one(label):
@@ -145,8 +154,8 @@ def class_sums(
 
 def batch_gram(
     gradients: LastLayerGradients,
-    batches: Int[Array, "b size"],
-    target: Float[Array, "C 1+E"],
+    batches: Int[AnyArray, "b size"],
+    target: Float[AnyArray, "C D"],
     *,
     block_bytes: int = 2**28,
 ) -> tuple[Float[Array, "b b"], Float[Array, "b"]]:
@@ -158,7 +167,8 @@ def batch_gram(
     residuals, features = gradients
     b, classes, width = batches.shape[0], residuals.shape[1], features.shape[1] + 1
     in_batch = batches >= 0
-    share = in_batch / jnp.maximum(jnp.sum(in_batch, axis=1, keepdims=True), 1)
+    sizes = jnp.maximum(jnp.sum(in_batch, axis=1, keepdims=True), 1)
+    share = in_batch.astype(features.dtype) / sizes.astype(features.dtype)
     block = max(1, min(classes, block_bytes // (4 * b * width)))
     count = -(-classes // block)
     padding = count * block - classes  # classes with zero residuals add nothing
@@ -183,9 +193,9 @@ def batch_gram(
 
 def matching_error(
     atoms: Atoms,
-    indices: Int[Array, "k"],
-    weights: Float[Array, "k"],
-    target: Float[Array, "C 1+E"] | Float[Array, "d"] | None = None,
+    indices: Integer[AnyArray, "k"],
+    weights: Float[AnyArray, "k"],
+    target: Float[AnyArray, "C D"] | Float[AnyArray, "d"] | None = None,
 ) -> Float[Array, ""]:
     """‖sum_i w_i g_i - target‖ / ‖target‖ over the whole set (paper, equation 1).
 

@@ -4,11 +4,15 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import gradmatch_jax
+from gradmatch_jax import cli
 
 PACKAGE = Path(gradmatch_jax.__file__).parent
 ROOT = PACKAGE.parent
@@ -96,3 +100,22 @@ def test_the_map_is_the_tree():
     for path in modules():
         if path.name != "__init__.py":
             assert path.name in text or path.stem in text, f"{path.name} is not in the map"
+
+
+def test_one_version(monkeypatch, capsys):
+    """The project's file is where it is written; the citation repeats it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert gradmatch_jax.__version__ == project["version"]
+    assert re.findall(r"^version: (.*)$", citation, re.MULTILINE) == [project["version"]]
+    monkeypatch.setattr(sys, "argv", ["gradmatch-jax", "--version"])
+    cli.main()
+    assert capsys.readouterr().out == f"gradmatch-jax {project['version']}\n"
+
+
+def test_annotations_are_offered_and_checked(pytestconfig):
+    """Type checkers read the package's annotations, and every test runs against them."""
+    assert (PACKAGE / "py.typed").is_file()
+    assert "gradmatch_jax" in pytestconfig.getoption("--jaxtyping-packages")
+    with pytest.raises(TypeError, match="Type-check error"):
+        gradmatch_jax.matching_error("not atoms", None, None)

@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from gradmatch_jax import energy, run
 from gradmatch_jax.data import load_dataset
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.measure import energy
 from gradmatch_jax.measure.energy import Counter, Meter, find_meter
+from gradmatch_jax.training import build
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
 from gradmatch_jax.training.schedule import cosine
@@ -107,7 +108,7 @@ def ticking():
 
 
 def test_early_stop_spends_the_joules_of_another_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "find_meter", ticking)
+    monkeypatch.setattr(build, "find_meter", ticking)
     digits = load_dataset("digits")
 
     def go(name, out=None, **settings):
@@ -123,7 +124,7 @@ def test_early_stop_spends_the_joules_of_another_run(tmp_path, monkeypatch):
     assert stopped.log[-1]["lr"] == cosine(0.01, 7 / 20), "the long run's schedule"
     fitted = go("full-earlystop-fitted", **spend)
     assert [row["lr"] for row in fitted.log] == [cosine(0.01, i / 8) for i in range(8)]
-    monkeypatch.setattr(run, "find_meter", lambda: Meter((), "unavailable: no counters"))
+    monkeypatch.setattr(build, "find_meter", lambda: Meter((), "unavailable: no counters"))
     with pytest.raises(UserError, match="ticks; here: unavailable: no counters"):
         go("full-earlystop", **spend)
     unmeasured = tmp_path / "unmeasured"
@@ -134,10 +135,10 @@ def test_early_stop_spends_the_joules_of_another_run(tmp_path, monkeypatch):
 
 def test_a_meter_that_dies_ends_a_run_that_depends_on_it(tmp_path, monkeypatch):
     digits = load_dataset("digits")
-    monkeypatch.setattr(run, "find_meter", ticking)
+    monkeypatch.setattr(build, "find_meter", ticking)
     train(TrainConfig(strategy="random", **SHORT), tmp_path / "like", dataset=digits)
     dead = Meter((Counter("ticks", lambda: math.nan, math.inf),), "ticks")
-    monkeypatch.setattr(run, "find_meter", lambda: dead)
+    monkeypatch.setattr(build, "find_meter", lambda: dead)
     config = TrainConfig(
         strategy="full-earlystop", like=tmp_path / "like", like_by="energy", **SHORT
     )
