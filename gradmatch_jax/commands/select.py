@@ -29,6 +29,19 @@ class SelectConfig(MatchingOptions):
     seed: int = 0
 
 
+def run(config: SelectConfig) -> None:
+    """Select from file to file, and say what was selected.
+
+    Raises:
+        UserError: as `select_file`.
+    """
+    facts = select_file(config)
+    print(
+        f"{config.out}: {facts['size']} examples, {facts['num_matched']} matched, "
+        f"matching error {facts['matching_error']:.4f}"
+    )
+
+
 def select_file(config: SelectConfig) -> dict[str, Any]:
     """Select and write `config.out`; returns what was selected, for printing.
 

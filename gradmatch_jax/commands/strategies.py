@@ -1,0 +1,23 @@
+"""`gradmatch-jax strategies`: every strategy with what it selects and its source."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StrategiesCommand:
+    """List every strategy with its source."""
+
+
+def run() -> None:
+    """Print the registry as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gradmatch_jax.strategies import STRATEGIES
+
+    table = Table("strategy", "what it selects", "source", box=None)
+    for name, entry in STRATEGIES.items():
+        table.add_row(name, entry.summary, entry.source)
+    console = Console()
+    console.print(table)
+    console.print("\nNAME-warm (or --warm): full epochs first; kappa sets the split.")
