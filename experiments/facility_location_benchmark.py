@@ -37,7 +37,11 @@ from experiments.omp_benchmark import timed
 from experiments.records import append, stamp
 from gradmatch_jax.gradients import gram, last_layer_gradients
 from gradmatch_jax.measure.clock import lap
-from gradmatch_jax.solvers.facility_location import facility_location, similarities_of
+from gradmatch_jax.solvers.facility_location import (
+    facility_location,
+    similarities_of,
+    squared_distances,
+)
 
 PACKAGES = {"apricot": "apricot-select", "submodlib": "submodlib-py"}  # module: distribution
 
@@ -92,7 +96,7 @@ def similarity_matrix(args: FacilityLocationBenchmark) -> Float[np.ndarray, "n n
         atoms = last_layer_gradients(logits, features, labels)
     products = gram(atoms)
     valid = jnp.ones((1, len(products)), bool)
-    return np.array(jax.jit(similarities_of)(products[None], valid)[0])
+    return np.array(jax.jit(similarities_of)(squared_distances(products[None]), valid)[0])
 
 
 def found(args: FacilityLocationBenchmark) -> list[str]:

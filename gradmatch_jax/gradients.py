@@ -15,7 +15,6 @@ and are kept as (C, D) arrays, D = 1 + E, the bias in column 0.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,54 +22,98 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, as_array, as_floats, as_rows, checked
+from gradmatch_jax.inputs.atoms import Atoms as Atoms
+from gradmatch_jax.inputs.atoms import LastLayerGradients, as_atoms, as_target, dtype_of
+from gradmatch_jax.inputs.labels import as_indices, as_labels, as_num_classes
+from gradmatch_jax.inputs.values import short
+
 # Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
 _HIGHEST = lax.Precision.HIGHEST
 
-
-# Host arrays do wherever device arrays do, and labels of any integer type: MNIST's own are uint8.
+# Host arrays do wherever device arrays do.
 AnyArray = Array | np.ndarray
 
 
-class LastLayerGradients(NamedTuple):
-    """Per-example last-layer gradients residuals_i ⊗ [1, features_i], one atom a row."""
-
-    residuals: Float[AnyArray, "*batch n C"]  # dl/dz
-    features: Float[AnyArray, "*batch n E"]  # what enters the last layer
-
-
-# The atoms of a matching problem: factored gradients, or any dense (n, d) array.
-Atoms = LastLayerGradients | Float[AnyArray, "*batch n d"]
-
-
 def last_layer_gradients(
-    logits: Float[AnyArray, "n C"],
-    features: Float[AnyArray, "n E"],
-    labels: Integer[AnyArray, "n"],
+    logits: ArrayLike,
+    features: ArrayLike,
+    labels: ArrayLike,
     loss: Callable[[Float[Array, "C"], Integer[Array, ""]], Float[Array, ""]] | None = None,
 ) -> LastLayerGradients:
     """Last-layer gradients of each example's loss.
 
-    loss: a per-example loss of (logits, label), differentiated by `vmap(grad)`. None is softmax
-      cross-entropy in closed form, residuals = softmax(logits) - onehot(labels).
+    Args:
+        logits: (n, C).
+        features: (n, E), what enters the last layer.
+        labels: (n,), classes 0..C-1; with a loss of one's own whatever that takes.
+        loss: a per-example loss of (logits, label), differentiated by `vmap(grad)`. None is softmax
+            cross-entropy in closed form, residuals = softmax(logits) - onehot(labels).
+
+    Returns:
+        residuals (n, C) and features (n, E), in float32 or wider.
+
+    Raises:
+        UserError: lengths that differ; nan or inf; labels that are not classes 0..C-1.
+
+    Example:
+        >>> last_layer_gradients([[0.0, 0.0]], [[1.0, 2.0, 3.0]], [1]).residuals.tolist()
+        [[0.5, -0.5]]
     """
+    (logits,) = as_rows("logits", logits)
+    (features,) = as_rows("features", features, bias=True)
+    n, classes = logits.shape
+    if len(features) != n:
+        raise UserError(f"logits have {n} rows and features {len(features)}; they differ")
+    dtype = jnp.result_type(logits, features)
+    logits, features = logits.astype(dtype), features.astype(dtype)
     if loss is not None:
+        labels = _labels_of(loss, labels, n)
         return LastLayerGradients(jax.vmap(jax.grad(loss))(logits, labels), features)
-    onehot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logits.dtype)
+    labels = jnp.asarray(as_labels(labels, n, classes))
+    onehot = jax.nn.one_hot(labels, classes, dtype=dtype)
     return LastLayerGradients(jax.nn.softmax(logits) - onehot, features)
+
+
+def _labels_of(loss: object, labels: ArrayLike, n: int) -> Array:
+    """n labels of a loss of one's own: of any numbers, for only the loss knows what they mean."""
+    if not callable(loss):
+        raise UserError(f"loss must be a function of (logits, label), not {short(loss)}")
+    array = jnp.asarray(as_array("labels", labels))
+    if array.ndim == 0 or len(array) != n:
+        raise UserError(f"labels have shape {array.shape}, expected ({n},): one an example")
+    return array
 
 
 def gradients_by_definition(
     loss: Callable[[Float[Array, "C"], Integer[Array, ""]], Float[Array, ""]],
-    kernel: Float[AnyArray, "E C"],
-    bias: Float[AnyArray, "C"],
-    features: Float[AnyArray, "n E"],
-    labels: Integer[AnyArray, "n"],
+    kernel: ArrayLike,
+    bias: ArrayLike,
+    features: ArrayLike,
+    labels: ArrayLike,
 ) -> Float[Array, "n C*(1+E)"]:
     """The definition: `vmap(grad)` of each example's loss in the last layer's own parameters.
 
     Dense, so for small problems and for checking the factored form; rows are laid out as
     `densify` lays them out.
+
+    Args:
+        loss: a per-example loss of (logits, label).
+        kernel: (E, C), the last layer's weights.
+        bias: (C,).
+        features: (n, E).
+        labels: (n,), whatever the loss takes.
+
+    Raises:
+        UserError: shapes that do not fit; nan or inf.
     """
+    (features,) = as_rows("features", features)
+    kernel = as_floats("kernel", kernel, (features.shape[1], None))
+    bias = as_floats("bias", bias, (kernel.shape[1],))
+    labels = _labels_of(loss, labels, len(features))
+    dtype = jnp.result_type(features, kernel, bias)
+    features, kernel, bias = (x.astype(dtype) for x in (features, kernel, bias))
 
     def example(head, h, y):
         kernel, bias = head
@@ -120,9 +163,28 @@ def gram(atoms: Atoms) -> Float[Array, "*batch n n"]:
 
 
 def weighted_sum(
-    atoms: Atoms, weights: Float[AnyArray, "*batch n"]
+    atoms: ArrayLike, weights: ArrayLike
 ) -> Float[Array, "*batch C D"] | Float[Array, "*batch d"]:
-    """sum_i w_i g_i."""
+    """sum_i w_i g_i.
+
+    Args:
+        atoms: `LastLayerGradients` or a dense (n, d) array; batches of them too.
+        weights: (n,), one an atom.
+
+    Raises:
+        UserError: shapes that do not fit; nan or inf, or a sum that overflows (when not traced).
+
+    Example:
+        >>> weighted_sum([[1.0, 2.0], [3.0, 4.0]], [1, 10]).tolist()
+        [31.0, 42.0]
+    """
+    atoms = as_atoms(atoms, batched=True, sums=False)
+    rows = atoms.features if isinstance(atoms, LastLayerGradients) else atoms
+    weights = as_floats("weights", weights, rows.shape[:-1]).astype(rows.dtype)
+    return checked("the weighted sum", _weighted_sum(atoms, weights))
+
+
+def _weighted_sum(atoms: Atoms, weights: Array) -> Array:
     if isinstance(atoms, LastLayerGradients):
         weighted = atoms.residuals * weights[..., None]
         kernel = jnp.einsum("...nc,...ne->...ce", weighted, atoms.features, precision=_HIGHEST)
@@ -142,14 +204,31 @@ def correlations(
 
 
 def class_sums(
-    gradients: LastLayerGradients, labels: Integer[AnyArray, "n"], num_classes: int
-) -> Float[Array, "{num_classes} C D"]:
-    """Sum of each class's gradients: the per-class targets, from training or validation data."""
+    gradients: ArrayLike, labels: ArrayLike, num_classes: Count
+) -> Float[Array, "num_classes C D"] | Float[Array, "num_classes d"]:
+    """Sum of each class's gradients: the per-class targets, from training or validation data.
+
+    Args:
+        gradients: `LastLayerGradients` or a dense (n, d) array.
+        labels: (n,), classes 0..num_classes-1.
+        num_classes: how many sums to return; 0 for a class that does not occur.
+
+    Raises:
+        UserError: shapes that do not fit; nan or inf; labels that are not such classes.
+
+    Example:
+        >>> class_sums([[1.0], [2.0], [4.0]], [0, 1, 1], 3).tolist()
+        [[1.0], [6.0], [0.0]]
+    """
+    atoms = as_atoms(gradients, sums=False)
+    dtype, num_classes = dtype_of(atoms), as_num_classes(num_classes)
+    n = jax.tree.leaves(atoms)[0].shape[0]
+    classes = jnp.asarray(as_labels(labels, n, num_classes))
 
     def one(label):
-        return weighted_sum(gradients, (labels == label).astype(gradients.features.dtype))
+        return _weighted_sum(atoms, (classes == label).astype(dtype))
 
-    return lax.map(one, jnp.arange(num_classes))
+    return checked("the sum of a class", lax.map(one, jnp.arange(num_classes, dtype=jnp.int32)))
 
 
 def batch_gram(
@@ -157,18 +236,20 @@ def batch_gram(
     batches: Int[AnyArray, "b size"],
     target: Float[AnyArray, "C D"],
     *,
+    centred: bool = False,
     block_bytes: int = 2**28,
 ) -> tuple[Float[Array, "b b"], Float[Array, "b"]]:
     """Gram matrix and correlations of mini-batch mean gradients (GRAD-MATCHPB's atoms).
 
     The b x C(1+E) matrix of means is built over blocks of the class axis of at most `block_bytes`
     and folded into the Gram matrix, so it never has to fit as a whole. `batches` is padded with -1.
+    centred: of the means less their own mean, which leaves distances as they are and precise.
     """
     residuals, features = gradients
     b, classes, width = batches.shape[0], residuals.shape[1], features.shape[1] + 1
     in_batch = batches >= 0
-    sizes = jnp.maximum(jnp.sum(in_batch, axis=1, keepdims=True), 1)
-    share = in_batch.astype(features.dtype) / sizes.astype(features.dtype)
+    share = in_batch.astype(features.dtype)
+    share = share / jnp.maximum(jnp.sum(share, axis=1, keepdims=True), 1)
     block = max(1, min(classes, block_bytes // (4 * b * width)))
     count = -(-classes // block)
     padding = count * block - classes  # classes with zero residuals add nothing
@@ -180,8 +261,9 @@ def batch_gram(
         gram_sum, correlation_sum = carry
         index, target_block = part
         rows = residuals[batches, index]
-        means = weighted_sum(LastLayerGradients(rows, batch_features), share)
+        means = _weighted_sum(LastLayerGradients(rows, batch_features), share)
         flat = means.reshape(b, -1)
+        flat = flat - jnp.mean(flat, axis=0, keepdims=True) if centred else flat
         gram_sum += gram(flat)
         correlation_sum += correlations(flat, target_block.reshape(-1))
         return (gram_sum, correlation_sum), None
@@ -192,20 +274,34 @@ def batch_gram(
 
 
 def matching_error(
-    atoms: Atoms,
-    indices: Integer[AnyArray, "k"],
-    weights: Float[AnyArray, "k"],
-    target: Float[AnyArray, "C D"] | Float[AnyArray, "d"] | None = None,
+    atoms: ArrayLike, indices: ArrayLike, weights: ArrayLike, target: ArrayLike | None = None
 ) -> Float[Array, ""]:
     """‖sum_i w_i g_i - target‖ / ‖target‖ over the whole set (paper, equation 1).
 
-    Computed in the space of the gradients, not from Gram matrices, so that a small error is not
-    lost to cancellation. target: defaults to the sum of the atoms. A zero target gives the norm
-    itself. Padded entries (index -1) count as nothing.
+    Computed in the space of the gradients, so that a small error is not lost to cancellation.
+
+    Args:
+        atoms: `LastLayerGradients` or a dense (n, d) array.
+        indices: (k,), rows of the atoms; padded entries (-1) count as nothing.
+        weights: (k,).
+        target: (C, 1+E) or (d,); the sum of the atoms by default. Zero gives the norm itself.
+
+    Raises:
+        UserError: shapes that do not fit; indices out of range; nan or inf, or a sum that is.
+
+    Example:
+        >>> matching_error([[2.0], [2.0]], [1, -1], [1.0, 0.0]).item()
+        0.5
     """
+    atoms = as_atoms(atoms)
+    rows = jax.tree.leaves(atoms)[0]
+    indices = as_indices("indices", indices, rows.shape[0])
+    weights = as_floats("weights", weights, indices.shape).astype(rows.dtype)
     if target is None:
-        rows = atoms[0] if isinstance(atoms, LastLayerGradients) else atoms
-        target = weighted_sum(atoms, jnp.ones(rows.shape[0], rows.dtype))
-    approximation = weighted_sum(take(atoms, indices), jnp.where(indices >= 0, weights, 0.0))
+        target = _weighted_sum(atoms, jnp.ones(rows.shape[0], rows.dtype))
+    else:
+        target = as_target(atoms, target)
+    approximation = _weighted_sum(take(atoms, indices), jnp.where(indices >= 0, weights, 0))
     scale = jnp.linalg.norm(target)
-    return jnp.linalg.norm(approximation - target) / jnp.where(scale > 0, scale, 1.0)
+    error = jnp.linalg.norm(approximation - target) / jnp.where(scale > 0, scale, 1)
+    return checked("the matching error", error)

@@ -1,13 +1,17 @@
 """`gradmatch-jax select`: selection for people who train elsewhere, from file to file."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.values import as_count, as_path, check_literal
 from gradmatch_jax.solvers.options import MatchingOptions
+
+Method = Literal["per-class", "per-gradient", "per-batch", "whole"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +25,7 @@ class SelectConfig(MatchingOptions):
     """How many examples to choose."""
     out: Path
     """.npz to write: indices (k,) into the rows of the input, weights (k,) of mean 1."""
-    method: Literal["per-class", "per-gradient", "per-batch", "whole"] = "per-class"
+    method: Method = "per-class"
     """One problem a class on the whole last-layer gradient (exact), on the class's own column (the
     paper's default), on mini-batch means, or one exact problem over everything."""
     batch_size: int = 128
@@ -48,27 +52,35 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     Raises:
         UserError: files that are missing, unfit or already there; a budget below 1 or above n.
     """
-    arrays = _read(config)
+    config = dataclasses.replace(
+        config, input=as_path("--input", config.input), out=as_path("--out", config.out)
+    )
+    logits, features, labels = _read(config)
+    method = check_literal("method", config.method, get_args(Method))
+    budget = as_count("--budget", config.budget, least=1)
+    if budget > len(logits):
+        raise UserError(f"--budget must be from 1 to {len(logits)}, the rows of the input")
     import jax
 
     from gradmatch_jax.gradients import last_layer_gradients
+    from gradmatch_jax.inputs.labels import as_labels
     from gradmatch_jax.selection.batch_subset import select_batches
     from gradmatch_jax.selection.subset import select_subset
 
-    logits, features, labels = (jax.numpy.asarray(a) for a in arrays)
+    labels = as_labels(labels, len(logits), logits.shape[-1])
     gradients = last_layer_gradients(logits, features, labels)
     options: dict[str, Any] = {
         name: getattr(config, name) for name in ("lam", "lam_scale", "eps", "nonnegative", "fill")
     }
-    options["key"] = jax.random.key(config.seed)
-    if config.method == "per-batch":
-        selection = select_batches(gradients, config.budget, config.batch_size, **options)
+    options["key"] = jax.random.key(as_count("--seed", config.seed))
+    if method == "per-batch":
+        selection = select_batches(gradients, budget, config.batch_size, **options)
     else:
         selection = select_subset(
             gradients,
-            config.budget,
-            labels=None if config.method == "whole" else arrays[2],
-            approximation="per_gradient" if config.method == "per-gradient" else "exact",
+            budget,
+            labels=None if method == "whole" else labels,
+            approximation="per_gradient" if method == "per-gradient" else "exact",
             **options,
         )
     size = int(selection.size)
@@ -89,7 +101,7 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
 
 
 def _read(config: SelectConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """logits, features and labels, checked."""
+    """logits, features and labels as they are in the file; the door checks what they hold."""
     if config.out.suffix != ".npz":
         raise UserError(f"--out {config.out} must end in .npz")
     if config.out.exists():
@@ -112,29 +124,6 @@ def _read(config: SelectConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     except Exception as error:  # numpy raises many kinds for a file that is no npz
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"cannot read {config.input} as .npz: {reason}") from error
-    _check(config, logits, features, labels)
-    return logits.astype(np.float32), features.astype(np.float32), labels.astype(np.int32)
-
-
-def _check(config: SelectConfig, logits, features, labels) -> None:
-    n = len(labels) if labels.ndim else 0
-    shapes = f"logits {logits.shape}, features {features.shape}, labels {labels.shape}"
-    if logits.ndim != 2 or features.ndim != 2 or labels.ndim != 1:
-        raise UserError(f"expected logits (n, C), features (n, E), labels (n,), not {shapes}")
-    if not len(logits) == len(features) == n:
-        raise UserError(f"the arrays' lengths differ: {shapes}")
-    if logits.dtype.kind != "f" or features.dtype.kind != "f":
-        raise UserError("logits and features must be floating point")
-    if labels.dtype.kind not in "iu":
-        raise UserError(f"labels must be integers, not {labels.dtype}")
-    outside = int(np.sum((labels < 0) | (labels >= logits.shape[1])))
-    if outside:
-        raise UserError(
-            f"{outside} of {n} labels lie outside 0..{logits.shape[1] - 1}, the classes of logits"
-        )
-    if not 1 <= config.budget <= n:
-        raise UserError(f"--budget must be from 1 to {n}, the rows of the input")
-    if not 0 <= config.lam < float("inf"):
-        raise UserError(f"--lam must be at least 0, not {config.lam}")
-    if config.batch_size < 1:
-        raise UserError(f"--batch-size must be at least 1, not {config.batch_size}")
+    if logits.ndim != 2:
+        raise UserError(f"--input {config.input}: logits must be (n, C), not {logits.shape}")
+    return logits, features, labels

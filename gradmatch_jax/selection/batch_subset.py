@@ -4,31 +4,32 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray
 
 from gradmatch_jax import gradients as gr
-from gradmatch_jax.errors import UserError
-from gradmatch_jax.gradients import LastLayerGradients
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key
+from gradmatch_jax.inputs.atoms import as_factored, as_target
+from gradmatch_jax.inputs.values import as_count
 from gradmatch_jax.selection.batches import batches_for, even_batches, to_members
-from gradmatch_jax.selection.groups import single_group
 from gradmatch_jax.selection.ranking import fill_slots
 from gradmatch_jax.selection.result import Selection, empty_selection, pad
-from gradmatch_jax.selection.subset import Fill, LamScale, Options, check_problem, check_target
+from gradmatch_jax.selection.subset import as_options, as_problem
+from gradmatch_jax.solvers.options import Fill, LamScale
 from gradmatch_jax.solvers.pursuit import match
 
 
 def select_batches(
-    gradients: LastLayerGradients,
-    budget: int,
-    batch_size: int,
+    gradients: ArrayLike,
+    budget: Count | None = None,
+    batch_size: Count = 128,
     *,
-    key: PRNGKeyArray,
-    target: Array | None = None,
-    lam: float | Array = 0.5,
+    key: Key | None = None,
+    target: ArrayLike | None = None,
+    lam: Number = 0.5,
     lam_scale: LamScale = "absolute",
-    eps: float = 1e-10,
+    eps: Number = 1e-10,
     nonnegative: bool = True,
     fill: Fill = "random",
+    fraction: Number | None = None,
 ) -> Selection:
     """GRAD-MATCHPB: match the target with mean gradients of random mini-batches (paper, section 2).
 
@@ -37,13 +38,15 @@ def select_batches(
     returned is the match. The lightest batch is cut so that exactly `budget` examples come back.
     Arguments and errors as `select_subset`.
     """
-    n = check_problem(gradients, budget, lam, lam_scale, fill)
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, not {batch_size}")
-    options = Options(eps, nonnegative, lam_scale == "relative", fill == "random")
+    atoms, n, budget = as_problem(gradients, budget, fraction)
+    atoms = as_factored(atoms)
+    batch_size = as_count("batch_size", batch_size, least=1)
+    lam, options = as_options(lam, lam_scale, eps, nonnegative, fill)
     if target is not None:
-        target = check_target(gradients, single_group(n, 0), target, True, "exact")[0]
-    selection = _select_batches(gradients, target, lam, key, min(budget, n), batch_size, options)
+        target = as_target(atoms, target)
+    selection = _select_batches(
+        atoms, target, lam, as_key(key), min(budget, n), batch_size, options
+    )
     return pad(selection, budget)
 
 

@@ -12,28 +12,37 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float
 
 from gradmatch_jax import gradients as gr
-from gradmatch_jax.errors import UserError
-from gradmatch_jax.gradients import Atoms, LastLayerGradients
-from gradmatch_jax.inputs import check_gradients
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key
+from gradmatch_jax.inputs.atoms import (
+    Atoms,
+    LastLayerGradients,
+    as_atoms,
+    as_factored,
+    classes_of,
+)
+from gradmatch_jax.inputs.values import as_budget, as_count
 from gradmatch_jax.selection.batches import batches_for, even_batches, to_members
 from gradmatch_jax.selection.groups import Groups, as_groups, map_groups
 from gradmatch_jax.selection.result import Selection, compact, empty_selection, pad, relative_error
-from gradmatch_jax.solvers.facility_location import cluster_sizes, maximise, similarities_of
+from gradmatch_jax.solvers.facility_location import (
+    cluster_sizes,
+    maximise,
+    similarities_of,
+    squared_distances,
+)
 
 
 def select_coreset(
-    gradients: Atoms, budget: int, *, labels: Int[np.ndarray, "n"] | Groups | None = None
+    gradients: ArrayLike,
+    budget: Count | None = None,
+    *,
+    labels: ArrayLike | Groups | None = None,
+    fraction: Number | None = None,
 ) -> Selection:
     """CRAIG: choose min(budget, n) examples that lie near all the others, weighted by cluster size.
-
-    gradients: `LastLayerGradients`, or a dense (n, d) array with one atom a row.
-    labels: None is one problem over all n examples, with an n x n matrix. Labels (n,) make one
-      problem a class, as CRAIG has it, their budgets in proportion to the classes and adding up to
-      `budget`. Under `jit` pass the `Groups` that `partition(labels, budget)` makes once.
 
     An example's weight is the number of examples it is nearest to, ties to the first chosen, so the
     weights of a class add up to its size. Past the last distinct gradient only copies of chosen
@@ -41,12 +50,27 @@ def select_coreset(
     `num_matched` is `size`. `matching_error` compares with each class's sum of gradients:
     sqrt(sum_c ‖residual_c‖²) / sqrt(sum_c ‖target_c‖²), as in `select_subset`.
 
+    Args:
+        gradients: `LastLayerGradients`, or a dense (n, d) array with one atom a row.
+        budget: how many examples; the result has this many entries, -1 behind where n is smaller.
+        labels: None is one problem over all n examples, with an n x n matrix. Labels (n,) make one
+            problem a class, as CRAIG has it, their budgets in proportion to the classes and adding
+            up to `budget`. Under `jit` pass the `Groups` that `partition(labels, budget)` makes.
+        fraction: the budget as a share of n, in its place.
+
     Raises:
-        UserError: budget < 0; shapes that do not fit; non-finite gradients (when not traced);
-          labels that are not class numbers.
+        UserError: both or neither of budget and fraction, or such as are no budget; shapes that do
+            not fit; non-finite gradients, or such that their products overflow (when not traced);
+            labels that are not class numbers.
+
+    Example:
+        >>> select_coreset([[0.0], [0.1], [5.0]], 2).weights.tolist()
+        [2.0, 1.0]
     """
-    n = check_gradients(gradients, budget)
-    return _select_groups(gradients, as_groups(labels, n, budget), budget)
+    atoms = as_atoms(gradients)
+    n = jax.tree.leaves(atoms)[0].shape[0]
+    budget = as_budget(budget, fraction, n)
+    return _select_groups(atoms, as_groups(labels, n, budget, classes_of(atoms)), budget)
 
 
 def _groups_at_once(groups: Groups) -> int:
@@ -75,9 +99,9 @@ def _solve(gradients, max_budget, members, budgets, targets):
     del targets
     valid = members >= 0
     atoms = gr.take(gradients, members)
-    gram = gr.gram(atoms)
-    counts = valid.astype(gram.dtype)
-    positions, owner, _ = maximise(similarities_of(gram, valid), valid, budgets, max_budget)
+    squared = distances_of(atoms, valid)
+    counts = valid.astype(squared.dtype)
+    positions, owner, _ = maximise(similarities_of(squared, valid), valid, budgets, max_budget)
     weights = jnp.where(positions >= 0, cluster_sizes(owner, counts, max_budget), 0.0)
     target = gr.weighted_sum(atoms, counts)
     chosen = jax.vmap(gr.take)(atoms, positions)
@@ -87,8 +111,50 @@ def _solve(gradients, max_budget, members, budgets, targets):
     return indices, weights, jnp.sum(residual**2), jnp.sum(target**2)
 
 
+def distances_of(atoms: Atoms, valid: Bool[Array, "g m"]) -> Float[Array, "g m m"]:
+    """‖g_i - g_j‖², of atoms less their mean: an offset that all share does not cancel it.
+
+    The mean of factored atoms has no factors, but each factor has a mean. With D and E the squared
+    distances of the residuals and of the features, a_i = ‖r_i‖² and b_i = 1 + ‖h_i‖²,
+
+        ‖r_i ⊗ h_i - r_j ⊗ h_j‖² = ½ (D (b_i + b_j) + E (a_i + a_j) - D E + (a_i - a_j)(b_i - b_j))
+
+    where D, E and the differences of a and of b come from the centred factors.
+    """
+    if not isinstance(atoms, LastLayerGradients):
+        return squared_distances(gr.gram(_centred(atoms, valid)[0]))
+
+    def parts(x):
+        """Squared distances, and the squared norms' sums and differences, of pairs."""
+        away, mean = _centred(x, valid)
+        beyond = jnp.sum(away * (away + 2 * mean), axis=2)  # ‖x_i‖² less that of the mean
+        pairs = beyond[:, :, None], beyond[:, None, :]
+        base = 2 * jnp.sum(mean**2, axis=2, keepdims=True)
+        distances = jnp.maximum(squared_distances(gr.gram(away)), 0)
+        return distances, pairs[0] + pairs[1] + base, pairs[0] - pairs[1]
+
+    d, a_sum, a_difference = parts(atoms.residuals)
+    e, b_sum, b_difference = parts(atoms.features)
+    return (d * (b_sum + 2) + e * a_sum - d * e + a_difference * b_difference) / 2
+
+
+def _centred(
+    x: Float[Array, "g m d"], valid: Bool[Array, "g m"]
+) -> tuple[Float[Array, "g m d"], Float[Array, "g 1 d"]]:
+    """Rows less the mean of the valid ones, the others 0, and that mean."""
+    counted = valid[:, :, None]
+    size = jnp.maximum(jnp.sum(counted, axis=1, keepdims=True), 1).astype(x.dtype)
+    mean = jnp.sum(jnp.where(counted, x, 0), axis=1, keepdims=True) / size
+    return jnp.where(counted, x - mean, 0), mean
+
+
 def select_coreset_batches(
-    gradients: LastLayerGradients, budget: int, batch_size: int, *, key: PRNGKeyArray
+    gradients: ArrayLike,
+    budget: Count | None = None,
+    batch_size: Count = 128,
+    *,
+    key: Key | None = None,
+    fraction: Number | None = None,
 ) -> Selection:
     """CRAIG on mini-batches: whole batches that lie near all the others, by their mean gradients.
 
@@ -102,13 +168,24 @@ def select_coreset_batches(
     min(budget, n) examples come back (where the cut leaves nothing of it, its weight is lost).
     `matching_error` is that of the whole gradient, the cut included, as `select_batches` has it.
 
+    Args:
+        gradients: `LastLayerGradients`, or a dense (n, d) array with one atom a row.
+        budget: how many examples; the result has this many entries, -1 behind where n is smaller.
+        batch_size: examples a batch, about.
+        key: for the shuffle (None: a fixed key).
+        fraction: the budget as a share of n, in its place.
+
     Raises:
         UserError: as `select_coreset`; batch_size < 1.
+
+    Example:
+        >>> select_coreset_batches([[0.0], [0.1], [5.0], [5.1]], 2, 1).weights.tolist()
+        [2.0, 2.0]
     """
-    n = check_gradients(gradients, budget)
-    if batch_size < 1:
-        raise UserError(f"batch_size must be at least 1, not {batch_size}")
-    return pad(_select_batches(gradients, key, min(budget, n), batch_size), budget)
+    atoms = as_factored(as_atoms(gradients))
+    n = atoms.residuals.shape[0]
+    budget, batch_size = as_budget(budget, fraction, n), as_count("batch_size", batch_size, least=1)
+    return pad(_select_batches(atoms, as_key(key), min(budget, n), batch_size), budget)
 
 
 @partial(jax.jit, static_argnames=("budget", "batch_size"))
@@ -120,10 +197,11 @@ def _select_batches(gradients, key, budget: int, batch_size: int) -> Selection:
     count = batches.shape[0]
     picks = batches_for(budget, n, count)
     target = gr.weighted_sum(gradients, jnp.ones(n, gradients.features.dtype))
-    gram, _ = gr.batch_gram(gradients, batches, target)
+    gram, _ = gr.batch_gram(gradients, batches, target, centred=True)
     valid = jnp.ones((1, count), bool)
-    similarities = similarities_of(gram[None], valid)
-    positions, owner, _ = maximise(similarities, valid, jnp.asarray([picks]), picks)
+    similarities = similarities_of(squared_distances(gram[None]), valid)
+    budgets = jnp.full(1, picks, jnp.int32)
+    positions, owner, _ = maximise(similarities, valid, budgets, picks)
     examples = jnp.sum(batches >= 0, axis=1).astype(gram.dtype)
     represented = cluster_sizes(owner, examples[None], picks)
     indices, weights = to_members(batches, positions[0], represented[0], budget)

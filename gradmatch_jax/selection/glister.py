@@ -28,9 +28,10 @@ from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import (
@@ -40,7 +41,10 @@ from gradmatch_jax.gradients import (
     take,
     weighted_sum,
 )
-from gradmatch_jax.inputs import check_gradients
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key, as_rows
+from gradmatch_jax.inputs.atoms import as_atoms
+from gradmatch_jax.inputs.labels import as_labels
+from gradmatch_jax.inputs.values import as_budget, as_number, check_literal
 from gradmatch_jax.selection.ranking import rank_by_score
 from gradmatch_jax.selection.result import Selection, unweighted
 
@@ -51,46 +55,66 @@ EPSILON = 0.01  # stochastic greedy: the share of the guarantee that is given up
 class Validation(NamedTuple):
     """The validation set as the last layer sees it."""
 
-    logits: Float[Array, "m C"]
-    features: Float[Array, "m E"]
-    labels: Int[Array, "m"]
+    logits: ArrayLike  # (m, C)
+    features: ArrayLike  # (m, E)
+    labels: ArrayLike  # (m,), classes 0..C-1
 
 
 def glister(
-    gradients: LastLayerGradients,
+    gradients: ArrayLike,
     validation: Validation,
-    budget: int,
+    budget: Count | None = None,
     *,
-    eta: float | Float[Array, ""],
+    eta: Number,
     greedy: Greedy = "taylor",
-    refresh: float = 0.03,
-    key: PRNGKeyArray | None = None,
+    refresh: Number = 0.03,
+    key: Key | None = None,
+    fraction: Number | None = None,
 ) -> Selection:
     """Choose min(budget, n) examples by greedy ascent of the Taylor gain <g_e, G(S)>.
-
-    gradients: of the n training examples. validation: of the same network.
-    budget: the result has this many entries, -1 where n is smaller; weights are 1, for GLISTER has
-      none; `matching_error` is nan. The examples come in the order they were picked.
-    eta: the virtual step's learning rate, for the sum of the gradients (see the module).
-    greedy: "taylor" takes the r = ceil(refresh k) largest gains at once, then computes G anew, as
-      the paper does for speed (r = 0.03 k); ties go to the lower index. "naive" is r = 1.
-      "stochastic" takes the best of ceil(n/k log 100) free examples drawn with replacement at each
-      pick (Mirzasoleiman et al. 2015, "Lazier than lazy greedy", epsilon = 0.01); where that is n
-      or more it is naive. Without the draws all three are deterministic.
-    key: for the draws (None: a fixed key).
 
     For m validation examples, taylor costs ceil(1/refresh) times O((n + m) C E), naive k times
     that, and stochastic k times O(m C E): no pick looks at all n.
 
+    Args:
+        gradients: `LastLayerGradients` of the n training examples.
+        validation: of the same network.
+        budget: the result has this many entries, -1 where n is smaller; weights are 1, for GLISTER
+            has none; `matching_error` is nan. The examples come in the order they were picked.
+        eta: the virtual step's learning rate, for the sum of the gradients (see the module).
+        greedy: "taylor" takes the r = ceil(refresh k) largest gains at once, then computes G anew,
+            as the paper does for speed (r = 0.03 k); ties go to the lower index. "naive" is r = 1.
+            "stochastic" takes the best of ceil(n/k log 100) free examples drawn with replacement
+            at each pick (Mirzasoleiman et al. 2015, "Lazier than lazy greedy", epsilon = 0.01);
+            where that is n or more it is naive. Without the draws all three are deterministic.
+        refresh: see `greedy`.
+        key: for the draws (None: a fixed key).
+        fraction: the budget as a share of n, in its place.
+
     Raises:
-        UserError: budget < 0; a negative eta; refresh outside (0, 1]; an unknown `greedy`; an empty
-          validation set or one of other widths; nan or inf in the arrays (when not traced).
+        UserError: both or neither of budget and fraction, or such as are no budget; a negative eta;
+            refresh outside (0, 1]; an unknown `greedy`; an empty validation set, one of other
+            widths or labels; nan or inf in the arrays, or a step that overflows (when not traced).
+
+    Example:
+        >>> gradients = last_layer_gradients([[0.0, 0.0]] * 2, [[1.0], [3.0]], [0, 1])
+        >>> glister(gradients, Validation([[0.0, 0.0]], [[2.0]], [1]), 1, eta=0.1).indices.tolist()
+        [1]
     """
-    n = _check(gradients, validation, budget, eta, greedy, refresh)
+    atoms = as_atoms(gradients)
+    if not isinstance(atoms, LastLayerGradients):
+        raise UserError("gradients must be LastLayerGradients: GLISTER steps in the last layer")
+    gradients, n = atoms, atoms.residuals.shape[0]
+    budget = as_budget(budget, fraction, n)
+    check_literal("greedy", greedy, get_args(Greedy))
+    refresh = as_number("refresh", refresh, most=1.0, above=True, static=True)
+    eta = as_number("eta", eta)
+    validation = _as_validation(validation, gradients)
+    key = as_key(key)
     k = min(budget, n)
     if k == 0:
         return unweighted(jnp.full(budget, -1, jnp.int32))
-    key = jax.random.key(0) if key is None else key
+    _check_reach(gradients, validation, eta, k)
     sample = math.ceil(n / k * math.log(1 / EPSILON))
     if greedy == "stochastic" and sample < n:
         picks = _by_sampling(gradients, validation, eta, key, k, sample)
@@ -109,17 +133,23 @@ def gradient_after_step(
     kernel = jnp.matmul(features, moved[:, 1:].T, precision=lax.Precision.HIGHEST)
     after = logits - eta * (kernel + moved[None, :, 0])
     size = labels.shape[0]
-    return weighted_sum(last_layer_gradients(after, features, labels), jnp.full(size, 1 / size))
+    gradients = last_layer_gradients(after, features, labels)
+    return weighted_sum(gradients, jnp.full(size, 1 / size, after.dtype))
 
 
-def _check(gradients, validation, budget, eta, greedy, refresh) -> int:
-    """Host checks; returns n."""
-    n = check_gradients(gradients, budget)
+def _as_validation(validation: Validation, gradients: LastLayerGradients) -> Validation:
+    """Checked arrays of the gradients' widths and dtype."""
+    if not isinstance(validation, tuple | list) or len(validation) != len(Validation._fields):
+        raise UserError("validation must be Validation(logits, features, labels)")
     logits, features, labels = validation
-    check_gradients(LastLayerGradients(logits, features), budget)
-    if labels.shape != logits.shape[:1]:
-        raise UserError(f"{labels.shape[0]} validation labels, {logits.shape[0]} rows of logits")
-    if labels.shape[0] == 0:
+    (logits,) = as_rows("validation logits", logits)
+    (features,) = as_rows("validation features", features, bias=True)
+    if np.shape(labels)[:1] != logits.shape[:1] or features.shape[0] != logits.shape[0]:
+        raise UserError(
+            f"{np.size(labels)} validation labels, {logits.shape[0]} rows of logits and "
+            f"{features.shape[0]} of features; they are one pass over one set"
+        )
+    if logits.shape[0] == 0:
         raise UserError("GLISTER needs a validation set, and this one is empty")
     widths = logits.shape[1], features.shape[1]
     expected = gradients.residuals.shape[1], gradients.features.shape[1]
@@ -127,13 +157,26 @@ def _check(gradients, validation, budget, eta, greedy, refresh) -> int:
         raise UserError(
             f"validation logits and features are {widths} wide, the training ones {expected}"
         )
-    if greedy not in get_args(Greedy):
-        raise UserError(f"greedy must be one of {', '.join(get_args(Greedy))}, not {greedy!r}")
-    if not 0 < refresh <= 1:
-        raise UserError(f"refresh must be above 0 and at most 1, not {refresh}")
-    if not isinstance(eta, Tracer) and not 0 <= float(eta) < math.inf:
-        raise UserError(f"eta must be 0 or more, not {float(eta)}")
-    return n
+    labels = jnp.asarray(as_labels(labels, logits.shape[0], widths[0], "validation labels"))
+    dtype = gradients.residuals.dtype
+    return Validation(logits.astype(dtype), features.astype(dtype), labels)
+
+
+def _check_reach(gradients, validation: Validation, eta, k: int) -> None:
+    """An error where eta times the sum of k gradients could take the logits out of range."""
+    if any(isinstance(x, Tracer) for x in (*gradients, *validation, eta)):
+        return
+    with jax.ensure_compile_time_eval():
+        step, *widths = (
+            float(jnp.max(jnp.abs(x))) if x.size else 0.0 for x in (*gradients, validation.features)
+        )
+    dtype, width = gradients.residuals.dtype, gradients.features.shape[1] + 1
+    reach = eta * k * step * width * max(1.0, widths[0]) * max(1.0, widths[1])
+    if reach > float(jnp.finfo(dtype).max) / width:
+        raise UserError(
+            f"eta times the sum of {k} gradients overflows {dtype}: lower eta, or rescale the "
+            "features"
+        )
 
 
 @partial(jax.jit, static_argnames=("k", "at_once"))

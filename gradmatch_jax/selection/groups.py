@@ -10,6 +10,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number
+from gradmatch_jax.inputs.labels import as_labels, as_num_classes
+from gradmatch_jax.inputs.values import as_budget
 
 
 @jax.tree_util.register_dataclass
@@ -46,27 +49,40 @@ def largest_remainder(counts: Int[np.ndarray, "g"], budget: int) -> Int[np.ndarr
     return quotas
 
 
-def partition(labels: Int[np.ndarray, "n"], budget: int, num_classes: int | None = None) -> Groups:
+def partition(
+    labels: ArrayLike,
+    budget: Count | None = None,
+    num_classes: Count | None = None,
+    *,
+    fraction: Number | None = None,
+) -> Groups:
     """One group a class, budgets in proportion to the classes and adding up to `budget` exactly.
 
     Group c is class c; an absent class is an empty group. Labels are host data.
 
+    Args:
+        labels: (n,), classes 0..C-1 as integers of any type.
+        budget: how many examples to choose of all classes together.
+        num_classes: C, where the last classes may be absent.
+        fraction: the budget as a share of n, in its place.
+
     Raises:
-        UserError: labels are traced, not integers, negative, or at least `num_classes`.
+        UserError: labels are traced, not integers, negative, or at least `num_classes`; both or
+            neither of budget and fraction.
+
+    Example:
+        >>> partition([0, 1, 1, 1], 2).members.tolist()
+        [[0, -1, -1], [1, 2, 3]]
     """
     if isinstance(labels, Tracer):
         raise UserError(
             "labels are traced: make the groups outside jit with partition(labels, budget) and "
             "pass them as labels"
         )
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise UserError(f"labels must be integers (n,), not {labels.dtype} {labels.shape}")
-    top = int(labels.max(initial=-1)) + 1
-    num_classes = max(top, 1) if num_classes is None else num_classes
-    outside = int(np.sum((labels < 0) | (labels >= num_classes)))
-    if outside:
-        raise UserError(f"{outside} labels lie outside 0..{num_classes - 1}; number the classes so")
+    num_classes = None if num_classes is None else as_num_classes(num_classes)
+    labels = as_labels(labels, num_classes=num_classes)
+    budget = as_budget(budget, fraction, len(labels))
+    num_classes = max(int(labels.max(initial=-1)) + 1, 1) if num_classes is None else num_classes
     counts = np.bincount(labels, minlength=num_classes)
     budgets = largest_remainder(counts, budget)
     members = np.full((num_classes, max(int(counts.max()), 1)), -1, np.int32)
@@ -87,24 +103,37 @@ def single_group(n: int, budget: int) -> Groups:
     return Groups(members, jnp.asarray([budget], jnp.int32), max_budget=budget, budget=budget)
 
 
-def as_groups(labels: Int[np.ndarray, "n"] | Groups | None, n: int, budget: int) -> Groups:
+def as_groups(
+    labels: ArrayLike | Groups | None, n: int, budget: int, num_classes: int | None = None
+) -> Groups:
     """The groups of a selection: those given, one a class, or one for all n examples.
 
+    num_classes: where the examples say how many there are.
+
     Raises:
-        UserError: groups of another budget; labels of another shape, or not class numbers.
+        UserError: groups of another budget or of other examples; labels of another shape, or not
+            class numbers.
     """
     if labels is None:
         return single_group(n, budget)
-    if isinstance(labels, Groups):
-        if labels.budget != min(budget, n):
+    if not isinstance(labels, Groups):
+        if isinstance(labels, Tracer):
+            return partition(labels, budget)
+        return partition(as_labels(labels, n, num_classes), budget, num_classes)
+    if labels.budget != min(budget, n):
+        raise UserError(
+            f"labels are groups of a budget of {labels.budget}, not {min(budget, n)}; make "
+            "them with partition(labels, budget)"
+        )
+    if not isinstance(labels.members, Tracer):
+        members = np.asarray(labels.members)
+        size = int(np.sum(members >= 0))
+        if size != n or members.max(initial=-1) >= n:
             raise UserError(
-                f"labels are groups of a budget of {labels.budget}, not {min(budget, n)}; make "
-                "them with partition(labels, budget)"
+                f"labels are groups of {size} examples, and there are {n}; make them with "
+                "partition(labels, budget) of the same examples"
             )
-        return labels
-    if np.shape(labels) != (n,):
-        raise UserError(f"labels have shape {np.shape(labels)}, expected ({n},)")
-    return partition(labels, budget)
+    return labels
 
 
 def map_groups(

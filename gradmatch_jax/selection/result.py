@@ -5,6 +5,9 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from gradmatch_jax.inputs.arrays import ArrayLike
+from gradmatch_jax.inputs.labels import as_indices
+
 
 class Selection(NamedTuple):
     """A weighted subset of the examples."""
@@ -51,8 +54,13 @@ def relative_error(squares: Float[Array, "*g"], target_squares: Float[Array, "*g
     return jnp.sqrt(jnp.sum(squares) / jnp.where(scale > 0, scale, 1.0))
 
 
-def unweighted(indices: Int[Array, "k"]) -> Selection:
-    """A selection with weight 1 each and nothing matched to a gradient (matching_error is nan)."""
+def unweighted(indices: ArrayLike) -> Selection:
+    """A selection with weight 1 each and nothing matched to a gradient (matching_error is nan).
+
+    Raises:
+        UserError: indices that are no integers (k,), or below -1, which is padding.
+    """
+    indices = as_indices("indices", indices)
     real = indices >= 0
     size = jnp.sum(real)
     nan = jnp.full((), jnp.nan)

@@ -1,26 +1,26 @@
 """`select_subset`: gradients -> Gram problem -> OMP -> weighted subset (paper, Algorithm 2)."""
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import Atoms, LastLayerGradients
-from gradmatch_jax.inputs import check_gradients
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key
+from gradmatch_jax.inputs.atoms import as_atoms, as_target, classes_of
+from gradmatch_jax.inputs.values import as_budget, check_fields, check_literal
 from gradmatch_jax.selection.groups import Groups, as_groups, map_groups
 from gradmatch_jax.selection.ranking import fill_slots
 from gradmatch_jax.selection.result import Selection, compact, empty_selection, relative_error
+from gradmatch_jax.solvers.options import Fill, LamScale, MatchingOptions
 from gradmatch_jax.solvers.pursuit import match
 
 Approximation = Literal["exact", "per_gradient"]
-LamScale = Literal["absolute", "relative"]
-Fill = Literal["random", "none"]
+APPROXIMATIONS = get_args(Approximation)
 
 
 class Options(NamedTuple):
@@ -33,18 +33,19 @@ class Options(NamedTuple):
 
 
 def select_subset(
-    gradients: Atoms,
-    budget: int,
+    gradients: ArrayLike,
+    budget: Count | None = None,
     *,
-    labels: Int[np.ndarray, "n"] | Groups | None = None,
-    target: Array | None = None,
+    labels: ArrayLike | Groups | None = None,
+    target: ArrayLike | None = None,
     approximation: Approximation = "exact",
-    lam: float | Array = 0.5,
+    lam: Number = 0.5,
     lam_scale: LamScale = "absolute",
-    eps: float = 1e-10,
+    eps: Number = 1e-10,
     nonnegative: bool = True,
     fill: Fill = "random",
-    key: PRNGKeyArray | None = None,
+    key: Key | None = None,
+    fraction: Number | None = None,
 ) -> Selection:
     """Choose at most `budget` examples and weights whose gradients add up to the target.
 
@@ -71,55 +72,41 @@ def select_subset(
       budget (see `selection.fill_slots` for the weights), "none" leaves the entries out
       (index -1, weight 0). `num_matched` tells how many were matched either way.
     key: for the fill; the same key gives the same fill (None: a fixed key).
+    fraction: the budget as a share of n, in its place.
 
     `matching_error` is that of the problem solved: over all classes together,
     sqrt(sum_c ‖residual_c‖²) / sqrt(sum_c ‖target_c‖²), of what is returned, fill included.
     `gradients.matching_error` measures any weighted subset on the whole gradient.
 
     Raises:
-        UserError: budget < 0; lam < 0; shapes that do not fit; non-finite gradients (when not
+        UserError: both or neither of budget and fraction, or such as are no budget; lam < 0; shapes
+          that do not fit; non-finite gradients, or such that their products overflow (when not
           traced); labels that are not class numbers.
     """
-    n = check_problem(gradients, budget, lam, lam_scale, fill)
-    groups = as_groups(labels, n, budget)
-    if approximation == "per_gradient":
-        if labels is None or not isinstance(gradients, LastLayerGradients):
-            raise UserError('approximation="per_gradient" needs LastLayerGradients and labels')
-    elif approximation != "exact":
-        raise UserError(f'approximation must be "exact" or "per_gradient", not {approximation!r}')
+    atoms, n, budget = as_problem(gradients, budget, fraction)
+    lam, options = as_options(lam, lam_scale, eps, nonnegative, fill)
+    own_column = check_literal("approximation", approximation, APPROXIMATIONS) == "per_gradient"
+    if own_column and (labels is None or not isinstance(atoms, LastLayerGradients)):
+        raise UserError('approximation="per_gradient" needs LastLayerGradients and labels')
+    groups = as_groups(labels, n, budget, classes_of(atoms))
     if target is not None:
-        target = check_target(gradients, groups, target, labels is None, approximation)
-    options = Options(eps, nonnegative, lam_scale == "relative", fill == "random")
-    key = jax.random.key(0) if key is None else key
-    own_column = approximation == "per_gradient"
-    return _select_groups(gradients, groups, target, lam, key, budget, own_column, options)
+        count = None if labels is None else groups.members.shape[0]
+        target = as_target(atoms, target, count, width=1 if own_column else None)
+        target = target[None] if labels is None else target
+    return _select_groups(atoms, groups, target, lam, as_key(key), budget, own_column, options)
 
 
-def check_problem(gradients: Atoms, budget: int, lam, lam_scale: str, fill: str) -> int:
-    """Host checks that both forms of matching share; returns n."""
-    if fill not in ("random", "none"):
-        raise UserError(f'fill must be "random" or "none", not {fill!r}')
-    if lam_scale not in ("absolute", "relative"):
-        raise UserError(f'lam_scale must be "absolute" or "relative", not {lam_scale!r}')
-    if not isinstance(lam, Tracer) and not float(lam) >= 0:
-        raise UserError(f"lam must be 0 or more, not {float(lam)}")
-    return check_gradients(gradients, budget)
+def as_problem(gradients, budget, fraction) -> tuple[Atoms, int, int]:
+    """Checked atoms, how many, and how many of them to choose."""
+    atoms = as_atoms(gradients)
+    n = jax.tree.leaves(atoms)[0].shape[0]
+    return atoms, n, as_budget(budget, fraction, n)
 
 
-def check_target(gradients, groups, target, single, approximation) -> Array:
-    """`target` with a leading group axis."""
-    target = jnp.asarray(target)
-    if isinstance(gradients, LastLayerGradients):
-        classes = 1 if approximation == "per_gradient" else gradients.residuals.shape[1]
-        atom = (classes, gradients.features.shape[1] + 1)
-    else:
-        atom = (gradients.shape[1],)
-    expected = atom if single else (groups.members.shape[0], *atom)
-    if single and target.shape == (int(np.prod(atom)),):
-        target = target.reshape(atom)
-    if target.shape != expected:
-        raise UserError(f"target has shape {target.shape}, expected {expected}")
-    return target[None] if single else target
+def as_options(lam, lam_scale, eps, nonnegative, fill) -> tuple[Number, Options]:
+    """The checked knobs of a matching problem: lam, which may be traced, and the static ones."""
+    o = check_fields(MatchingOptions(lam, lam_scale, eps, nonnegative, fill))
+    return o.lam, Options(o.eps, o.nonnegative, o.lam_scale == "relative", o.fill == "random")
 
 
 def _groups_at_once(groups: Groups) -> int:
@@ -139,7 +126,7 @@ def _select_groups(
     gradients: Atoms,
     groups: Groups,
     target: Array | None,
-    lam: float | Array,
+    lam: Number,
     key: PRNGKeyArray,
     budget: int,
     own_column: bool,

@@ -10,7 +10,7 @@ in floating point too: a gain is always summed in the same order, of terms that 
 ties go to the lowest index.
 
 CRAIG takes s_ij = max_{l,m} d_lm - d_ij with d the distance of two gradients (Mirzasoleiman, Bilmes
-& Leskovec 2020, section 3); d² = G_ii + G_jj - 2 G_ij comes from the Gram matrix that OMP reads.
+& Leskovec 2020, section 3).
 Problems come in batches (one a class) and advance together in one loop.
 """
 
@@ -24,6 +24,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, as_array, working_dtype
+from gradmatch_jax.inputs.values import as_budget, as_count
 
 # Candidates brought up to date in a step of the loop; it changes the time, not the answer. Each
 # step pays a top_k, so one at a time is slow; on an accelerator a step is bound by launch latency,
@@ -155,50 +157,70 @@ def cluster_sizes(
 
 
 def similarities_of(
-    gram: Float[Array, "g n n"], valid: Bool[Array, "g n"]
+    squared: Float[Array, "g n n"], valid: Bool[Array, "g n"]
 ) -> Float[Array, "g n n"]:
-    """CRAIG's s_ij = max d - d_ij, d_ij = ‖g_i - g_j‖; the maximum is over `valid` pairs."""
-    squares = jnp.diagonal(gram, axis1=1, axis2=2)
-    squared = squares[:, :, None] + squares[:, None, :] - 2 * gram
-    itself = jnp.eye(gram.shape[1], dtype=bool)[None]
+    """CRAIG's s_ij = max d - d_ij of squared distances d²; the maximum is over `valid` pairs."""
+    itself = jnp.eye(squared.shape[1], dtype=bool)[None]
     distances = jnp.sqrt(jnp.where(itself, 0.0, jnp.maximum(squared, 0.0)))
     pairs = valid[:, :, None] & valid[:, None, :]
     furthest = jnp.max(jnp.where(pairs, distances, 0.0), axis=(1, 2), keepdims=True)
     return jnp.where(pairs, furthest - distances, 0.0)
 
 
+def squared_distances(gram: Float[Array, "g n n"]) -> Float[Array, "g n n"]:
+    """d²_ij = G_ii + G_jj - 2 G_ij. Centre what G is made of: a common offset cancels badly."""
+    squares = jnp.diagonal(gram, axis1=1, axis2=2)
+    return squares[:, :, None] + squares[:, None, :] - 2 * gram
+
+
 def facility_location(
-    similarities: Float[Array, "n n"], budget: int, *, block: int | None = None
+    similarities: ArrayLike, budget: Count, *, block: Count | None = None
 ) -> FacilityLocationResult:
     """Greedily choose min(budget, n) examples that maximise F(S) = sum_i max_{j in S} s_ij.
 
-    similarities: finite and >= 0. Symmetric as a rule; else row j is candidate j's similarity to
-      each example.
-    block: see `maximise`.
-
     Every pick adds the most to F, within 1 - 1/e of the best S of its size (Nemhauser, Wolsey &
     Fisher 1978). What has no gain left is picked too, in order of index, until the budget is met.
-    Works under `jit` (budget and block static) and in any float dtype.
+    Works under `jit` (budget and block static) and in any float dtype from float32.
+
+    Args:
+        similarities: (n, n), finite and >= 0. Symmetric as a rule; else row j is candidate j's
+            similarity to each example.
+        budget: how many examples; beyond n, entries are padded.
+        block: see `maximise`.
 
     Raises:
-        UserError: budget < 0; not a square matrix; negative or non-finite entries (when not
-          traced).
+        UserError: budget < 0; not a square matrix; negative or non-finite entries, or such that
+            F overflows (when not traced).
+
+    Example:
+        >>> facility_location([[2.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 2.0]], 1).indices.item()
+        1
     """
-    shape = jnp.shape(similarities)
+    similarities = as_array("similarities", similarities)
+    shape = similarities.shape
     if len(shape) != 2 or shape[0] != shape[1]:
         raise UserError(f"similarities must be a square matrix, not of shape {shape}")
-    if budget < 0:
-        raise UserError(f"budget must be 0 or more, not {budget}")
-    if not isinstance(similarities, Tracer) and shape[0] and not _in_range(similarities):
-        raise UserError(
-            "similarities must be finite and 0 or more; subtract distances from their maximum"
-        )
+    budget = as_budget(budget, None, shape[0])
+    block = None if block is None else as_count("block", block, least=1)
+    similarities = jnp.asarray(similarities)
+    similarities = similarities.astype(working_dtype(similarities.dtype))
+    if not isinstance(similarities, Tracer) and shape[0]:
+        _check_range(similarities)
     return _facility_location(similarities, budget, block)
 
 
-@jax.jit
-def _in_range(similarities) -> Bool[Array, ""]:
-    return (jnp.min(similarities) >= 0) & (jnp.max(similarities) < jnp.inf)
+def _check_range(similarities: Float[Array, "n n"]) -> None:
+    with jax.ensure_compile_time_eval():
+        least, most = float(jnp.min(similarities)), float(jnp.max(similarities))
+    if not (least >= 0 and most < float("inf")):
+        raise UserError(
+            "similarities must be finite and 0 or more; subtract distances from their maximum"
+        )
+    if most * len(similarities) * 2 > float(jnp.finfo(similarities.dtype).max):
+        raise UserError(
+            f"similarities reach {most:.0e} and their sum overflows {similarities.dtype}; rescale "
+            f"them, say divide by {most:.0e}"
+        )
 
 
 @partial(jax.jit, static_argnames=("budget", "block"))
@@ -210,7 +232,9 @@ def _facility_location(similarities, budget: int, block: int | None) -> Facility
         none = jnp.full(budget, -1, jnp.int32)
         return FacilityLocationResult(none, zeros, zeros.astype(jnp.int32), jnp.sum(zeros))
     valid = jnp.ones((1, n), bool)
-    positions, owner, gains = maximise(similarities[None], valid, jnp.asarray([k]), k, block=block)
+    positions, owner, gains = maximise(
+        similarities[None], valid, jnp.full(1, k, jnp.int32), k, block=block
+    )
     sizes = cluster_sizes(owner, valid.astype(jnp.int32), k)
 
     def padded(x, fill):

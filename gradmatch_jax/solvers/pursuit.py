@@ -13,6 +13,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number, as_floats
+from gradmatch_jax.inputs.values import as_budget, as_flag, as_number
 from gradmatch_jax.solvers.gram_form import greedy_support
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
 
@@ -58,15 +61,14 @@ def match(
     return positions, jnp.zeros_like(weights).at[g, place].set(weights, mode="drop")
 
 
-@partial(jax.jit, static_argnames=("budget", "eps", "nonnegative"))
 def omp(
-    gram: Float[Array, "n n"],
-    correlations: Float[Array, "n"],
-    target_sq_norm: Float[Array, ""] | float,
-    budget: int,
+    gram: ArrayLike,
+    correlations: ArrayLike,
+    target_sq_norm: Number,
+    budget: Count,
     *,
-    lam: float | Float[Array, ""] = 0.5,
-    eps: float = 1e-10,
+    lam: Number = 0.5,
+    eps: Number = 1e-10,
     nonnegative: bool = True,
 ) -> OMPResult:
     """Orthogonal matching pursuit on one Gram problem (paper, Algorithm 2).
@@ -82,6 +84,19 @@ def omp(
     the returned weights. Works under `jit` (budget, eps and nonnegative static) and in any float
     dtype; for many problems use `match`, which advances them in one loop, rather than `vmap`.
     """
+    gram = as_floats("gram", gram, (None, None))
+    n = gram.shape[0]
+    if gram.shape != (n, n):
+        raise UserError(f"gram must be a square matrix, not of shape {gram.shape}")
+    correlations = as_floats("correlations", correlations, (n,)).astype(gram.dtype)
+    target_sq_norm, lam = as_number("target_sq_norm", target_sq_norm), as_number("lam", lam)
+    budget, eps = as_budget(budget, None, n), as_number("eps", eps, static=True)
+    nonnegative = as_flag("nonnegative", nonnegative)
+    return _omp(gram, correlations, target_sq_norm, budget, lam, eps, nonnegative)
+
+
+@partial(jax.jit, static_argnames=("budget", "eps", "nonnegative"))
+def _omp(gram, correlations, target_sq_norm, budget, lam, eps, nonnegative) -> OMPResult:
     n = gram.shape[0]
     target = jnp.asarray(target_sq_norm, gram.dtype)
     lam = jnp.asarray(lam, gram.dtype)

@@ -27,12 +27,12 @@ from plain_omp import (
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"batch_size": 0}, "batch_size must be 1 or more, not 0"),
         ({"budget": -2}, "budget must be 0 or more"),
         ({"lam": -1.0}, "lam must be 0 or more"),
         ({"target": jnp.zeros((C + 1, 1 + E))}, r"target has shape .*, expected \(5, 5\)"),
-        pytest.param({"fill": "zeros"}, "fill must be"),
-        pytest.param({"lam_scale": "log"}, "lam_scale must be"),
+        pytest.param({"fill": "zeros"}, "no fill named"),
+        pytest.param({"lam_scale": "log"}, "no lam_scale named"),
     ],
 )
 def test_bad_arguments_of_batches(options, message):

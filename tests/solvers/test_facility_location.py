@@ -10,7 +10,12 @@ import pytest
 
 from experiments import facility_location_benchmark
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.solvers.facility_location import facility_location, maximise, similarities_of
+from gradmatch_jax.solvers.facility_location import (
+    facility_location,
+    maximise,
+    similarities_of,
+    squared_distances,
+)
 from oracles import check_greedy, digits_gradients, naive_facility_location, similar
 
 
@@ -63,7 +68,9 @@ def test_real_gradients(steps, bits):
     truth = similar(problem.atoms)
     with jax.enable_x64(bits == 64):
         gram = jnp.asarray(problem.gram, np.float32 if bits == 32 else np.float64)
-        similarities = similarities_of(gram[None], jnp.ones((1, len(gram)), bool))[0]
+        similarities = similarities_of(
+            squared_distances(gram[None]), jnp.ones((1, len(gram)), bool)
+        )[0]
         found = facility_location(similarities, 40)
         check_greedy(np.asarray(similarities, np.float64), found.indices, found.sizes, 1e-4)
     # Distances are square roots: half of the digits of their squares.
