@@ -18,22 +18,24 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, Integer
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.arrays import ArrayLike, Count, as_array, as_floats, as_rows, checked
+from gradmatch_jax.inputs.arrays import (
+    AnyArray,
+    ArrayLike,
+    Count,
+    as_floats,
+    as_rows,
+    checked,
+)
 from gradmatch_jax.inputs.atoms import Atoms as Atoms
 from gradmatch_jax.inputs.atoms import LastLayerGradients, as_atoms, as_target, dtype_of
-from gradmatch_jax.inputs.labels import as_indices, as_labels, as_num_classes
-from gradmatch_jax.inputs.values import short
+from gradmatch_jax.inputs.labels import as_indices, as_labels, as_num_classes, labels_of_loss
 
 # Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
 _HIGHEST = lax.Precision.HIGHEST
-
-# Host arrays do wherever device arrays do.
-AnyArray = Array | np.ndarray
 
 
 def last_layer_gradients(
@@ -69,21 +71,11 @@ def last_layer_gradients(
     dtype = jnp.result_type(logits, features)
     logits, features = logits.astype(dtype), features.astype(dtype)
     if loss is not None:
-        labels = _labels_of(loss, labels, n)
+        labels = labels_of_loss(loss, labels, n)
         return LastLayerGradients(jax.vmap(jax.grad(loss))(logits, labels), features)
     labels = jnp.asarray(as_labels(labels, n, classes))
     onehot = jax.nn.one_hot(labels, classes, dtype=dtype)
     return LastLayerGradients(jax.nn.softmax(logits) - onehot, features)
-
-
-def _labels_of(loss: object, labels: ArrayLike, n: int) -> Array:
-    """n labels of a loss of one's own: of any numbers, for only the loss knows what they mean."""
-    if not callable(loss):
-        raise UserError(f"loss must be a function of (logits, label), not {short(loss)}")
-    array = jnp.asarray(as_array("labels", labels))
-    if array.ndim == 0 or len(array) != n:
-        raise UserError(f"labels have shape {array.shape}, expected ({n},): one an example")
-    return array
 
 
 def gradients_by_definition(
@@ -99,11 +91,9 @@ def gradients_by_definition(
     `densify` lays them out.
 
     Args:
-        loss: a per-example loss of (logits, label).
-        kernel: (E, C), the last layer's weights.
-        bias: (C,).
+        loss: a per-example loss of (logits, label); labels are whatever it takes, n of them.
+        kernel, bias: (E, C) and (C,), the last layer's parameters.
         features: (n, E).
-        labels: (n,), whatever the loss takes.
 
     Raises:
         UserError: shapes that do not fit; nan or inf.
@@ -111,7 +101,7 @@ def gradients_by_definition(
     (features,) = as_rows("features", features)
     kernel = as_floats("kernel", kernel, (features.shape[1], None))
     bias = as_floats("bias", bias, (kernel.shape[1],))
-    labels = _labels_of(loss, labels, len(features))
+    labels = labels_of_loss(loss, labels, len(features))
     dtype = jnp.result_type(features, kernel, bias)
     features, kernel, bias = (x.astype(dtype) for x in (features, kernel, bias))
 
@@ -184,7 +174,7 @@ def weighted_sum(
     return checked("the weighted sum", _weighted_sum(atoms, weights))
 
 
-def _weighted_sum(atoms: Atoms, weights: Array) -> Array:
+def _weighted_sum(atoms: Atoms, weights: AnyArray) -> Array:
     if isinstance(atoms, LastLayerGradients):
         weighted = atoms.residuals * weights[..., None]
         kernel = jnp.einsum("...nc,...ne->...ce", weighted, atoms.features, precision=_HIGHEST)

@@ -17,6 +17,8 @@ from jaxtyping import Array, Int, PRNGKeyArray, Shaped
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import as_plain, short
 
+# Host arrays do wherever device arrays do.
+AnyArray = Array | np.ndarray
 # What public functions admit; the door says what of it is served.
 ArrayLike = Any
 Number = float | int | np.number | Shaped[np.ndarray, ""] | Shaped[Array, ""]

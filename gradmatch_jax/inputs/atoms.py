@@ -8,7 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.arrays import ArrayLike, as_array, as_floats, as_rows, check_size
+from gradmatch_jax.inputs.arrays import (
+    AnyArray,
+    ArrayLike,
+    as_array,
+    as_floats,
+    as_rows,
+    check_size,
+)
 
 
 class LastLayerGradients(NamedTuple):
@@ -19,7 +26,7 @@ class LastLayerGradients(NamedTuple):
 
 
 # The atoms of a matching problem: factored gradients, or any dense (n, d) array.
-Atoms = LastLayerGradients | Float[Array, "*batch n d"]
+Atoms = LastLayerGradients | Float[AnyArray, "*batch n d"]
 
 
 def as_atoms(gradients: ArrayLike, *, batched: bool = False, sums: bool = True) -> Atoms:

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, as_array, kind_of, to_numpy
-from gradmatch_jax.inputs.values import as_count
+from gradmatch_jax.inputs.values import as_count, short
 
 # Classes that may be missing between two labels, beside as many as occur: 255 marks "no label".
 MISSING_CLASSES = 16
@@ -88,6 +88,16 @@ def _check_range(name: str, labels: np.ndarray, num_classes: int | None) -> None
             "class, number them by numpy.unique(labels, return_inverse=True)[1], or make the "
             f"groups with partition(labels, budget, num_classes={high + 1})"
         )
+
+
+def labels_of_loss(loss: object, labels: ArrayLike, n: int) -> Array:
+    """n labels of a loss of one's own: of any numbers, for only the loss knows what they mean."""
+    if not callable(loss):
+        raise UserError(f"loss must be a function of (logits, label), not {short(loss)}")
+    array = jnp.asarray(as_array("labels", labels))
+    if array.ndim == 0 or len(array) != n:
+        raise UserError(f"labels have shape {array.shape}, expected ({n},): one an example")
+    return array
 
 
 def as_num_classes(num_classes: Any) -> int:

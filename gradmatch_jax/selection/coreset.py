@@ -122,7 +122,7 @@ def distances_of(atoms: Atoms, valid: Bool[Array, "g m"]) -> Float[Array, "g m m
     where D, E and the differences of a and of b come from the centred factors.
     """
     if not isinstance(atoms, LastLayerGradients):
-        return squared_distances(gr.gram(_centred(atoms, valid)[0]))
+        return squared_distances(gr.gram(_centred(jnp.asarray(atoms), valid)[0]))
 
     def parts(x):
         """Squared distances, and the squared norms' sums and differences, of pairs."""
