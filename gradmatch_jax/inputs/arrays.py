@@ -6,7 +6,7 @@ checked in shape and dtype only.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +21,13 @@ from gradmatch_jax.inputs.values import as_plain, short
 AnyArray = Array | np.ndarray
 # What public functions admit; the door says what of it is served.
 ArrayLike = Any
-Number = float | int | np.number | Shaped[np.ndarray, ""] | Shaped[Array, ""]
-Count = int | np.integer | Int[np.ndarray, ""] | Int[Array, ""]
-Key = PRNGKeyArray | Shaped[np.ndarray, "words"] | Shaped[Array, "words"] | Count
+# For readers and type checkers; at run time the door itself checks them, and says what to do.
+if TYPE_CHECKING:
+    Number = float | int | np.number | Shaped[np.ndarray, ""] | Shaped[Array, ""]
+    Count = int | np.integer | Int[np.ndarray, ""] | Int[Array, ""]
+    Key = PRNGKeyArray | Shaped[np.ndarray, "words"] | Shaped[Array, "words"] | Count
+else:
+    Number = Count = Key = Any
 
 
 def as_array(name: str, value: ArrayLike) -> np.ndarray | Array:
