@@ -84,7 +84,7 @@ def gradients_by_definition(
     bias: ArrayLike,
     features: ArrayLike,
     labels: ArrayLike,
-) -> Float[Array, "n C*(1+E)"]:
+) -> Float[Array, "n d"]:
     """The definition: `vmap(grad)` of each example's loss in the last layer's own parameters.
 
     Dense, so for small problems and for checking the factored form; rows are laid out as

@@ -126,8 +126,8 @@ def glister(
 
 
 def gradient_after_step(
-    validation: Validation, eta: float | Float[Array, ""], moved: Float[Array, "C 1+E"]
-) -> Float[Array, "C 1+E"]:
+    validation: Validation, eta: float | Float[Array, ""], moved: Float[Array, "C D"]
+) -> Float[Array, "C D"]:
     """G: the gradient of the mean validation loss in the last layer at theta - eta `moved`."""
     logits, features, labels = validation
     kernel = jnp.matmul(features, moved[:, 1:].T, precision=lax.Precision.HIGHEST)
@@ -225,6 +225,6 @@ def _by_sampling(gradients, validation, eta, key, k, sample) -> Int[Array, "k"]:
     return lax.fori_loop(0, k, body, start)[0]
 
 
-def _nothing_moved(gradients) -> Float[Array, "C 1+E"]:
+def _nothing_moved(gradients) -> Float[Array, "C D"]:
     residuals, features = gradients
     return jnp.zeros((residuals.shape[1], features.shape[1] + 1), features.dtype)
