@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import gradmatch_jax
-from gradmatch_jax import cli
+from gradmatch_jax import cli, gradients
 
 PACKAGE = Path(gradmatch_jax.__file__).parent
 ROOT = PACKAGE.parent
@@ -118,4 +118,4 @@ def test_annotations_are_offered_and_checked(pytestconfig):
     assert (PACKAGE / "py.typed").is_file()
     assert "gradmatch_jax" in pytestconfig.getoption("--jaxtyping-packages")
     with pytest.raises(TypeError, match="Type-check error"):
-        gradmatch_jax.matching_error("not atoms", None, None)
+        gradients.gram("not atoms")

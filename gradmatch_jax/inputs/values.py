@@ -147,7 +147,7 @@ def as_budget(budget: Any, fraction: Any, n: int) -> int:
     if fraction is not None:
         share = as_number("fraction", fraction, most=1.0, above=True, static=True)
         return min(n, max(1, round(share * n)))
-    number = as_plain(budget)
+    number = None if is_traced(budget) else as_plain(budget)
     share = isinstance(number, float) and 0 < number < 1
     hint = f"; a share of the examples is fraction={number:g}" if share else ""
     count = as_count("budget", budget, hint=hint)
