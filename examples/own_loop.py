@@ -47,7 +47,7 @@ def choose(params, x, y, groups):
 def main() -> float:
     """Train; returns the test accuracy in percent."""
     data = load_dataset("digits")
-    x, x_test = (s.images.reshape(len(s), -1) / 255.0 for s in (data.train, data.test))
+    x, x_test = (s.inputs.reshape(len(s), -1) / 255.0 for s in (data.train, data.test))
     y = data.train.labels
     groups = partition(y, budget=round(FRACTION * len(y)))  # once, on the host
 

@@ -151,7 +151,7 @@ def all_training_images(data_dir: Path, limit: int | None) -> Dataset:
     dataset = load_dataset("cifar10", data_dir)
     parts = [dataset.train, dataset.validation]
     order = slice(limit)
-    images = np.concatenate([np.asarray(p.images) for p in parts])[order]
+    images = np.concatenate([np.asarray(p.inputs) for p in parts])[order]
     labels = np.concatenate([p.labels for p in parts])[order]
     return dataclasses.replace(dataset, train=Split(images, labels))
 

@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.records import append, revision
-from gradmatch_jax.data import Dataset, Split, load_dataset
+from gradmatch_jax.data import Dataset, ImagePrepare, Split, load_dataset
 from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.measure.versions import device_name, versions
@@ -161,7 +161,8 @@ def images(args: GPUCheck, sizes: Sizes) -> Dataset:
 
     train_split, test = split(sizes.images), split(sizes.images // 5)
     third, names = (1 / 3, 1 / 3, 1 / 3), tuple(map(str, range(CLASSES)))
-    return Dataset("synthetic", train_split, test, test, CLASSES, third, third, 4, True, names)
+    prepare = ImagePrepare(third, third, crop_padding=4, flip=True)
+    return Dataset("synthetic", train_split, test, test, CLASSES, prepare, names)
 
 
 def timed(work: Callable[[], Any], repeats: int) -> dict[str, float]:

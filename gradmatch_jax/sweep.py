@@ -185,7 +185,7 @@ def galleries(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> "list[Ga
         label = label_of(row["strategy"], row["warm"])
         result.append(
             pick(label, row["fraction"], row["seed"], dataset.train, dataset.class_names,
-                 indices, weights)
+                 indices, weights, vocabulary=dataset.vocabulary)
         )  # fmt: skip
     return result
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gradmatch_jax.data import Dataset, Split
+from gradmatch_jax.data import Dataset, ImagePrepare, Split
 from gradmatch_jax.models.model import Model, Variables
 from gradmatch_jax.strategies.records import correctness, cross_entropies, residual_norms
 from gradmatch_jax.training.steps import make_steps
@@ -32,7 +32,8 @@ def split(n, seed):
 
 def linear_data():
     train, test = split(N, 0), split(11, 1)
-    return Dataset("toy", train, test, test, CLASSES, (0.5,), (0.25,), 1, True, ("a", "b", "c"))
+    prepare = ImagePrepare((0.5,), (0.25,), crop_padding=1, flip=True)
+    return Dataset("toy", train, test, test, CLASSES, prepare, ("a", "b", "c"))
 
 
 def linear_steps(data, *, momentum=0.9, weight_decay=5e-4, augmented=False):

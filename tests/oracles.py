@@ -71,7 +71,7 @@ def digits_gradients(label: int, steps: int, lam: float = 0.5) -> Problem:
     from gradmatch_jax.data.digits import read_digits
 
     split = read_digits().train
-    x = split.images.reshape(len(split), -1) / 255.0
+    x = split.inputs.reshape(len(split), -1) / 255.0
     return softmax_gradients(x, np.asarray(split.labels), label, steps, lam)
 
 

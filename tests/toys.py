@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from gradmatch_jax.data import Dataset, Split
+from gradmatch_jax.data import Dataset, ImagePrepare, Split
 from gradmatch_jax.models.model import Model, Variables
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
@@ -16,7 +16,8 @@ def toy_dataset():
     images[np.arange(90), labels] += 150
     part = Split(images, labels)
     train_part, rest = part.subset(np.arange(60)), part.subset(np.arange(60, 90))
-    return Dataset("toy", train_part, rest, rest, 3, (0.5,), (0.25,), 0, False, ("a", "b", "c"))
+    prepare = ImagePrepare((0.5,), (0.25,))
+    return Dataset("toy", train_part, rest, rest, 3, prepare, ("a", "b", "c"))
 
 
 def linear():
@@ -37,13 +38,13 @@ def toy(out=None, **settings):
 
 
 class Stream:
-    """Images decoded on demand."""
+    """Inputs made on demand."""
 
-    def __init__(self, images):
-        self.images, self.shape = images, images.shape[1:]
+    def __init__(self, inputs):
+        self.inputs, self.shape, self.dtype = inputs, inputs.shape[1:], inputs.dtype
 
     def __len__(self):
-        return len(self.images)
+        return len(self.inputs)
 
     def take(self, indices):
-        return self.images[indices]
+        return self.inputs[indices]

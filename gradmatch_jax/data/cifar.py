@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.download import Remote, fetch
 from gradmatch_jax.data.files import cache_dir, missing_message, one_line, require_dir
 from gradmatch_jax.data.npz import read_npz
-from gradmatch_jax.data.splits import Parts, Split, make_split
+from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
 _SITE = "https://www.cs.toronto.edu/~kriz/"

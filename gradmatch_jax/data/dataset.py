@@ -1,31 +1,26 @@
-"""`load_dataset`: every data set by name, as checked uint8 splits with their statistics."""
+"""A data set ready for training, from splits that were read or from arrays of one's own."""
 
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from types import MappingProxyType
-from typing import Literal
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
 
-from gradmatch_jax.data import cifar, digits, folder, mnist, npz, svhn, tfds
-from gradmatch_jax.data.files import one_line
-from gradmatch_jax.data.splits import Parts, Split, check_labels, stratified_indices
-from gradmatch_jax.errors import UserError, no_such
+from gradmatch_jax.data.checks import check_alike, check_labels, count_classes, make_split
+from gradmatch_jax.data.prepare import ImagePrepare, Prepare, fitted
+from gradmatch_jax.data.splits import Parts, Split, stratified_indices
+from gradmatch_jax.errors import UserError
 
-_DIGITS_TEST_FRACTION = 0.2  # paper, appendix A.3.1: 20 % as test where a set has no test split
-_DIGITS_TEST_SEED = 0  # not the run's seed: every run must be scored on the same rows
+_TEST_FRACTION = 0.2  # paper, appendix A.3.1: 20 % as test where a set has no test split
+_TEST_SEED = 0  # not the run's seed: every run must be scored on the same rows
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A data set ready for training.
 
-    mean, std: per channel, of pixels in [0, 1]
-    crop_padding: pixels of zero padding for random crops; 0 where the field does not crop
-    flip: whether the field mirrors this set's images at random
+    prepare: how raw inputs become a model's
+    class_names: one for each class
+    vocabulary: where the inputs are token ids, the word of each, that of the padding (0) first
     """
 
     name: str
@@ -33,172 +28,181 @@ class Dataset:
     validation: Split
     test: Split
     num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_padding: int
-    flip: bool
+    prepare: Prepare
     class_names: tuple[str, ...]
+    vocabulary: tuple[str, ...] = ()
+
+    @classmethod
+    def from_arrays(
+        cls,
+        name: str,
+        x_train: Any,
+        y_train: Any,
+        x_test: Any,
+        y_test: Any,
+        x_val: Any = None,
+        y_val: Any = None,
+        *,
+        prepare: Prepare | None = None,
+        class_names: tuple[str, ...] = (),
+        vocabulary: tuple[str, ...] = (),
+        validation_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> "Dataset":
+        """A data set of one's own: images, rows of floats, or sequences of token ids.
+
+        How each array is read is `gradmatch_jax.data.checks.make_split`'s rule: uint8 images are
+        divided by 255, floats are not; all but token ids are standardised by the training set's
+        own mean and deviation (a channel's, or a column's).
+
+        Args:
+          name: what to call it in messages and results.
+          x_train, x_test, x_val: arrays (n, ...), or streams (`InputSource`).
+          y_train, y_test, y_val: labels, integers 0..C-1.
+          prepare: how raw inputs become the model's, instead of the standardisation; a stream
+            needs one.
+          class_names: of each class; as many as there are classes. Their numbers, if left out.
+          vocabulary: the word of each token id, the padding's first. Their numbers, if left out.
+          validation_fraction, seed: the share of the training set, drawn by the seed, that is held
+            out where there is no x_val.
+
+        Returns:
+          The data set, checked.
+
+        Raises:
+          UserError: what is unfit, in one line.
+
+        Example:
+          >>> import numpy as np
+          >>> x, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
+          >>> data = Dataset.from_arrays("mine", x[:40], y[:40], x[40:], y[40:])
+          >>> len(data.train), len(data.validation), len(data.test), data.num_classes
+          (36, 4, 20, 3)
+        """
+        if (x_val is None) != (y_val is None):
+            raise UserError(f"{name}: give both x_val and y_val or neither")
+        validation = None if x_val is None else make_split(f"{name} x_val, y_val", x_val, y_val)
+        parts = Parts(
+            make_split(f"{name} x_train, y_train", x_train, y_train),
+            make_split(f"{name} x_test, y_test", x_test, y_test),
+            validation,
+            tuple(class_names),
+            tuple(vocabulary),
+        )
+        return assemble(name, parts, NOTHING_ASSUMED, validation_fraction, seed, prepare=prepare)
 
 
 @dataclass(frozen=True)
-class Spec:
-    """How a set is read and what the field assumes of it.
+class Field:
+    """What the field assumes of a data set.
 
-    read: (data_dir, image_size) -> the set's own splits
-    tfds_name: its name in TensorFlow Datasets, where it has one there
-    num_classes, shape: None where the data says
-    mean, std: the field's constants; None to measure them on the training images
+    num_classes, shape: None where the data say
+    mean, std: the field's constants; None to measure them on the training set
     crop: padding of random crops as a share of the image's height (CIFAR: 4 of 32 pixels)
+    flip: whether images are mirrored at random
     """
 
-    read: Callable[[Path | None, int], Parts]
-    tfds_name: str | None = None
     num_classes: int | None = None
-    shape: tuple[int, int, int] | None = None
+    shape: tuple[int, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     crop: float = 0.0
     flip: bool = False
 
 
-DATASETS = MappingProxyType(
-    {
-        "digits": Spec(lambda path, size: digits.read_digits(), num_classes=10),
-        "mnist": Spec(
-            lambda path, size: mnist.read_mnist(path),
-            tfds_name="mnist",
-            num_classes=10,
-            shape=(28, 28, 1),
-            mean=(0.1307,),
-            std=(0.3081,),
-        ),
-        "cifar10": Spec(
-            lambda path, size: cifar.read_cifar(cifar.CIFAR10, path),
-            tfds_name="cifar10",
-            num_classes=10,
-            shape=(32, 32, 3),
-            mean=(0.4914, 0.4822, 0.4465),
-            std=(0.2470, 0.2435, 0.2616),
-            crop=1 / 8,
-            flip=True,
-        ),
-        "cifar100": Spec(
-            lambda path, size: cifar.read_cifar(cifar.CIFAR100, path),
-            tfds_name="cifar100",
-            num_classes=100,
-            shape=(32, 32, 3),
-            mean=(0.5071, 0.4865, 0.4409),
-            std=(0.2673, 0.2564, 0.2762),
-            crop=1 / 8,
-            flip=True,
-        ),
-        "svhn": Spec(
-            lambda path, size: svhn.read_svhn(path),
-            tfds_name="svhn_cropped",
-            num_classes=10,
-            shape=(32, 32, 3),
-            mean=(0.4377, 0.4438, 0.4728),
-            std=(0.1980, 0.2010, 0.1970),
-            crop=1 / 8,
-        ),
-        "imagenet": Spec(
-            folder.read_folder,
-            tfds_name="imagenet2012",
-            mean=(0.485, 0.456, 0.406),
-            std=(0.229, 0.224, 0.225),
-            crop=1 / 8,
-            flip=True,
-        ),
-        "npz": Spec(lambda path, size: npz.read_npz(path)),
-    }
-)
-DATASET_NAMES = tuple(DATASETS)
+NOTHING_ASSUMED = Field()
 
 
-def load_dataset(
+def assemble(
     name: str,
-    data_dir: str | Path | None = None,
+    parts: Parts,
+    field: Field,
+    validation_fraction: float,
+    seed: int,
     *,
-    reader: Literal["files", "tfds"] = "files",
-    validation_fraction: float = 0.1,
-    seed: int = 0,
-    image_size: int = 224,
+    prepare: Prepare | None = None,
 ) -> Dataset:
-    """Load the set `name`, one of `DATASET_NAMES`.
-
-    Where the set has no validation split, `validation_fraction` of the training set becomes one,
-    the same share of every class, drawn by `seed` (paper, appendix A.3.1). digits has no test
-    split either: 20 % of it is the test set, the same rows whatever the seed.
-
-    data_dir: the folder of the set's original files (npz: the file; digits: not read). None
-      downloads mnist, cifar10, cifar100 and svhn into the cache.
-    reader: "files" for the original files, "tfds" for what TensorFlow Datasets has prepared in
-      `data_dir` (None: its default folder)
-    image_size: side in pixels to which imagenet is resized and cropped; the other sets keep theirs
+    """Check a set's own splits against each other, cut those that lack, and fit `prepare`.
 
     Raises:
-      UserError: if an argument, a file or its contents are unfit; one line that says what to do.
+      UserError: if the splits do not fit each other, or the labels the classes.
     """
-    spec = _find_spec(name)
     if not 0.0 < validation_fraction < 1.0:
         raise UserError(f"validation_fraction must be between 0 and 1, not {validation_fraction}")
-    if seed < 0:
-        raise UserError(f"seed must be 0 or more, not {seed}")
-    if image_size < 1:
-        raise UserError(f"image_size must be at least 1 pixel, not {image_size}")
-    path = None if data_dir is None else Path(data_dir).expanduser()
-    read = _reader(name, spec, reader)
-    try:
-        parts = read(path, image_size)
-    except OSError as error:  # no permission, a failing disk: readers answer for contents only
-        raise UserError(f"cannot read {name}: {one_line(error)}") from error
-    return _assemble(name, spec, parts, validation_fraction, seed)
-
-
-def _find_spec(name: str) -> Spec:
-    if name in DATASETS:
-        return DATASETS[name]
-    raise no_such("data set", name, DATASET_NAMES)
-
-
-def _reader(name: str, spec: Spec, reader: str) -> Callable[[Path | None, int], Parts]:
-    if reader == "files":
-        return spec.read
-    if reader != "tfds":
-        raise UserError(f"no reader {reader!r}; there are files and tfds")
-    if spec.tfds_name is None:
-        raise UserError(f"{name} is not read through tfds; use reader files")
-    return functools.partial(tfds.read_tfds, spec.tfds_name)
-
-
-def _assemble(name: str, spec: Spec, parts: Parts, fraction: float, seed: int) -> Dataset:
     train, test, validation = parts.train, parts.test, parts.validation
-    num_classes = spec.num_classes or len(parts.class_names) or _count_classes(name, train)
+    others = [split for split in (test, validation) if split is not None]
+    num_classes = field.num_classes or len(parts.class_names) or count_classes(name, train, others)
     for part, split in (("train", train), ("test", test), ("validation", validation)):
         if split is not None:
-            check_labels(f"{name} {part}", split, num_classes)
-            _check_shape(f"{name} {part}", split, spec.shape or train.shape)
+            check_labels(f"{name} {part}", split.labels, num_classes)
+            check_alike(f"{name} {part}", split, field.shape or train.shape, train.dtype)
+    vocabulary = _vocabulary(name, parts, [train, *others])
     if test is None:
-        train, test = _hold_out(name, train, _DIGITS_TEST_FRACTION, _DIGITS_TEST_SEED)
+        train, test = _hold_out(name, train, _TEST_FRACTION, _TEST_SEED)
     if validation is None:
-        train, validation = _hold_out(name, train, fraction, seed)
-    if spec.mean is None or spec.std is None:
-        assert isinstance(train.images, np.ndarray), "streams have the field's constants"
-        mean, std = pixel_statistics(train.images)
-    else:
-        mean, std = spec.mean, spec.std
+        train, validation = _hold_out(name, train, validation_fraction, seed)
     return Dataset(
         name=name,
         train=train,
         validation=validation,
         test=test,
         num_classes=num_classes,
-        mean=mean,
-        std=std,
-        crop_padding=round(spec.crop * train.shape[0]),
-        flip=spec.flip,
+        prepare=prepare or _prepare(name, train, field),
         class_names=parts.class_names or tuple(str(label) for label in range(num_classes)),
+        vocabulary=vocabulary,
     )
+
+
+def check(dataset: Dataset) -> None:
+    """Check a `Dataset` that was put together by hand.
+
+    Raises:
+      UserError: an empty split, other numbers of labels than inputs, labels beyond the classes,
+        nan or inf, splits of several shapes or types, or a `prepare` that cannot be hashed.
+    """
+    name, train = dataset.name, dataset.train
+    for part in ("train", "validation", "test"):
+        split = getattr(dataset, part)
+        made = make_split(f"{name} {part}", split.inputs, split.labels)
+        if made.shape != split.shape or made.dtype != split.dtype:
+            raise UserError(
+                f"{name} {part}: inputs {split.dtype} {split.shape} should be {made.dtype} "
+                f"{made.shape}; Dataset.from_arrays makes them so"
+            )
+        check_labels(f"{name} {part}", split.labels, dataset.num_classes)
+        check_alike(f"{name} {part}", split, train.shape, train.dtype)
+    try:
+        hash(dataset.prepare)
+    except TypeError as error:
+        raise UserError(
+            f"{name}: prepare must be hashable (a function or a frozen dataclass): {error}"
+        ) from error
+
+
+def _prepare(name: str, train: Split, field: Field) -> Prepare:
+    crop_padding = round(field.crop * train.shape[0])
+    if field.mean is not None and field.std is not None:
+        if train.dtype != np.uint8:
+            raise UserError(f"{name}: images must be uint8 in 0..255, not {train.dtype}")
+        return ImagePrepare(field.mean, field.std, crop_padding, field.flip)
+    if not isinstance(train.inputs, np.ndarray):
+        raise UserError(f"{name}: a stream has no statistics of its own; give prepare=")
+    return fitted(train.inputs)
+
+
+def _vocabulary(name: str, parts: Parts, splits: list[Split]) -> tuple[str, ...]:
+    """The words of the token ids, or their numbers where there are no words."""
+    if parts.train.dtype.kind != "i":
+        return ()
+    largest = max(int(s.inputs.max()) for s in splits if isinstance(s.inputs, np.ndarray))
+    if not parts.vocabulary:
+        return ("", *(str(token) for token in range(1, largest + 1)))
+    if largest >= len(parts.vocabulary):
+        raise UserError(
+            f"{name}: token ids reach {largest}, but the vocabulary has {len(parts.vocabulary)} "
+            "words, the padding's among them"
+        )
+    return parts.vocabulary
 
 
 def _hold_out(name: str, split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
@@ -209,35 +213,3 @@ def _hold_out(name: str, split: Split, fraction: float, seed: int) -> tuple[Spli
             f"raise validation_fraction or add rows (a class keeps its last one)"
         )
     return split.subset(kept), split.subset(held)
-
-
-def _count_classes(name: str, train: Split) -> int:
-    classes = int(train.labels.max()) + 1
-    if classes > len(train):
-        raise UserError(
-            f"{name}: training labels reach {classes - 1} with only {len(train)} rows; "
-            f"number the classes 0..C-1"
-        )
-    return max(classes, 1)  # all labels negative: check_labels says so
-
-
-def _check_shape(where: str, split: Split, shape: tuple[int, int, int]) -> None:
-    if split.shape != shape:
-        raise UserError(f"{where}: images are {split.shape}, expected {shape} (h, w, c)")
-
-
-def pixel_statistics(
-    images: UInt8[np.ndarray, "n h w c"],
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return each channel's mean and standard deviation, of pixels in [0, 1].
-
-    Exact, from counts of the 256 values. A constant channel gets std 1, to be divided by.
-    """
-    values = np.arange(256) / 255.0
-    means, deviations = [], []
-    for channel in range(images.shape[-1]):
-        counts = np.bincount(images[..., channel].ravel(), minlength=256)
-        mean = float(counts @ values / counts.sum())
-        means.append(mean)
-        deviations.append(float(np.sqrt(counts @ (values - mean) ** 2 / counts.sum())) or 1.0)
-    return tuple(means), tuple(deviations)

@@ -10,7 +10,8 @@ from importlib import resources
 
 import numpy as np
 
-from gradmatch_jax.data.splits import Parts, make_split
+from gradmatch_jax.data.checks import make_split
+from gradmatch_jax.data.splits import Parts
 
 
 def read_digits() -> Parts:

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.files import require_dir
 from gradmatch_jax.data.images import decode_squares, require_pillow
-from gradmatch_jax.data.splits import Parts, Split, make_split
+from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
 _WANTS = "ImageNet's folders train/<class>/*.JPEG and val/<class>/*.JPEG"
@@ -19,7 +20,7 @@ _SUFFIXES = (".jpeg", ".jpg", ".png")
 
 @dataclass(frozen=True)
 class FolderImages:
-    """Image files as an `ImageSource`: each take decodes anew, on all cores."""
+    """Image files as an `InputSource`: each take decodes anew, on all cores."""
 
     paths: Sequence[str]
     size: int
@@ -31,6 +32,11 @@ class FolderImages:
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of one image."""
         return self.size, self.size, 3
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of a pixel."""
+        return np.dtype(np.uint8)
 
     def take(self, indices: Int[np.ndarray, " b"]) -> UInt8[np.ndarray, "b h w c"]:
         """Decode, resize and crop the images at `indices`, in that order.

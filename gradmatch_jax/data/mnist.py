@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.download import Remote, fetch
 from gradmatch_jax.data.files import cache_dir, missing_message, one_line, require_dir
-from gradmatch_jax.data.splits import Parts, make_split
+from gradmatch_jax.data.splits import Parts
 from gradmatch_jax.errors import UserError
 
 _MIRROR = "https://ossci-datasets.s3.amazonaws.com/mnist/"

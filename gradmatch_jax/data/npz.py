@@ -6,18 +6,22 @@ from pathlib import Path
 
 import numpy as np
 
+from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.files import one_line, require_file
-from gradmatch_jax.data.splits import Parts, Split, make_split
+from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
-_WANTS = "one .npz file with x_train (uint8, n x h x w [x c]), y_train, x_test and y_test"
+_WANTS = "one .npz file with x_train (n, ...), y_train, x_test and y_test"
 
 
 def read_npz(path: Path | None) -> Parts:
     """Read `x_train`, `y_train`, `x_test`, `y_test` and, where given, `x_val` and `y_val`.
 
-    Images are uint8 (n, h, w) or (n, h, w, c), labels integers (n,). Pickled (object) arrays
-    are refused: reading one would run code out of the file.
+    What x is, its type and shape say (`checks.make_split`): uint8 (n, h, w) or (n, h, w, c) are
+    images, divided by 255; floats of these shapes are images as they are; floats of any other
+    shape are rows of numbers; wider integers (n, length) are token ids, 0 the padding, words from
+    1. Labels are integers (n,), 0..C-1. Pickled (object) arrays are refused: reading one would run
+    code out of the file.
 
     Raises:
       UserError: if the file is missing or no .npz, or its arrays are missing or unfit.
@@ -55,5 +59,6 @@ def _array(path: Path, stored, key: str) -> np.ndarray:
         return stored[key]
     except ValueError as error:  # object arrays, and headers numpy cannot read
         raise UserError(
-            f"{path}: cannot read {key} ({one_line(error)}); store plain numeric arrays"
+            f"{path}: cannot read {key} ({one_line(error)}); store plain numeric arrays, "
+            "sequences padded with 0 to one length"
         ) from error

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.download import Remote, fetch
 from gradmatch_jax.data.files import cache_dir, one_line, require_dir, require_files
-from gradmatch_jax.data.splits import Parts, Split, make_split
+from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
 _SITE = "http://ufldl.stanford.edu/housenumbers/"

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.files import one_line, require_dir
 from gradmatch_jax.data.images import decode_squares, require_pillow
-from gradmatch_jax.data.splits import Parts, Split, make_split
+from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
 _STREAMED = "imagenet2012"  # the others fit in memory
@@ -21,7 +22,7 @@ _CHUNK = 1024  # records read at once
 
 @dataclass(frozen=True)
 class TfdsImages:
-    """The pictures of a `tfds.data_source` (undecoded) as an `ImageSource`."""
+    """The pictures of a `tfds.data_source` (undecoded) as an `InputSource`."""
 
     records: Any
     size: int
@@ -33,6 +34,11 @@ class TfdsImages:
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of one image."""
         return self.size, self.size, 3
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of a pixel."""
+        return np.dtype(np.uint8)
 
     def take(self, indices: Int[np.ndarray, " b"]) -> UInt8[np.ndarray, "b h w c"]:
         """Read, decode, resize and crop the records at `indices`, in that order.

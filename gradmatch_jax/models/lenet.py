@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.models.layers import classify, compute_dtype, conv, linear
 from gradmatch_jax.models.model import Model, from_nnx
+from gradmatch_jax.models.spec import InputSpec
 
 
 class LeNet(nnx.Module):
@@ -69,13 +70,13 @@ def _max_pool(x: Float[Array, "c b h w"]) -> Float[Array, "c b h2 w2"]:
     return jnp.max(x, axis=(3, 5))
 
 
-def lenet(image_shape: tuple[int, int, int], num_classes: int, *, bf16: bool = False) -> Model:
+def lenet(spec: InputSpec, num_classes: int, *, bf16: bool = False) -> Model:
     """LeNet-5; 61,706 parameters for 28×28×1 images and 10 classes.
 
     Raises:
         UserError: images under 4×4 pixels leave nothing after two poolings.
     """
-    if min(image_shape[:2]) < 4:
-        raise UserError(f"lenet needs images of at least 4x4 pixels, not {image_shape[:2]}.")
+    if min(spec.shape[:2]) < 4:
+        raise UserError(f"lenet needs images of at least 4x4 pixels, not {spec.shape[:2]}.")
     dtype = compute_dtype(bf16)
-    return from_nnx("lenet", lambda rngs: LeNet(image_shape, num_classes, rngs, dtype=dtype))
+    return from_nnx("lenet", lambda rngs: LeNet(spec.shape, num_classes, rngs, dtype=dtype))

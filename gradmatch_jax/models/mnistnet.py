@@ -8,6 +8,7 @@ from flax import nnx
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.models.layers import classify, compute_dtype, conv, linear, max_pool_2x2
 from gradmatch_jax.models.model import Model, from_nnx
+from gradmatch_jax.models.spec import InputSpec
 
 
 class MnistNet(nnx.Module):
@@ -31,13 +32,13 @@ class MnistNet(nnx.Module):
         return classify(self.head, self.drop(x))
 
 
-def mnistnet(image_shape: tuple[int, int, int], num_classes: int, *, bf16: bool = False) -> Model:
+def mnistnet(spec: InputSpec, num_classes: int, *, bf16: bool = False) -> Model:
     """MnistNet; 1,199,882 parameters for 28×28×1 images and 10 classes.
 
     Raises:
         UserError: images under 6×6 pixels leave nothing after two convolutions and a pooling.
     """
-    if min(image_shape[:2]) < 6:
-        raise UserError(f"mnistnet needs images of at least 6x6 pixels, not {image_shape[:2]}.")
+    if min(spec.shape[:2]) < 6:
+        raise UserError(f"mnistnet needs images of at least 6x6 pixels, not {spec.shape[:2]}.")
     dtype = compute_dtype(bf16)
-    return from_nnx("mnistnet", lambda rngs: MnistNet(image_shape, num_classes, rngs, dtype=dtype))
+    return from_nnx("mnistnet", lambda rngs: MnistNet(spec.shape, num_classes, rngs, dtype=dtype))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from flax import nnx
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 
 class Variables(NamedTuple):
@@ -26,8 +26,9 @@ class Model(NamedTuple):
 
     `init(key)` gives the `Variables` and depends on nothing but the key.
 
-    `apply(variables, images, train)` maps images (b, h, w, c) to logits (b, classes), features
-    (b, E) and the new stats. `train` is a Python bool, static under `jax.jit`. With `train=False`
+    `apply(variables, inputs, train)` maps inputs (b, ...), as the data set prepares them (images
+    (b, h, w, c), rows (b, d), token ids (b, length)), to logits (b, classes), features (b, E) and
+    the new stats. `train` is a Python bool, static under `jax.jit`. With `train=False`
     the stats come back unchanged and each row's answer depends on that row alone. The features are
     what enters the last linear layer,
 
@@ -58,13 +59,13 @@ class Model(NamedTuple):
     name: str
     init: Callable[[Key[Array, ""]], Variables]
     apply: Callable[
-        [Variables, Float[Array, "b h w c"], bool],
+        [Variables, Shaped[Array, "b ..."], bool],
         tuple[Float[Array, "b classes"], Float[Array, "b features"], PyTree],
     ]
 
 
 def from_nnx(name: str, constructor: Callable[[nnx.Rngs], nnx.Module]) -> Model:
-    """A `Model` from a Flax NNX module whose `__call__(images)` returns (logits, features).
+    """A `Model` from a Flax NNX module whose `__call__(inputs)` returns (logits, features).
 
     `params` are the module's `nnx.Param`s and `stats` all its other variables, both as nested
     dictionaries of arrays with string keys, so that nothing downstream sees Flax. Train and
@@ -83,7 +84,7 @@ def from_nnx(name: str, constructor: Callable[[nnx.Rngs], nnx.Module]) -> Model:
         _, params, stats = nnx.split(constructor(nnx.Rngs(key)), nnx.Param, ...)
         return Variables(_to_dict(params), _to_dict(stats))
 
-    def apply(variables: Variables, images: Float[Array, "b h w c"], train: bool):
+    def apply(variables: Variables, inputs: Shaped[Array, "b ..."], train: bool):
         graph, params, stats = skeleton()
         module: Any = nnx.merge(
             graph, _from_dict(params, variables.params), _from_dict(stats, variables.stats)
@@ -92,7 +93,7 @@ def from_nnx(name: str, constructor: Callable[[nnx.Rngs], nnx.Module]) -> Model:
             module.train()
         else:
             module.eval()
-        logits, features = module(images)
+        logits, features = module(inputs)
         if not train:
             return logits, features, variables.stats
         _, _, stats = nnx.split(module, nnx.Param, ...)

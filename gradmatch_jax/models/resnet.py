@@ -15,6 +15,7 @@ from gradmatch_jax.models.layers import (
     max_pool_3x3,
 )
 from gradmatch_jax.models.model import Model, from_nnx
+from gradmatch_jax.models.spec import InputSpec
 
 
 class BasicBlock(nnx.Module):
@@ -66,12 +67,12 @@ class ResNet18(nnx.Module):
         return classify(self.head, x.mean(axis=(1, 2), dtype=jnp.float32))
 
 
-def resnet18(image_shape: tuple[int, int, int], num_classes: int, *, bf16: bool = False) -> Model:
+def resnet18(spec: InputSpec, num_classes: int, *, bf16: bool = False) -> Model:
     """ResNet-18: 3×3 stem without pooling below 64 pixels, otherwise ImageNet's 7×7 and max-pool.
 
     11,173,962 parameters for CIFAR-10, 11,689,512 for ImageNet's 1000 classes.
     """
-    height, _, channels = image_shape
+    height, _, channels = spec.shape
     small, dtype = height < 64, compute_dtype(bf16)
     return from_nnx(
         "resnet18",

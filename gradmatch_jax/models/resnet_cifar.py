@@ -11,6 +11,7 @@ from flax import nnx
 
 from gradmatch_jax.models.layers import BatchNorm, classify, compute_dtype, conv, linear
 from gradmatch_jax.models.model import Model, from_nnx
+from gradmatch_jax.models.spec import InputSpec
 
 STAGES = ((16, 1), (32, 2), (64, 2))
 
@@ -112,15 +113,15 @@ class PreActResNet(nnx.Module):
         return classify(self.head, x.mean(axis=(1, 2), dtype=jnp.float32))
 
 
-def resnet20(image_shape: tuple[int, int, int], num_classes: int, *, bf16: bool = False) -> Model:
+def resnet20(spec: InputSpec, num_classes: int, *, bf16: bool = False) -> Model:
     """ResNet-20 for CIFAR; 269,722 parameters for 10 classes."""
-    channels, dtype = image_shape[2], compute_dtype(bf16)
+    channels, dtype = spec.shape[2], compute_dtype(bf16)
     return from_nnx("resnet20", lambda rngs: ResNet20(channels, num_classes, rngs, dtype=dtype))
 
 
-def resnet164(image_shape: tuple[int, int, int], num_classes: int, *, bf16: bool = False) -> Model:
+def resnet164(spec: InputSpec, num_classes: int, *, bf16: bool = False) -> Model:
     """Pre-activation ResNet-164 for CIFAR; about 1.7 million parameters for 10 classes."""
-    channels, dtype = image_shape[2], compute_dtype(bf16)
+    channels, dtype = spec.shape[2], compute_dtype(bf16)
     return from_nnx(
         "resnet164", lambda rngs: PreActResNet(channels, num_classes, 18, rngs, dtype=dtype)
     )

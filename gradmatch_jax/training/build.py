@@ -21,8 +21,8 @@ from gradmatch_jax.selection.result import empty_selection
 from gradmatch_jax.strategies.pool import pooled
 from gradmatch_jax.strategies.registry import Entry, build_strategy
 from gradmatch_jax.strategies.strategy import Strategy, Task
-from gradmatch_jax.training.config import RunConfig
-from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.config import RunConfig, network_name
+from gradmatch_jax.training.feed import Feed, default_model, input_spec
 from gradmatch_jax.training.schedule import Network, budget_of, plan
 from gradmatch_jax.training.state import Limit, Run, TrainState
 from gradmatch_jax.training.steps import Steps, make_steps
@@ -159,17 +159,19 @@ def _all_steps(
     names: dict[Network, str | None] = {"model": config.model}
     if config.proxy_epochs:
         names["proxy"] = config.proxy
+    spec = input_spec(dataset)
 
-    def steps(network: Network, name: str | None) -> Steps:
-        own = model if name == config.model else None
+    def steps(network: Network, asked: str | None) -> Steps:
+        own = model if asked == config.model else None
         if own is None:
-            own = build_model(str(name), dataset.train.shape, dataset.num_classes, bf16=config.bf16)
+            name = network_name(str(asked), default_model(dataset))
+            own = build_model(name, spec, dataset.num_classes, bf16=config.bf16)
         return make_steps(
             own,
             dataset,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
-            augmented=config.augment and (dataset.flip or dataset.crop_padding > 0),
+            augmented=config.augment,
             record=strategy.record,
         )
 
@@ -177,6 +179,7 @@ def _all_steps(
 
 
 def _facts(config: RunConfig, dataset: Dataset, model: Model | None) -> dict[str, Any]:
+    own = default_model(dataset)
     return {
         "train_size": len(dataset.train),
         "strategy": config.strategy,
@@ -184,7 +187,7 @@ def _facts(config: RunConfig, dataset: Dataset, model: Model | None) -> dict[str
         "warm": config.warm,
         "seed": config.seed,
         "dataset": config.dataset,
-        "model": config.model if model is None else model.name,
+        "model": model.name if model is not None else network_name(config.model, own),
         "versions": versions(),
         "device": device_name(),
     }

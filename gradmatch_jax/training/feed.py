@@ -1,5 +1,6 @@
-"""Images on their way to the device: resident arrays, or streams decoded one batch ahead."""
+"""Inputs on their way to the device: resident arrays, or streams read one batch ahead."""
 
+import functools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -7,28 +8,48 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, UInt8
+from jaxtyping import Array, Int, Shaped
 
-from gradmatch_jax.data import Split
+from gradmatch_jax.data import Dataset, Split
+from gradmatch_jax.models.spec import InputSpec
+from gradmatch_jax.training.presets import AUTO, MODEL_OF_KIND, PRESETS
+
+
+def input_spec(dataset: Dataset) -> InputSpec:
+    """What a model of this data set takes: its inputs as `prepare` makes them."""
+    raw = jax.ShapeDtypeStruct((1, *dataset.train.shape), dataset.train.dtype)
+    made = jax.eval_shape(functools.partial(dataset.prepare, None), raw)
+    return InputSpec(made.shape[1:], made.dtype.name, len(dataset.vocabulary))
+
+
+def default_model(dataset: Dataset) -> str:
+    """The model of a data set for which none was asked: its preset's, or its inputs' kind's.
+
+    Images get resnet18, rows of numbers mlp, token ids embedding-bag.
+    """
+    preset = PRESETS.get(dataset.name)
+    if preset is not None and preset.model != AUTO:
+        return preset.model
+    return MODEL_OF_KIND[input_spec(dataset).kind]
 
 
 class Batch(NamedTuple):
-    """A batch as the jitted steps take it: rows of a pool of images.
+    """A batch as the jitted steps take it: rows of a pool of raw inputs.
 
-    For images in memory the pool is the whole split on the device and `rows` picks from it; for a
-    stream the pool is the decoded batch and `rows` counts up. One compiled step serves both.
+    For inputs in memory the pool is the whole split on the device and `rows` picks from it; for a
+    stream the pool is the batch and `rows` counts up. One compiled step serves both.
     """
 
-    pool: UInt8[Array, "p h w c"]
+    pool: Shaped[Array, "p ..."]
     rows: Int[np.ndarray, "b"]
 
 
 class Feed:
-    """A split's images for the device, resident or streamed."""
+    """A split's inputs for the device, resident or streamed."""
 
     def __init__(self, split: Split):
         self._split = split
-        self._resident = jnp.asarray(split.images) if split.in_memory else None
+        self._resident = jnp.asarray(split.inputs) if split.in_memory else None
         self.labels = jnp.asarray(split.labels)
         self.host_labels = np.asarray(split.labels)
 
@@ -37,11 +58,11 @@ class Feed:
 
     @property
     def resident(self) -> bool:
-        """Whether all images are on the device."""
+        """Whether all inputs are on the device."""
         return self._resident is not None
 
     def batches(self, order: Int[np.ndarray, "k"], batch_size: int) -> Iterator[Batch]:
-        """`order` in batches, the last one ragged. Streams decode the next batch meanwhile."""
+        """`order` in batches, the last one ragged. Streams read the next batch meanwhile."""
         order = np.asarray(order)
         parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         if self._resident is not None:
@@ -52,7 +73,7 @@ class Feed:
             pending = ahead.submit(self._split.take, parts[0]) if parts else None
             for i, part in enumerate(parts):
                 assert pending is not None
-                images = pending.result()
+                inputs = pending.result()
                 if i + 1 < len(parts):
                     pending = ahead.submit(self._split.take, parts[i + 1])
-                yield Batch(jax.device_put(images), np.arange(len(part), dtype=np.int32))
+                yield Batch(jax.device_put(inputs), np.arange(len(part), dtype=np.int32))

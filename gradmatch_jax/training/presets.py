@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gradmatch_jax.models.spec import Kind
+
 AUTO = "auto"  # the model is chosen by what the data turn out to be
 
 
@@ -24,5 +26,13 @@ PRESETS = {
     "cifar100": Preset("resnet18", 300, 20),
     "svhn": Preset("resnet18", 300, 20),
     "imagenet": Preset("resnet18", 350, 128),
-    "npz": Preset("resnet18", 300, 20),
+    "npz": Preset(AUTO, 300, 20),
+    "tsv": Preset(AUTO, 20, 20, lr=0.05),
+}
+
+# What AUTO stands for, by what the inputs are.
+MODEL_OF_KIND: dict[Kind, str] = {
+    "images": "resnet18",
+    "vectors": "mlp",
+    "tokens": "embedding-bag",
 }

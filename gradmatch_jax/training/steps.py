@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gradmatch_jax.data import Dataset
-from gradmatch_jax.data.augment import augment, normalise
+from gradmatch_jax.data import Dataset, Prepare
 from gradmatch_jax.models.model import Model, Variables
+from gradmatch_jax.models.spec import InputSpec
 from gradmatch_jax.strategies.strategy import Recorded, record_nothing
+from gradmatch_jax.training.feed import input_spec
 
 
 class Learner(NamedTuple):
@@ -51,16 +52,6 @@ def weighted_loss(
     return jnp.mean(weights * losses)
 
 
-class Pixels(NamedTuple):
-    """What the steps know of a data set: enough to prepare its images, and hashable."""
-
-    shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_padding: int
-    flip: bool
-
-
 def make_steps(
     model: Model,
     dataset: Dataset,
@@ -83,33 +74,28 @@ def make_steps(
         augmented: whether training inputs are augmented.
         record: what a step remembers of each example, see `Strategy.record`.
     """
-    d = dataset
-    pixels = Pixels(d.train.shape, d.mean, d.std, d.crop_padding, d.flip)
-    return _make_steps(model, pixels, momentum, weight_decay, augmented, record)
+    spec = input_spec(dataset)
+    return _make_steps(model, dataset.prepare, spec, momentum, weight_decay, augmented, record)
 
 
 @functools.lru_cache(maxsize=8)
 def _make_steps(
     model: Model,
-    pixels: Pixels,
+    prepare: Prepare,
+    spec: InputSpec,
     momentum: float,
     weight_decay: float,
     augmented: bool,
     record: Callable[..., Recorded],
 ) -> Steps:
     optimiser = optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(momentum))
-    mean, std = pixels.mean, pixels.std
 
     def init(key) -> Learner:
         variables = model.init(key)
         return Learner(variables, optimiser.init(variables.params))
 
     def step(learner: Learner, pool, labels, rows, weights, lr, key, i):
-        images = pool[rows]
-        if augmented:
-            key = jax.random.fold_in(key, i)
-            images = augment(key, images, crop_padding=pixels.crop_padding, flip=pixels.flip)
-        inputs = normalise(images, mean, std)
+        inputs = prepare(jax.random.fold_in(key, i) if augmented else None, pool[rows])
 
         def loss(params):
             variables = Variables(params, learner.variables.stats)
@@ -134,7 +120,7 @@ def _make_steps(
 
     def predict(variables: Variables, pool, rows, outputs, start):
         """Write a batch's logits and features into `outputs` from row `start` on."""
-        logits, features, _ = model.apply(variables, normalise(pool[rows], mean, std), False)
+        logits, features, _ = model.apply(variables, prepare(None, pool[rows]), False)
         return tuple(
             jax.lax.dynamic_update_slice_in_dim(whole, part, start, axis=0)
             for whole, part in zip(outputs, (logits, features), strict=True)
@@ -143,8 +129,8 @@ def _make_steps(
     def gradient_norms(variables: Variables, pool, labels, rows):
         """‖dl_i/dtheta‖ of each row over all parameters, in evaluation mode, by vmap(grad)."""
 
-        def loss(params, image, label):
-            inputs = normalise(image[None], mean, std)
+        def loss(params, one, label):
+            inputs = prepare(None, one[None])
             logits, _, _ = model.apply(Variables(params, variables.stats), inputs, False)
             return optax.softmax_cross_entropy_with_integer_labels(logits, label[None])[0]
 
@@ -153,9 +139,9 @@ def _make_steps(
         return jnp.sqrt(sum(jnp.sum(g.reshape(len(rows), -1) ** 2, axis=1) for g in grads))
 
     def widths(variables: Variables) -> tuple[int, int]:
-        one = jax.ShapeDtypeStruct((1, *pixels.shape), jnp.float32)
+        one = jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype)
         logits, features, _ = jax.eval_shape(
-            lambda variables, images: model.apply(variables, images, False), variables, one
+            lambda variables, inputs: model.apply(variables, inputs, False), variables, one
         )
         return logits.shape[1], features.shape[1]
 

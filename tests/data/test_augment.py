@@ -48,7 +48,9 @@ def test_normalised_digits_have_mean_zero_and_std_one():
     from gradmatch_jax.data import load_dataset
 
     digits = load_dataset("digits")
-    result = np.asarray(normalise(jnp.asarray(digits.train.images), digits.mean, digits.std))
+    result = np.asarray(
+        normalise(jnp.asarray(digits.train.inputs), digits.prepare.mean, digits.prepare.std)
+    )
     assert abs(result.mean(dtype=np.float64)) < 1e-5
     assert abs(result.std(dtype=np.float64) - 1) < 1e-5
 

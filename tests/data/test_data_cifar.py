@@ -25,13 +25,13 @@ def test_the_real_cifar10(shared_data, tmp_path):
     # the published test set opens with a cat, two ships and an aeroplane
     names = [data.class_names[label] for label in data.test.labels[:4]]
     assert names == ["cat", "ship", "ship", "airplane"]
-    assert (data.crop_padding, data.flip) == (4, True)
+    assert (data.prepare.crop_padding, data.prepare.flip) == (4, True)
     with np.load(tmp_path / "cifar10.npz") as stored:
-        np.testing.assert_array_equal(data.test.images, stored["x_test"])
+        np.testing.assert_array_equal(data.test.inputs, stored["x_test"])
         pixels = stored["x_train"].reshape(-1, 3)
     # the field's constants are those of the whole training set, to their four digits
     # (red's 0.24703 and its like are given as 0.2470; 1e-4 covers rounding either way)
-    for channel, (mean, std) in enumerate(zip(data.mean, data.std, strict=True)):
+    for channel, (mean, std) in enumerate(zip(data.prepare.mean, data.prepare.std, strict=True)):
         assert abs(pixels[:, channel].mean() / 255 - mean) < 1e-4
         assert abs(pixels[:, channel].std() / 255 - std) < 1e-4
 
@@ -92,11 +92,11 @@ def write(directory: Path, files: dict[str, bytes]) -> Path:
 
 def check(layout: Layout, data_dir: Path, arrays: dict[str, np.ndarray]) -> None:
     data = load_dataset(layout.name, data_dir)
-    np.testing.assert_array_equal(data.test.images, arrays["x_test"])
+    np.testing.assert_array_equal(data.test.inputs, arrays["x_test"])
     np.testing.assert_array_equal(data.test.labels, arrays["y_test"])
     labels = {image.tobytes(): label for image, label in zip(*pair(arrays), strict=True)}
     for part in (data.train, data.validation):
-        for image, label in zip(part.images, part.labels, strict=True):
+        for image, label in zip(part.inputs, part.labels, strict=True):
             assert labels.pop(image.tobytes()) == label
     assert not labels
     assert data.num_classes == len(data.class_names) == len(layout.class_names)

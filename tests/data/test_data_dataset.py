@@ -7,9 +7,11 @@ import sys
 import numpy as np
 import pytest
 
-from gradmatch_jax.data import DATASET_NAMES, ImageSource, Split, load_dataset
-from gradmatch_jax.data.dataset import DATASETS, pixel_statistics
-from gradmatch_jax.data.splits import Subset, check_labels, make_split, stratified_indices
+from gradmatch_jax.data import DATASET_NAMES, InputSource, Split, load_dataset
+from gradmatch_jax.data.catalogue import DATASETS
+from gradmatch_jax.data.checks import check_labels, make_split
+from gradmatch_jax.data.prepare import pixel_statistics
+from gradmatch_jax.data.splits import Subset, stratified_indices
 from gradmatch_jax.errors import UserError
 
 
@@ -19,11 +21,11 @@ def test_digits_are_scikit_learns():
 
     original = sklearn_datasets.load_digits()
     stored = read_digits().train
-    assert isinstance(stored.images, np.ndarray)
-    assert stored.images.dtype == np.uint8
-    np.testing.assert_array_equal(np.rint(stored.images[..., 0] / 255 * 16), original.images)
+    assert isinstance(stored.inputs, np.ndarray)
+    assert stored.inputs.dtype == np.uint8
+    np.testing.assert_array_equal(np.rint(stored.inputs[..., 0] / 255 * 16), original.images)
     np.testing.assert_array_equal(stored.labels, original.target)
-    assert stored.images.max() == 255
+    assert stored.inputs.max() == 255
 
 
 def rows(split: Split) -> set[bytes]:
@@ -37,7 +39,7 @@ def test_digits_splits_are_disjoint_and_complete():
     assert sum(len(rows(part)) for part in parts) == len(set.union(*map(rows, parts))) == 1797
     assert digits.num_classes == 10
     assert digits.class_names == tuple("0123456789")
-    assert (digits.crop_padding, digits.flip) == (0, False)
+    assert (digits.prepare.crop_padding, digits.prepare.flip) == (0, False)
     assert digits.train.shape == (8, 8, 1)
     assert digits.train.in_memory
     assert all(part.labels.dtype == np.int32 for part in parts)
@@ -54,9 +56,9 @@ def test_seed_moves_validation_but_never_the_test_set():
 
 def test_statistics_are_those_of_the_training_pixels():
     digits = load_dataset("digits")
-    pixels = np.asarray(digits.train.images, np.float64) / 255
-    assert digits.mean == pytest.approx([pixels.mean()], rel=1e-12)
-    assert digits.std == pytest.approx([pixels.std()], rel=1e-12)
+    pixels = np.asarray(digits.train.inputs, np.float64) / 255
+    assert digits.prepare.mean == pytest.approx([pixels.mean()], rel=1e-12)
+    assert digits.prepare.std == pytest.approx([pixels.std()], rel=1e-12)
 
 
 def test_statistics_are_per_channel_and_never_zero():
@@ -98,7 +100,7 @@ def test_stratified_split_draws_every_row_over_seeds():
 class Counter:
     """A stream whose image i is filled with i."""
 
-    shape = (2, 2, 1)
+    shape, dtype = (2, 2, 1), np.dtype(np.uint8)
 
     def __len__(self) -> int:
         return 10
@@ -119,8 +121,8 @@ def test_streams_and_arrays_are_split_alike():
         assert twice.shape == (2, 2, 1)
         np.testing.assert_array_equal(twice.labels, [3, 9])
         np.testing.assert_array_equal(twice.take(np.array([1, 0, 1]))[:, 0, 0, 0], [9, 3, 9])
-    assert isinstance(stream.subset(first).images, Subset)
-    assert isinstance(stream.subset(first).images, ImageSource)
+    assert isinstance(stream.subset(first).inputs, Subset)
+    assert isinstance(stream.subset(first).inputs, InputSource)
 
 
 PIXELS = np.zeros((4, 2, 2, 1), np.uint8)
@@ -131,9 +133,8 @@ PIXELS = np.zeros((4, 2, 2, 1), np.uint8)
     [
         (PIXELS, np.zeros(3, int), "4 images but 3 labels"),
         (PIXELS[:0], np.zeros(0, int), "no images"),
-        (PIXELS.astype(np.float32), np.zeros(4, int), "must be uint8.*float32"),
-        (PIXELS[0, 0], np.zeros(2, int), "must be .n, h, w."),
-        (np.zeros((4, 0, 2, 1), np.uint8), np.zeros(4, int), "must be .n, h, w."),
+        (PIXELS[0, 0, 0], np.zeros(1, int), "must be .n, d., images .n, h, w."),
+        (np.zeros((4, 0, 2, 1), np.uint8), np.zeros(4, int), "must be .n, d., images"),
         (PIXELS, np.zeros(4), "labels must be integers.*float64"),
         (PIXELS, np.eye(4, dtype=int), "labels must be integers of shape"),
         (PIXELS, np.array([0, 0, 0, 2**40]), "do not fit in 32 bits"),
@@ -152,9 +153,9 @@ def test_make_split_adds_a_channel_and_flattens_a_column_of_labels():
 
 
 def test_labels_outside_are_counted():
-    split = Split(PIXELS, np.array([-1, 0, 9, 10], np.int32))
+    labels = np.array([-1, 0, 9, 10], np.int32)
     with pytest.raises(UserError, match=r"2 of 4 rows have labels outside 0\.\.9"):
-        check_labels("place", split, 10)
+        check_labels("place", labels, 10)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_a_file_where_a_folder_is_wanted(name, tmp_path):
         load_dataset(name, tmp_path / "file")
 
 
-@pytest.mark.parametrize("name", ["npz", "imagenet"])
+@pytest.mark.parametrize("name", ["npz", "tsv", "imagenet"])
 def test_sets_without_a_download_ask_for_data_dir(name):
     with pytest.raises(UserError, match="needs --data-dir"):
         load_dataset(name)
@@ -208,7 +209,9 @@ def test_a_disk_that_fails_is_a_user_error(tmp_path, monkeypatch):
 
 
 def test_augmentation_follows_the_field():
-    crops = {name: (round(spec.crop * 32), spec.flip) for name, spec in DATASETS.items()}
+    crops = {
+        name: (round(spec.field.crop * 32), spec.field.flip) for name, spec in DATASETS.items()
+    }
     assert crops == {
         "digits": (0, False),
         "mnist": (0, False),
@@ -217,6 +220,7 @@ def test_augmentation_follows_the_field():
         "svhn": (4, False),
         "imagenet": (4, True),
         "npz": (0, False),
+        "tsv": (0, False),
     }
 
 

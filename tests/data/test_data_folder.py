@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradmatch_jax.data import ImageSource, load_dataset
+from gradmatch_jax.data import InputSource, load_dataset
 from gradmatch_jax.errors import UserError
 
 Image = pytest.importorskip("PIL.Image", reason="the imagenet extra (Pillow) is not installed")
@@ -36,14 +36,14 @@ def test_the_imagenette_sample(shared_data):
     assert np.bincount(data.train.labels).tolist() == [18] * 10
     assert data.class_names[0] == "n01440764"
     assert data.num_classes == 10
-    assert (data.crop_padding, data.flip) == (8, True)
-    assert isinstance(data.train.images, ImageSource)
+    assert (data.prepare.crop_padding, data.prepare.flip) == (8, True)
+    assert isinstance(data.train.inputs, InputSource)
     assert data.train.shape == (64, 64, 3)
     batch = data.train.take(np.arange(180))  # every picture decodes, the grey ones too
     assert batch.shape == (180, 64, 64, 3)
     assert batch.dtype == np.uint8
     # natural pictures: near ImageNet's mean, and none of them blank
-    np.testing.assert_allclose(batch.mean((0, 1, 2)) / 255, data.mean, atol=0.08)
+    np.testing.assert_allclose(batch.mean((0, 1, 2)) / 255, data.prepare.mean, atol=0.08)
     assert batch.std((1, 2, 3)).min() > 5
 
 

@@ -25,8 +25,8 @@ def test_three_of_ten_classes_keep_their_share(digits, keep):
     np.testing.assert_array_equal(after[smaller], np.round(keep * before[smaller]))
     assert cut.validation is digits.validation
     assert cut.test is digits.test
-    rows = {image.tobytes() for image in digits.train.images}
-    assert all(image.tobytes() in rows for image in cut.train.images)
+    rows = {image.tobytes() for image in digits.train.inputs}
+    assert all(image.tobytes() in rows for image in cut.train.inputs)
 
 
 def test_the_seed_draws_classes_and_examples(digits):
@@ -36,7 +36,7 @@ def test_the_seed_draws_classes_and_examples(digits):
 
     assert len({classes(seed) for seed in range(8)}) > 4
     again, same = imbalanced(digits, 0.5, seed=1), imbalanced(digits, 0.5, seed=1)
-    np.testing.assert_array_equal(again.train.images, same.train.images)
+    np.testing.assert_array_equal(again.train.inputs, same.train.inputs)
 
 
 def test_limits(digits):

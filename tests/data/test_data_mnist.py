@@ -51,11 +51,11 @@ def test_the_real_mnist(shared_data):
     assert counts.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     np.testing.assert_allclose(np.bincount(data.validation.labels), counts / 10, atol=1)
     assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
-    assert isinstance(data.train.images, np.ndarray)
-    assert isinstance(data.validation.images, np.ndarray)
-    pixels = np.concatenate([data.train.images, data.validation.images])
-    assert data.mean == (round(pixels.mean() / 255, 4),)
-    assert data.std == (round(pixels.std() / 255, 4),)
+    assert isinstance(data.train.inputs, np.ndarray)
+    assert isinstance(data.validation.inputs, np.ndarray)
+    pixels = np.concatenate([data.train.inputs, data.validation.inputs])
+    assert data.prepare.mean == (round(pixels.mean() / 255, 4),)
+    assert data.prepare.std == (round(pixels.std() / 255, 4),)
     assert data.train.shape == (28, 28, 1)
 
 
@@ -64,9 +64,9 @@ def test_small_files_come_back(tmp_path, zipped):
     arrays = small_mnist(tmp_path, zipped=zipped)
     data = load_dataset("mnist", tmp_path)
     np.testing.assert_array_equal(data.test.take(np.arange(10))[..., 0], arrays[NAMES[2]])
-    both = {image.tobytes() for part in (data.train, data.validation) for image in part.images}
+    both = {image.tobytes() for part in (data.train, data.validation) for image in part.inputs}
     assert both == {image.tobytes() for image in arrays[NAMES[0]]}
-    for image, label in zip(data.train.images, data.train.labels, strict=True):
+    for image, label in zip(data.train.inputs, data.train.labels, strict=True):
         row = next(i for i, a in enumerate(arrays[NAMES[0]]) if np.array_equal(a, image[..., 0]))
         assert arrays[NAMES[1]][row] == label
 

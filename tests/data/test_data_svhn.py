@@ -27,14 +27,14 @@ def small_svhn(directory: Path, **changes: np.ndarray) -> dict[str, np.ndarray]:
 def test_ten_means_zero_and_images_come_first(tmp_path):
     arrays = small_svhn(tmp_path)
     data = load_dataset("svhn", tmp_path)
-    np.testing.assert_array_equal(data.test.images, arrays["x_test"])
+    np.testing.assert_array_equal(data.test.inputs, arrays["x_test"])
     np.testing.assert_array_equal(data.test.labels, arrays["y_test"])
     labels = {x.tobytes(): y for x, y in zip(arrays["x_train"], arrays["y_train"], strict=True)}
     for part in (data.train, data.validation):
-        for image, label in zip(part.images, part.labels, strict=True):
+        for image, label in zip(part.inputs, part.labels, strict=True):
             assert labels.pop(image.tobytes()) == label
     assert not labels
-    assert (data.crop_padding, data.flip) == (4, False)
+    assert (data.prepare.crop_padding, data.prepare.flip) == (4, False)
 
 
 def test_missing_file(tmp_path):

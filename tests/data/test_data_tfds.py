@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from gradmatch_jax.data import ImageSource, load_dataset
+from gradmatch_jax.data import InputSource, load_dataset
 from gradmatch_jax.errors import UserError
 
 SETS = {
@@ -72,7 +72,7 @@ def test_small_sets_are_arrays(prepared, name):
     assert data.train.shape == SETS[name][1]
     assert np.bincount(data.test.labels).tolist() == [3] * 10
     for split in (data.train, data.validation, data.test):
-        shades = np.asarray(split.images)[:, 3, 5, 0]
+        shades = np.asarray(split.inputs)[:, 3, 5, 0]
         np.testing.assert_array_equal(shades, 20 * split.labels)
     assert "tensorflow" not in sys.modules
 
@@ -84,7 +84,7 @@ def test_class_names_are_those_stored(prepared):
 
 def test_imagenet_is_a_stream(prepared):
     data = load_dataset("imagenet", prepared, reader="tfds", image_size=24)
-    assert isinstance(data.train.images, ImageSource)
+    assert isinstance(data.train.inputs, InputSource)
     assert data.train.shape == (24, 24, 3)
     assert data.num_classes == len(data.class_names) == 1000
     assert (len(data.train), len(data.validation), len(data.test)) == (27, 3, 30)

@@ -48,7 +48,7 @@ def made_up(n=60, m=40, classes=4, width=5, seed=0):
 def digits():
     """Softmax regression on digits after 30 steps: 600 examples to choose from, 300 held out."""
     split = read_digits().train
-    x = split.images.reshape(len(split), -1)[:900].astype(np.float64) / 255.0
+    x = split.inputs.reshape(len(split), -1)[:900].astype(np.float64) / 255.0
     y = np.asarray(split.labels)[:900]
     weights = np.zeros((64, 10))
     for _ in range(30):

@@ -192,7 +192,7 @@ def test_matches_real_gradients_better_than_chance(shared_data):
     """LeNet at its start on 2000 MNIST digits: 10 % matched against 10 % drawn, weighted n/k."""
     n, k = 2000, 200
     train = load_dataset("mnist", shared_data / "mnist").train
-    images, labels = train.images[:n], np.asarray(train.labels[:n])
+    images, labels = train.inputs[:n], np.asarray(train.labels[:n])
     model = build_model("lenet", (28, 28, 1), 10)
     variables = model.init(jax.random.key(0))
     inputs = normalise(jnp.asarray(images), (0.1307,), (0.3081,))

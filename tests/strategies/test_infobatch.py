@@ -19,7 +19,7 @@ DRAWS = 2000
 def digits():
     """Per-example gradients (n, 640) and losses: softmax regression on 500 digits."""
     split = read_digits().train
-    x = split.images.reshape(len(split), -1)[:500].astype(np.float64) / 255.0
+    x = split.inputs.reshape(len(split), -1)[:500].astype(np.float64) / 255.0
     onehot = np.eye(10)[np.asarray(split.labels)[:500]]
     weights = np.zeros((64, 10))
     for _ in range(20):

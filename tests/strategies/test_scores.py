@@ -21,7 +21,7 @@ NETWORK_SCORES = ["entropy", "el2n", "grand"]
 def digits_snapshot(steps=20):
     """Softmax regression on real digits; the norms are of its gradients in all its parameters."""
     split = read_digits().train
-    x = split.images.reshape(len(split), -1).astype(np.float64) / 255.0
+    x = split.inputs.reshape(len(split), -1).astype(np.float64) / 255.0
     y = np.asarray(split.labels)
     weights = np.zeros((64, 10))
     for _ in range(steps):

@@ -115,9 +115,8 @@ def test_accuracies_are_those_of_the_final_network(finished):
     model = build_model("mlp", dataset.train.shape, dataset.num_classes)
     variables = result.state.learner.variables
     for name, split in (("test", dataset.test), ("validation", dataset.validation)):
-        pixels = (split.images.astype(np.float32) / 255 - np.array(dataset.mean)) / np.array(
-            dataset.std
-        )
+        (mean,), (std,) = dataset.prepare.mean, dataset.prepare.std
+        pixels = (split.inputs.astype(np.float32) / 255 - mean) / std
         logits = model.apply(variables, pixels, False)[0]
         share = 100 * np.mean(np.argmax(np.asarray(logits), axis=1) == split.labels)
         assert result.summary[f"{name}_accuracy"] == pytest.approx(share, abs=1e-4)
@@ -196,9 +195,9 @@ def test_seed_decides_everything():
 def test_a_streamed_set_trains_as_one_in_memory():
     data = toy_dataset()
     streams = [
-        Split(Stream(part.images), part.labels) for part in (data.train, data.validation, data.test)
+        Split(Stream(part.inputs), part.labels) for part in (data.train, data.validation, data.test)
     ]
-    streamed = Dataset("toy", *streams, 3, data.mean, data.std, 0, False, data.class_names)
+    streamed = Dataset("toy", *streams, 3, data.prepare, data.class_names)
     config = TrainConfig(strategy="random", fraction=0.2, epochs=3, batch_size=5, lr=0.05)
     found = [
         train(config, dataset=d, model=linear()).state.learner.variables.params["W"]

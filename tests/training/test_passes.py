@@ -24,10 +24,10 @@ def steps(data):
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("batch_size", [None, 1, 5, 8, 23, 100])
 def test_collect_answers_in_order(steps, data, streamed, batch_size):
-    feed = Feed(Split(Stream(data.train.images), data.train.labels) if streamed else data.train)
+    feed = Feed(Split(Stream(data.train.inputs), data.train.labels) if streamed else data.train)
     variables = steps.init(jax.random.key(5)).variables
     logits, features = collect(steps, variables, feed, batch_size=batch_size)
-    x = inputs(data.train.images)
+    x = inputs(data.train.inputs)
     np.testing.assert_allclose(features, x, rtol=1e-5, atol=1e-6)
     expected = x @ np.asarray(variables.params["W"], np.float64)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
@@ -38,7 +38,7 @@ def test_gradient_norms_of_all_parameters(steps, data, memory):
     """The linear model's gradient is delta ⊗ [1, x]: its norm is ‖delta‖ sqrt(1 + ‖x‖²)."""
     variables = steps.init(jax.random.key(5)).variables
     norms = collect_gradient_norms(steps, variables, Feed(data.train), memory=memory)
-    x = inputs(data.train.images)
+    x = inputs(data.train.inputs)
     logits = x @ np.asarray(variables.params["W"], np.float64)
     probability = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     delta = probability - np.eye(CLASSES)[data.train.labels]
@@ -48,8 +48,8 @@ def test_gradient_norms_of_all_parameters(steps, data, memory):
 
 def test_accuracy_in_percent(steps, data):
     variables = steps.init(jax.random.key(5)).variables
-    best = np.argmax(inputs(data.test.images) @ np.asarray(variables.params["W"]), axis=1)
+    best = np.argmax(inputs(data.test.inputs) @ np.asarray(variables.params["W"]), axis=1)
     expected = 100 * np.mean(best == data.test.labels)
     assert evaluate(steps, variables, Feed(data.test)) == pytest.approx(expected)
-    right = Split(data.test.images, best.astype(np.int32))
+    right = Split(data.test.inputs, best.astype(np.int32))
     assert evaluate(steps, variables, Feed(right)) == 100.0

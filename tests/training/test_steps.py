@@ -57,18 +57,18 @@ PLAN = [  # rows, weights, lr: the rate changes, the batches have two sizes
 def test_step_follows_torchs_recurrence(steps, data):
     learner = steps.init(jax.random.key(0))
     reference = NumpySGD(learner.variables.params)
-    pool, labels = jnp.asarray(data.train.images), data.train.labels
+    pool, labels = jnp.asarray(data.train.inputs), data.train.labels
     for rows, weights, lr in PLAN:
         w = np.array(weights, np.float32)
         i = np.array(rows, np.int32)
         before = learner.variables
-        logits = np.asarray(apply(before, inputs(data.train.images[i]), False)[0])
+        logits = np.asarray(apply(before, inputs(data.train.inputs[i]), False)[0])
         learner, outcome = steps.train(learner, pool, labels[i], i, w, lr, jax.random.key(1), 0)
         loss = outcome.loss
         recorded = outcome.recorded
         np.testing.assert_array_equal(recorded["correct"], logits.argmax(axis=1) == labels[i])
         np.testing.assert_allclose(np.mean(w * np.asarray(recorded["losses"])), loss, rtol=1e-6)
-        expected = reference.step(inputs(data.train.images[i]), labels[i], w, lr)
+        expected = reference.step(inputs(data.train.inputs[i]), labels[i], w, lr)
         np.testing.assert_allclose(loss, expected, rtol=1e-5)
         for name, value in reference.p.items():
             found = learner.variables.params[name]
@@ -83,7 +83,7 @@ def test_reference_is_torchs(steps, data):
     p = {k: torch.tensor(np.asarray(v), requires_grad=True) for k, v in params.items()}
     sgd = torch.optim.SGD(p.values(), lr=1.0, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     for rows, weights, lr in PLAN:
-        x, y, w = inputs(data.train.images[rows]), data.train.labels[rows], np.array(weights)
+        x, y, w = inputs(data.train.inputs[rows]), data.train.labels[rows], np.array(weights)
         sgd.param_groups[0]["lr"] = lr
         logits = torch.tensor(x, dtype=torch.float32) @ p["W"] + p["b"]
         target = torch.tensor(y, dtype=torch.long)
@@ -128,7 +128,7 @@ WEIGHTS = np.linspace(0.1, 3.0, len(INDICES))
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators run epochs in a scan")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, streamed):
-    images, labels = data.train.images, data.train.labels
+    images, labels = data.train.inputs, data.train.labels
     feed = Feed(Split(Stream(images), labels) if streamed else data.train)
     assert feed.resident == (not streamed)
     recorder = Recorder(steps)
@@ -165,7 +165,7 @@ def test_scan_is_the_loop_of_steps(data, augmented):
     rng = np.random.default_rng(0)
     rows = rng.permutation(N)[:20].reshape(5, 4).astype(np.int32)
     weights = rng.uniform(0, 2, (5, 4)).astype(np.float32)
-    pool, labels, key = jnp.asarray(data.train.images), data.train.labels, jax.random.key(7)
+    pool, labels, key = jnp.asarray(data.train.inputs), data.train.labels, jax.random.key(7)
     looped, losses = steps.init(jax.random.key(0)), []
     for i in range(5):
         looped, out = steps.train(looped, pool, labels[rows[i]], rows[i], weights[i], 0.1, key, i)
@@ -227,7 +227,7 @@ def test_whole_batches_only(steps, data):
 def test_augmentation_differs_from_batch_to_batch(data):
     """With a rate of 0 only the loss can tell; the same key and place give the same images."""
     steps = linear_steps(data, momentum=0.0, weight_decay=0.0, augmented=True)
-    pool, rows = jnp.asarray(data.train.images), np.arange(4, dtype=np.int32)
+    pool, rows = jnp.asarray(data.train.inputs), np.arange(4, dtype=np.int32)
     labels, weights = data.train.labels[:4], np.ones(4, np.float32)
     learner, losses = steps.init(jax.random.key(0)), []
     for i in (0, 1, 2, 0):

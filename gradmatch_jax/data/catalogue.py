@@ -1,0 +1,141 @@
+"""`load_dataset`: every data set by name, read, checked and split."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from gradmatch_jax.data import cifar, digits, folder, mnist, npz, svhn, tfds, tsv
+from gradmatch_jax.data.dataset import NOTHING_ASSUMED, Dataset, Field, assemble
+from gradmatch_jax.data.files import one_line
+from gradmatch_jax.data.splits import Parts
+from gradmatch_jax.errors import UserError, no_such
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How a set is read and what the field assumes of it.
+
+    read: (data_dir, image_size) -> the set's own splits
+    tfds_name: its name in TensorFlow Datasets, where it has one there
+    """
+
+    read: Callable[[Path | None, int], Parts]
+    tfds_name: str | None = None
+    field: Field = NOTHING_ASSUMED
+
+
+DATASETS = MappingProxyType(
+    {
+        "digits": Spec(lambda path, size: digits.read_digits(), field=Field(num_classes=10)),
+        "mnist": Spec(
+            lambda path, size: mnist.read_mnist(path),
+            tfds_name="mnist",
+            field=Field(num_classes=10, shape=(28, 28, 1), mean=(0.1307,), std=(0.3081,)),
+        ),
+        "cifar10": Spec(
+            lambda path, size: cifar.read_cifar(cifar.CIFAR10, path),
+            tfds_name="cifar10",
+            field=Field(
+                num_classes=10,
+                shape=(32, 32, 3),
+                mean=(0.4914, 0.4822, 0.4465),
+                std=(0.2470, 0.2435, 0.2616),
+                crop=1 / 8,
+                flip=True,
+            ),
+        ),
+        "cifar100": Spec(
+            lambda path, size: cifar.read_cifar(cifar.CIFAR100, path),
+            tfds_name="cifar100",
+            field=Field(
+                num_classes=100,
+                shape=(32, 32, 3),
+                mean=(0.5071, 0.4865, 0.4409),
+                std=(0.2673, 0.2564, 0.2762),
+                crop=1 / 8,
+                flip=True,
+            ),
+        ),
+        "svhn": Spec(
+            lambda path, size: svhn.read_svhn(path),
+            tfds_name="svhn_cropped",
+            field=Field(
+                num_classes=10,
+                shape=(32, 32, 3),
+                mean=(0.4377, 0.4438, 0.4728),
+                std=(0.1980, 0.2010, 0.1970),
+                crop=1 / 8,
+            ),
+        ),
+        "imagenet": Spec(
+            folder.read_folder,
+            tfds_name="imagenet2012",
+            field=Field(
+                mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), crop=1 / 8, flip=True
+            ),
+        ),
+        "npz": Spec(lambda path, size: npz.read_npz(path)),
+        "tsv": Spec(lambda path, size: tsv.read_tsv(path)),
+    }
+)
+DATASET_NAMES = tuple(DATASETS)
+
+
+def load_dataset(
+    name: str,
+    data_dir: str | Path | None = None,
+    *,
+    reader: Literal["files", "tfds"] = "files",
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    image_size: int = 224,
+) -> Dataset:
+    """Load the set `name`, one of `DATASET_NAMES`.
+
+    Where the set has no validation split, `validation_fraction` of the training set becomes one,
+    the same share of every class, drawn by `seed` (paper, appendix A.3.1). digits has no test
+    split either: 20 % of it is the test set, the same rows whatever the seed.
+
+    data_dir: the folder of the set's original files (npz: the file; tsv: the training file, its
+      folder, or FOLDER/NAME of NAME.train.tsv and NAME.test.tsv; digits: not read). None
+      downloads mnist, cifar10, cifar100 and svhn into the cache.
+    reader: "files" for the original files, "tfds" for what TensorFlow Datasets has prepared in
+      `data_dir` (None: its default folder)
+    image_size: side in pixels to which imagenet is resized and cropped; the other sets keep theirs
+
+    Raises:
+      UserError: if an argument, a file or its contents are unfit; one line that says what to do.
+    """
+    spec = _find_spec(name)
+    if not 0.0 < validation_fraction < 1.0:
+        raise UserError(f"validation_fraction must be between 0 and 1, not {validation_fraction}")
+    if seed < 0:
+        raise UserError(f"seed must be 0 or more, not {seed}")
+    if image_size < 1:
+        raise UserError(f"image_size must be at least 1 pixel, not {image_size}")
+    path = None if data_dir is None else Path(data_dir).expanduser()
+    read = _reader(name, spec, reader)
+    try:
+        parts = read(path, image_size)
+    except OSError as error:  # no permission, a failing disk: readers answer for contents only
+        raise UserError(f"cannot read {name}: {one_line(error)}") from error
+    return assemble(name, parts, spec.field, validation_fraction, seed)
+
+
+def _find_spec(name: str) -> Spec:
+    if name in DATASETS:
+        return DATASETS[name]
+    raise no_such("data set", name, DATASET_NAMES)
+
+
+def _reader(name: str, spec: Spec, reader: str) -> Callable[[Path | None, int], Parts]:
+    if reader == "files":
+        return spec.read
+    if reader != "tfds":
+        raise UserError(f"no reader {reader!r}; there are files and tfds")
+    if spec.tfds_name is None:
+        raise UserError(f"{name} is not read through tfds; use reader files")
+    return functools.partial(tfds.read_tfds, spec.tfds_name)
