@@ -161,8 +161,8 @@ def test_labels_outside_are_counted():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "minst"}, "no data set 'minst'.*cifar100.*Did you mean mnist"),
-        ({"name": "CIFAR10"}, "Did you mean cifar10"),
+        ({"name": "minst"}, "no data set named 'minst'.*cifar100.*Did you mean 'mnist'"),
+        ({"name": "CIFAR10"}, "Did you mean 'cifar10'"),
         ({"name": "zzz"}, "there are digits, mnist.*npz"),
         ({"reader": "torch"}, "no reader 'torch'; there are files and tfds"),
         ({"reader": "tfds"}, "digits is not read through tfds"),
