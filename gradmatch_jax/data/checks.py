@@ -80,7 +80,7 @@ def _as_inputs(where: str, x: np.ndarray) -> Shaped[np.ndarray, "n ..."]:
 def _as_floats(where: str, x: np.ndarray) -> Float[np.ndarray, "n ..."]:
     with np.errstate(over="ignore"):
         x = x.astype(np.float32, copy=False)
-    bad = ~np.isfinite(x).reshape(len(x), -1).all(axis=1)
+    bad = ~np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
     if bad.any():
         raise UserError(
             f"{where}: {int(bad.sum())} of {len(x)} rows hold nan or inf "

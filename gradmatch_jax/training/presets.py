@@ -27,7 +27,7 @@ PRESETS = {
     "svhn": Preset("resnet18", 300, 20),
     "imagenet": Preset("resnet18", 350, 128),
     "npz": Preset(AUTO, 300, 20),
-    "tsv": Preset(AUTO, 20, 20, lr=0.05),
+    "tsv": Preset(AUTO, 60, 20, lr=0.1),
 }
 
 # What AUTO stands for, by what the inputs are.
