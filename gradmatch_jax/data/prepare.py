@@ -4,12 +4,13 @@ JAX is imported when a batch is prepared, so that listing data sets does not wai
 """
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 
 
+@runtime_checkable
 class Prepare(Protocol):
     """`prepare(key, raw)`: a batch of raw inputs (b, ...) as the model's inputs (b, ...).
 
