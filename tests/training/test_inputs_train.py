@@ -33,7 +33,7 @@ def cancer(tmp_path_factory):
     ("strategy", "settings"),
     [
         ("gradmatch", {"select_every": 10}),
-        ("adaptive-random", {"select_every": 10}),
+        ("adaptive-random", {}),
         ("el2n", {"proxy_epochs": 2}),
     ],
 )
