@@ -151,7 +151,7 @@ def images(args: GPUCheck, sizes: Sizes) -> Dataset:
         dataset = load_dataset("cifar10", args.data_dir)
         if args.small:
             few = dataset.train.subset(np.arange(sizes.images))
-            dataset = replace(dataset, train=few, test=few)
+            return replace(dataset, train=few, test=few)
         return dataset
     rng = np.random.default_rng(args.seed)
 
@@ -160,9 +160,8 @@ def images(args: GPUCheck, sizes: Sizes) -> Dataset:
         return Split(rng.integers(256, size=(n, 32, 32, 3), dtype=np.uint8), labels)
 
     train_split, test = split(sizes.images), split(sizes.images // 5)
-    third, names = (1 / 3, 1 / 3, 1 / 3), tuple(map(str, range(CLASSES)))
-    prepare = ImagePrepare(third, third, crop_padding=4, flip=True)
-    return Dataset("synthetic", train_split, test, test, CLASSES, prepare, names)
+    prepare = ImagePrepare((1 / 3,) * 3, (1 / 3,) * 3, crop_padding=4, flip=True)
+    return Dataset("synthetic", train_split, test, test, CLASSES, prepare, tuple("0123456789"))
 
 
 def timed(work: Callable[[], Any], repeats: int) -> dict[str, float]:
