@@ -16,6 +16,7 @@ from gradmatch_jax.measure.clock import Times
 from gradmatch_jax.measure.energy import Meter, find_meter
 from gradmatch_jax.measure.versions import device_name, versions
 from gradmatch_jax.models import build_model
+from gradmatch_jax.models.checks import check_model_output
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import empty_selection
 from gradmatch_jax.strategies.pool import pooled
@@ -85,6 +86,8 @@ def prepare(
     limit, share = _cost(config, meter, n, budget)
     strategy = _strategy(config, dataset, budget)
     steps = _all_steps(config, dataset, model, strategy)
+    if model is not None:
+        _check_model(model, dataset)
     feeds = Feed(dataset.train), Feed(dataset.validation), Feed(dataset.test)
     own = strategy.weighting if config.weighting == "own" else config.weighting
     run = Run(
@@ -176,6 +179,27 @@ def _all_steps(
         )
 
     return {network: steps(network, name) for network, name in names.items()}
+
+
+def _check_model(model: Model, dataset: Dataset) -> None:
+    """What a model of the user's own gives for two inputs, by shape: nothing is computed.
+
+    Raises:
+        UserError: it cannot be applied to them, or does not give (logits, features, stats) as it
+          should.
+    """
+    spec = input_spec(dataset)
+    inputs = jax.ShapeDtypeStruct((2, *spec.shape), spec.dtype)
+    try:
+        output = jax.eval_shape(
+            lambda x: model.apply(model.init(jax.random.key(0)), x, True), inputs
+        )
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"model {model.name} cannot be applied to inputs of shape {spec.shape}: {said}"
+        ) from error
+    check_model_output(model.name, output, dataset.num_classes, 2)
 
 
 def _facts(config: RunConfig, dataset: Dataset, model: Model | None) -> dict[str, Any]:

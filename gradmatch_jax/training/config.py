@@ -72,14 +72,15 @@ class Settings(PlanSettings, StrategySettings):
     """What a run and a comparison of runs share."""
 
     dataset: str = "digits"
-    """digits (embedded), mnist, cifar10, cifar100, svhn, imagenet, npz."""
+    """digits (embedded), mnist, cifar10, cifar100, svhn, imagenet, npz (arrays), tsv (texts)."""
     data_dir: Path | None = None
-    """Folder of the data set's original files (npz: the file). None: download, where there is a
-    network."""
+    """Folder of the data set's original files (npz: the file; tsv: FOLDER/NAME of
+    NAME.train.tsv). None: download, where there is a network."""
     reader: Literal["files", "tfds"] = "files"
     """Read the original files, or what TensorFlow Datasets prepared in --data-dir."""
     model: str | None = None
-    """lenet, mnistnet, mlp, logistic, resnet18, resnet20, resnet164. None: the data set's own."""
+    """lenet, mnistnet, mlp, logistic, resnet18, resnet20, resnet164, embedding-bag. None: the data
+    set's own."""
     epochs: Annotated[int | None, COUNT] = None
     """T. None: the paper's."""
     batch_size: Annotated[int | None, COUNT] = None
@@ -203,8 +204,8 @@ def _check_models(config: TrainConfig) -> None:
     from gradmatch_jax.models import model_names
 
     for kind, model in (("model", config.model), ("proxy model", config.proxy)):
-        if model is not None and model not in model_names():
-            raise no_such(kind, model, model_names())
+        if model not in (None, AUTO, *model_names()):
+            raise no_such(kind, str(model), model_names())
 
 
 def _changed(config: TrainConfig) -> frozenset[str]:

@@ -1,5 +1,6 @@
 """The driver: alternates selection and weighted SGD epochs (paper, Algorithm 1)."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradmatch_jax.data import Dataset
+from gradmatch_jax.data.dataset import check
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models.model import Model
@@ -23,6 +25,7 @@ from gradmatch_jax.training.examples import examples_of
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.folder import RunFolder
 from gradmatch_jax.training.passes import collect, collect_gradient_norms, evaluate, run_epoch
+from gradmatch_jax.training.presets import AUTO
 from gradmatch_jax.training.schedule import Bill, Epoch, cosine
 from gradmatch_jax.training.state import Limit, Run, TrainState
 
@@ -71,7 +74,11 @@ def train(
     if strategy is not None:
         entry = as_entry(strategy)
         if config.strategy == TrainConfig.strategy:
-            config = config.__class__(**{**vars(config), "strategy": OWN})
+            config = dataclasses.replace(config, strategy=OWN)
+    if dataset is not None:
+        check(dataset)
+        if config.model is None:  # what suits the data, not what suits those that are not read
+            config = dataclasses.replace(config, model=AUTO)
     resolved = resolve(config, entry=entry)
     dataset = dataset if dataset is not None else load(resolved)
     folder = RunFolder(Path(out).expanduser(), resolved) if out is not None else None

@@ -1,0 +1,56 @@
+"""Compiled programs are kept between commands: what one has compiled, the next one loads.
+
+A newcomer waits for compilation before anything else. JAX's persistent cache, which it leaves off,
+brings a repeated command from minutes of it to seconds.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from gradmatch_jax.errors import UserError
+
+VARIABLE = "GRADMATCH_JAX_CACHE"
+OFF = "off"
+
+# As every subcommand has it.
+CompilationCache = Annotated[
+    str | None,
+    tyro.conf.arg(help=f"Folder of compiled programs, or {OFF}. None: ${VARIABLE}, or your own."),
+]
+
+
+def keep_compiled(asked: str | None) -> Path | None:
+    """Turn JAX's persistent cache on; returns its folder, or None where it is off.
+
+    Args:
+        asked: a folder, "off", or None for $GRADMATCH_JAX_CACHE, for $JAX_COMPILATION_CACHE_DIR
+          where that is set, and for the user's cache directory otherwise.
+
+    Raises:
+        UserError: the folder named cannot be written. The user's own is then simply not used.
+    """
+    named = asked or os.environ.get(VARIABLE)
+    if named == OFF:
+        return None
+    if named is None and os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(named).expanduser() if named else base / "gradmatch-jax" / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} cannot be written")
+    except OSError as error:
+        if named:
+            raise UserError(f"compilation cache: {error}; name another folder or {OFF}") from error
+        return None
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # JAX keeps what took a second or more; here hundreds of programs take a tenth each.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    return folder
