@@ -1,7 +1,9 @@
-"""What makes a figure count: its settings, versions, device and revision, as JSON lines."""
+"""What makes a figure count: its settings, versions, device, revision and time, as JSON lines."""
 
 import json
+import os
 import subprocess
+import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -11,15 +13,28 @@ from gradmatch_jax.measure.versions import device_name, versions
 from gradmatch_jax.training.folder import finite
 
 
-def stamp(args: Any, *, packages: Iterable[str] = (), **config: Any) -> dict[str, Any]:
-    """The record's head: the experiment's settings (its paths aside) and `config`, and versions of
-    the usual packages and `packages`."""
+def stamp(
+    args: Any, start: float, *, packages: Iterable[str] = (), **config: Any
+) -> dict[str, Any]:
+    """What a record carries beside its figures.
+
+    Args:
+        args: the command's settings, a dataclass; its paths are left out.
+        start: when the work began, of `time.perf_counter`.
+        packages: distributions whose versions count, beside the usual ones.
+        config: further settings.
+
+    Returns:
+        config, versions, device, cores, revision, wall_seconds.
+    """
     settings = {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
     return {
         "config": settings | config,
         "versions": versions() | {name: version(name) for name in packages},
         "device": device_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "revision": revision(),
+        "wall_seconds": time.perf_counter() - start,
     }
 
 
@@ -36,3 +51,14 @@ def append(results: Path, record: dict[str, Any]) -> None:
     results.parent.mkdir(parents=True, exist_ok=True)
     with results.open("a") as file:
         file.write(json.dumps(finite(record)) + "\n")
+
+
+def read(results: Path) -> list[dict[str, Any]]:
+    """The records, oldest first; none where there is no file.
+
+    A line that another process has not written to its end is left out.
+    """
+    if not results.exists():
+        return []
+    whole = results.read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines() if line.strip()]

@@ -12,10 +12,12 @@ from PIL import Image
 from gradmatch_jax.data.splits import Split
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report import write_report
+from gradmatch_jax.report.columns import COMPARISON
 from gradmatch_jax.report.figures import COLOURS, curve, looks
 from gradmatch_jax.report.gallery import pick, png_uri
 from gradmatch_jax.report.page import page
-from gradmatch_jax.report.summary import HEADINGS, cells, footnote, markdown, summarise
+from gradmatch_jax.report.summary import footnote, lead, notes, summarise
+from gradmatch_jax.report.tables import Column, filled, html, markdown, mean_and_std, rich_table
 
 VOID = {"meta", "img", "br", "link"}
 
@@ -67,6 +69,17 @@ def make_gallery(fraction=0.1, names=("a", "b"), weights=(1.0, 3.0, 2.0), label=
     images = np.arange(5 * 8 * 8, dtype=np.uint8).reshape(5, 8, 8, 1)
     split = Split(images, np.array([0, 1, 0, 1, 1], np.int32))
     return pick(label, fraction, 0, split, names, np.array([4, 2, 0]), np.array(weights))
+
+
+def cells(row):
+    return [column.cell(row) for column in COMPARISON]
+
+
+def failed_run(kind="diverged", reason="the training loss is nan", **changes):
+    run = make_run(**changes)
+    kept = ("strategy", "fraction", "warm", "seed", "dataset", "model", "batch_size", "log")
+    failed = {"kind": kind, "reason": reason, "epoch": 2}
+    return {name: run[name] for name in kept} | {"failed": failed}
 
 
 class Page(HTMLParser):
@@ -141,8 +154,8 @@ def test_one_seed_has_no_deviation():
     full, row = summarise(runs)
     assert row.accuracy_std is None
     assert row.matching_error is None  # nan, as JSON has it
-    assert cells(row)[3] == "90.00 ± -"
-    assert cells(full)[4] == "-"
+    assert cells(row)[3] == "90.00"
+    assert cells(full)[4] == "–"
 
 
 def test_the_yardstick_is_required():
@@ -156,10 +169,10 @@ def test_a_gain_that_rounds_to_nothing_is_not_minus_zero():
 
 
 def test_markdown_is_a_table():
-    lines = markdown(summarise(make_runs())).splitlines()
-    assert {line.count("|") for line in lines} == {len(HEADINGS) + 1}
+    lines = markdown(COMPARISON, summarise(make_runs())).splitlines()
+    assert {line.count("|") for line in lines} == {len(COMPARISON) + 1}
     assert len(lines) == 2 + 7
-    assert lines[2].startswith("| full | 100 % | 2 | 95.50 ± 0.71 | - | 10.8 | 1× |")
+    assert lines[2].startswith("| full | 100 % | 2 | 95.50 ± 0.71 | – | 10.8 | 1× |")
 
 
 def test_footnote_names_every_device():
@@ -258,3 +271,78 @@ def test_png_holds_the_pixels(channels):
     data = base64.b64decode(png_uri(image).removeprefix("data:image/png;base64,"))
     decoded = np.asarray(Image.open(io.BytesIO(data)))
     np.testing.assert_array_equal(decoded.reshape(image.shape), image)
+
+
+def test_tables_of_one_set_of_columns_agree():
+    rows = [{"a": "x<y", "b": 1.5}, {"a": "z", "b": None}]
+    columns = (
+        Column("name-of", lambda row: row["a"]),
+        Column("b, s", lambda row: row["b"], "{:.2f}", narrow="b"),
+        Column("none", lambda row: None),
+    )
+    assert markdown(columns[:2], rows).splitlines()[2:] == ["| x<y | 1.50 |", "| z | – |"]
+    page = html(columns[:2], rows, apart=lambda row: row["a"])
+    assert "x&lt;y" in page
+    assert page.count('<tr class="apart">') == 1
+    assert [str(c.header) for c in rich_table(columns, rows).columns] == ["b"]
+    assert len(rich_table([columns[0]], rows).columns) == 1
+    assert filled(columns, rows) == list(columns[:2])
+    assert mean_and_std([1.0, 2.0, 4.0], 3) == f"{7 / 3:.3f} ± {np.std([1, 2, 4], ddof=1):.3f}"
+
+
+def test_failed_runs_are_named_and_not_averaged():
+    runs = [*make_runs(), failed_run(seed=2), failed_run("failed", "no memory", fraction=0.2)]
+    table = summarise(runs)
+    without = {(row.label, row.fraction): row for row in summarise(make_runs())}
+    some, none = (row for row in table if row.failures)
+    assert some._replace(failures=(), diverged=False) == without["gradmatch", 0.1]
+    assert cells(some)[2:4] == ["2 of 3", "91.00 ± 1.41"]
+    assert cells(none)[2:] == ["0 of 1", "failed", *["–"] * 6]
+    first, second = notes(table)
+    assert "gradmatch on 10 %: seed 2 diverged in epoch 2: the training loss is nan" in first
+    assert "gradmatch on 20 %: seed 0 failed in epoch 2: no memory" in second
+    found = Page(page(runs))
+    assert "2 of 3" in found.text
+    assert first in found.text
+    assert second in found.text
+
+
+def test_without_a_yardstick_the_rest_is_shown():
+    runs = [failed_run(strategy="full", fraction=1.0), make_run()]
+    full, row = summarise(runs)
+    assert full.accuracy is row.speedup is row.drop is row.ceiling is None
+    found = Page(page(runs))
+    assert "diverged" in found.text
+    assert "svg" not in found.tags
+    Page(page(runs[:1]))
+
+
+def test_early_stops_are_noted():
+    runs = [make_run("full", 1.0), make_run(stopped=[None, "nothing left to gain"])]
+    runs += [make_run("craig", stopped=["eps", None])]
+    assert notes(summarise(runs)) == [
+        "gradmatch on 10 %: matching stopped early (nothing left to gain)."
+    ]
+
+
+def leading(*accuracies):
+    """The lead on three methods of two seeds each: (name, mean, half the spread, seconds)."""
+    runs = [make_run("full", 1.0, accuracy=95.0, train_seconds=19.75)]
+    for name, mean, half, seconds in accuracies:
+        for seed, sign in ((0, -1), (1, 1)):
+            runs.append(
+                make_run(name, 0.1, seed, accuracy=mean + sign * half, train_seconds=seconds)
+            )
+    return lead(summarise(runs))[1]
+
+
+def test_the_lead_crowns_no_difference_inside_the_spread():
+    text = leading(("a", 90.0, 1.0, 4.75), ("b", 90.5, 1.0, 9.75), ("c", 80.0, 1.0, 1.0))
+    assert text == (
+        "On 10 % of the data, **b** (**90.50 ± 1.41 %**) and **a** are level within the spread; "
+        "the fastest of them is **a**, 4.0 times as fast as full."
+    )
+    text = leading(("a", 90.0, 1.0, 4.75), ("b", 80.0, 1.0, 9.75))
+    assert text.startswith("On 10 % of the data, **a** is ahead: **90.00 ± 1.41 %**, 4.0 times")
+    runs = [make_run("full", 1.0), make_run("a", accuracy=91.0), make_run("b")]
+    assert "**a** has the highest figure, **91.00 %**, of one seed" in lead(summarise(runs))[1]
