@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from gradmatch_jax.measure.versions import device_name, versions
+from gradmatch_jax.report.tables import Column
 from gradmatch_jax.training.folder import finite
 
 
@@ -19,7 +20,7 @@ def stamp(
     """What a record carries beside its figures.
 
     Args:
-        args: the command's settings, a dataclass; its paths are left out.
+        args: the command's settings, a dataclass, or their values by name; paths are left out.
         start: when the work began, of `time.perf_counter`.
         packages: distributions whose versions count, beside the usual ones.
         config: further settings.
@@ -27,7 +28,8 @@ def stamp(
     Returns:
         config, versions, device, cores, revision, wall_seconds.
     """
-    settings = {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
+    values = args if isinstance(args, Mapping) else vars(args)
+    settings = {k: v for k, v in values.items() if not isinstance(v, Path)}
     return {
         "config": settings | config,
         "versions": versions() | {name: version(name) for name in packages},
@@ -62,3 +64,18 @@ def read(results: Path) -> list[dict[str, Any]]:
         return []
     whole = results.read_text().rpartition("\n")[0]
     return [json.loads(line) for line in whole.splitlines() if line.strip()]
+
+
+def fields(**forms: str | Callable[[Any], str]) -> list[Column[dict[str, Any]]]:
+    """A table's columns of records, one a field, with its format.
+
+    >>> [column.heading for column in fields(k="{}", speed_up="{:.1f}")]
+    ['k', 'speed up']
+    >>> [column.cell({"k": 3}) for column in fields(k="{}", speed_up="{:.1f}")]
+    ['3', '–']
+    """
+
+    def column(name: str, form: str | Callable[[Any], str]) -> Column[dict[str, Any]]:
+        return Column(name.replace("_", " "), lambda record: record.get(name), form)
+
+    return [column(name, form) for name, form in forms.items()]

@@ -43,7 +43,6 @@ def run_name(job: Job) -> str:
 
 
 def _record(job: Job, row: dict[str, Any], start: float) -> dict[str, Any]:
-    head = stamp(job.config, start) | {"config": job.settings}
     curve = [
         [epoch["epoch"], epoch["train_seconds"] + epoch["selection_seconds"],
          epoch["test_accuracy"]]
@@ -51,7 +50,7 @@ def _record(job: Job, row: dict[str, Any], start: float) -> dict[str, Any]:
     ]  # fmt: skip
     rest = {k: v for k, v in row.items() if k not in ("log", "folder")}
     # The summary's own versions and device: the run may have been made elsewhere.
-    return {"run": run_name(job)} | head | {"curve": curve} | rest
+    return {"run": run_name(job)} | stamp(job.settings, start) | {"curve": curve} | rest
 
 
 def recorded(results: Path, job: Job) -> bool:

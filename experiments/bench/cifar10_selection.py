@@ -32,14 +32,14 @@ import numpy as np
 from rich.console import Console
 
 from experiments.command import command, quickened
-from experiments.records import append, stamp
+from experiments.records import append, fields, stamp
 from gradmatch_jax.data import Dataset, Split, load_dataset
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import last_layer_gradients, matching_error
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models import build_model
 from gradmatch_jax.models.model import Variables
-from gradmatch_jax.report.tables import Column, percent, rich_table
+from gradmatch_jax.report.tables import percent, rich_table
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.strategy import Pass, Snapshot, Task
 from gradmatch_jax.training.feed import Feed
@@ -243,17 +243,10 @@ def select(path: Path, variant: str, fraction: float, atom_batch: int, seed: int
     }
 
 
-COLUMNS: tuple[Column[dict[str, Any]], ...] = (
-    Column("variant", lambda r: r["variant"]),
-    Column("fraction", lambda r: r["fraction"], percent),
-    Column("size", lambda r: r["size"]),
-    Column("matched", lambda r: r["num_matched"]),
-    Column("seconds", lambda r: r["seconds"], "{:.2f}"),
-    Column("compile s", lambda r: r["compile_seconds"], "{:.1f}"),
-    Column("own error", lambda r: r["own_error"], "{:.4f}"),
-    Column("whole-gradient error", lambda r: r["whole_error"], "{:.4f}"),
-    Column("peak GB", lambda r: r["peak_gb"], "{:.2f}"),
-)
+COLUMNS = fields(
+    variant="{}", fraction=percent, size="{}", num_matched="{}", seconds="{:.2f}",
+    compile_seconds="{:.1f}", own_error="{:.4f}", whole_error="{:.4f}", peak_gb="{:.2f}",
+)  # fmt: skip
 
 
 if __name__ == "__main__":

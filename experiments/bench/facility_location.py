@@ -33,9 +33,10 @@ from rich.console import Console
 from experiments.bench.problems import class_gradients, gaussian
 from experiments.bench.timing import timed
 from experiments.command import command, quickened
-from experiments.records import append, stamp
+from experiments.records import append, fields, stamp
 from gradmatch_jax.gradients import gram
-from gradmatch_jax.report.tables import Column, rich_table
+from gradmatch_jax.gradients import gram
+from gradmatch_jax.report.tables import rich_table
 from gradmatch_jax.solvers.facility_location import (
     facility_location,
     similarities_of,
@@ -183,15 +184,10 @@ def compare(other: dict[str, Any], ours: dict[str, Any]) -> dict[str, float]:
     }
 
 
-COLUMNS: tuple[Column[dict[str, Any]], ...] = (
-    Column("solver", lambda r: r["solver"]),
-    Column("k", lambda r: r["k"]),
-    Column("seconds", lambda r: r["seconds"], "{:.4f}"),
-    Column("compile", lambda r: r["compile_seconds"], "{:.1f}"),
-    Column("F", lambda r: r["objective"], "{:.7g}"),
-    Column("faster", lambda r: r["speed_up"], "{:.1f}"),
-    Column("F ratio", lambda r: r["objective_ratio"], "{:.5f}"),
-)
+COLUMNS = fields(
+    solver="{}", k="{}", seconds="{:.4f}", compile_seconds="{:.1f}", objective="{:.7g}",
+    speed_up="{:.1f}", objective_ratio="{:.5f}",
+)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -34,12 +34,12 @@ from rich.console import Console
 
 from experiments.bench.timing import timed
 from experiments.command import command, quickened
-from experiments.records import append, read, stamp
+from experiments.records import append, fields, read, stamp
 from gradmatch_jax.data import Dataset, Split, load_dataset
 from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
 from gradmatch_jax.measure.versions import device_name
 from gradmatch_jax.models import build_model
-from gradmatch_jax.report.tables import Column, rich_table
+from gradmatch_jax.report.tables import rich_table
 from gradmatch_jax.selection.batch_subset import select_batches
 from gradmatch_jax.selection.groups import partition
 from gradmatch_jax.selection.subset import select_subset
@@ -269,20 +269,14 @@ def run(args: GPUCheck, sizes: Sizes, strategy: str) -> dict[str, Any]:
 def show(records: list[dict[str, Any]]) -> None:
     """The lines of the file; speed-ups against the full run of the same device and settings."""
     full = {whose(r): r["seconds"] for r in records if "full" in r["step"]}
-    columns: list[Column[dict[str, Any]]] = [
-        Column("step", lambda r: r["step"]),
-        Column("seconds", lambda r: r["seconds"], "{:.4g}"),
-        Column("compile", lambda r: r["compile_seconds"], "{:.1f}"),
-        Column("images/s", lambda r: r.get("images_per_second"), "{:,.0f}"),
-        Column("accuracy", lambda r: r.get("test_accuracy"), "{:.2f}"),
-        Column(
-            "speed-up",
-            lambda r: full[whose(r)] / r["seconds"] if whose(r) in full else None,
-            "{:.1f}",
-        ),
-    ]
+    columns = fields(
+        step="{}", seconds="{:.4g}", compile_seconds="{:.1f}", images_per_second="{:,.0f}",
+        test_accuracy="{:.2f}", speed_up="{:.1f}",
+    )  # fmt: skip
+    ours = [r | {"speed_up": full[whose(r)] / r["seconds"]} if whose(r) in full else r
+            for r in records]  # fmt: skip
     title = "GPU check: " + ", ".join(sorted({r["device"] for r in records}))
-    Console().print(rich_table(columns, records, title=title))
+    Console().print(rich_table(columns, ours, title=title))
 
 
 def whose(record: dict[str, Any]) -> str:

@@ -28,9 +28,9 @@ from sklearn.linear_model import orthogonal_mp_gram
 from experiments.bench.problems import class_gradients, gaussian
 from experiments.bench.timing import timed
 from experiments.command import command, quickened
-from experiments.records import append, stamp
+from experiments.records import append, fields, stamp
 from gradmatch_jax.gradients import per_gradient
-from gradmatch_jax.report.tables import Column, rich_table
+from gradmatch_jax.report.tables import rich_table
 from gradmatch_jax.solvers.pursuit import omp
 
 
@@ -152,16 +152,10 @@ def compare(ours: dict[str, Any], oracle: dict[str, Any]) -> dict[str, float]:
     }
 
 
-COLUMNS: tuple[Column[dict[str, Any]], ...] = (
-    Column("solver", lambda r: r["solver"]),
-    Column("k", lambda r: r["k"]),
-    Column("size", lambda r: r["size"]),
-    Column("seconds", lambda r: r["seconds"], "{:.4f}"),
-    Column("compile", lambda r: r["compile_seconds"], "{:.1f}"),
-    Column("E_lam", lambda r: r["objective"], "{:.6g}"),
-    Column("faster", lambda r: r["speed_up"], "{:.2f}"),
-    Column("E ratio", lambda r: r["objective_ratio"], "{:.4f}"),
-)
+COLUMNS = fields(
+    solver="{}", k="{}", size="{}", seconds="{:.4f}", compile_seconds="{:.1f}",
+    objective="{:.6g}", speed_up="{:.2f}", objective_ratio="{:.4f}",
+)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def mismatches(value: Any, shape: Any, where: str = "record") -> list[str]:
         >>> mismatches({"kind": "failed", "reason": "no memory"}, FailureRecord)
         ['record.epoch is missing']
         >>> mismatches({"kind": "odd", "reason": "", "epoch": 3}, FailureRecord, "failed.json")
-        ["failed.json.kind is 'odd', no typing.Literal['diverged', 'failed']"]
+        ["failed.json.kind is 'odd', no Literal['diverged', 'failed']"]
     """
     if is_typeddict(shape):
         return _field_mismatches(value, shape, where)
@@ -199,4 +199,6 @@ def _fits(value: Any, shape: Any, origin: Any) -> bool:
 
 
 def _name(shape: Any) -> str:
+    if typing.get_origin(shape) is not None:
+        return str(shape).removeprefix("typing.")
     return getattr(shape, "__name__", str(shape))
