@@ -67,15 +67,15 @@ def read(results: Path) -> list[dict[str, Any]]:
 
 
 def fields(**forms: str | Callable[[Any], str]) -> list[Column[dict[str, Any]]]:
-    """A table's columns of records, one a field, with its format.
+    r"""A console table's columns of records, one a field, with its format; names are broken.
 
     >>> [column.heading for column in fields(k="{}", speed_up="{:.1f}")]
-    ['k', 'speed up']
+    ['k', 'speed\nup']
     >>> [column.cell({"k": 3}) for column in fields(k="{}", speed_up="{:.1f}")]
     ['3', '–']
     """
 
     def column(name: str, form: str | Callable[[Any], str]) -> Column[dict[str, Any]]:
-        return Column(name.replace("_", " "), lambda record: record.get(name), form)
+        return Column(name.replace("_", "\n"), lambda record: record.get(name), form)
 
     return [column(name, form) for name, form in forms.items()]
