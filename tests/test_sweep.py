@@ -34,7 +34,12 @@ def test_the_plan_is_every_run_once():
 def test_a_variant_sets_anything_and_is_in_the_name():
     grid = Grid(SMALL, ("gradmatch",), variants=({"select_every": 5}, {"lam": 0.1, "kappa": 0.2}))
     assert names(grid) == [
-        "gradmatch-0.1-seed0-select_every-5", "gradmatch-0.1-seed0-lam-0.1-kappa-0.2",
+        "gradmatch-0.1-seed0-select_every-5", "gradmatch-0.1-seed0-lam-0.1",
+    ], "kappa is a warm run's"  # fmt: skip
+    whole = dataclasses.replace(grid, strategies=("full", "gradmatch-warm"))
+    assert names(whole) == [
+        "full-1-seed0", "gradmatch-warm-0.1-seed0-select_every-5",
+        "gradmatch-warm-0.1-seed0-lam-0.1-kappa-0.2",
     ]  # fmt: skip
     configs = [job.config for job in plan(grid, Path("runs"))]
     assert [(c.select_every, c.lam) for c in configs] == [(5, 0.5), (20, 0.1)]

@@ -21,9 +21,9 @@ from toys import toy
     [
         {"strategy": "gradmatch", "select_every": 2},
         {"strategy": "gradmatch-pb", "warm": True, "epochs": 8},
-        {"strategy": "full"},
+        {"strategy": "full", "fraction": None},
         {"strategy": "el2n", "proxy_epochs": 2},
-        {"strategy": "infobatch"},
+        {"strategy": "infobatch", "fraction": None},
         {"strategy": "full-earlystop"},
     ],
     ids=lambda settings: settings["strategy"],
