@@ -35,7 +35,6 @@ from experiments.bench.timing import timed
 from experiments.command import command, quickened
 from experiments.records import append, fields, stamp
 from gradmatch_jax.gradients import gram
-from gradmatch_jax.gradients import gram
 from gradmatch_jax.report.tables import rich_table
 from gradmatch_jax.solvers.facility_location import (
     facility_location,
