@@ -1,25 +1,42 @@
-"""What makes a figure count: its settings, versions, device and revision, as JSON lines."""
+"""What makes a figure count: its settings, versions, device, revision and time, as JSON lines."""
 
 import json
+import os
 import subprocess
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from gradmatch_jax.measure.versions import device_name, versions
+from gradmatch_jax.report.tables import Column
 from gradmatch_jax.training.folder import finite
 
 
-def stamp(args: Any, *, packages: Iterable[str] = (), **config: Any) -> dict[str, Any]:
-    """The record's head: the experiment's settings (its paths aside) and `config`, and versions of
-    the usual packages and `packages`."""
-    settings = {k: v for k, v in vars(args).items() if not isinstance(v, Path)}
+def stamp(
+    args: Any, start: float, *, packages: Iterable[str] = (), **config: Any
+) -> dict[str, Any]:
+    """What a record carries beside its figures.
+
+    Args:
+        args: the command's settings, a dataclass, or their values by name; paths are left out.
+        start: when the work began, of `time.perf_counter`.
+        packages: distributions whose versions count, beside the usual ones.
+        config: further settings.
+
+    Returns:
+        config, versions, device, cores, revision, wall_seconds.
+    """
+    values = args if isinstance(args, Mapping) else vars(args)
+    settings = {k: v for k, v in values.items() if not isinstance(v, Path)}
     return {
         "config": settings | config,
         "versions": versions() | {name: version(name) for name in packages},
         "device": device_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "revision": revision(),
+        "wall_seconds": time.perf_counter() - start,
     }
 
 
@@ -36,3 +53,29 @@ def append(results: Path, record: dict[str, Any]) -> None:
     results.parent.mkdir(parents=True, exist_ok=True)
     with results.open("a") as file:
         file.write(json.dumps(finite(record)) + "\n")
+
+
+def read(results: Path) -> list[dict[str, Any]]:
+    """The records, oldest first; none where there is no file.
+
+    A line that another process has not written to its end is left out.
+    """
+    if not results.exists():
+        return []
+    whole = results.read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in whole.splitlines() if line.strip()]
+
+
+def fields(**forms: str | Callable[[Any], str]) -> list[Column[dict[str, Any]]]:
+    r"""A console table's columns of records, one a field, with its format; names are broken.
+
+    >>> [column.heading for column in fields(k="{}", speed_up="{:.1f}")]
+    ['k', 'speed\nup']
+    >>> [column.cell({"k": 3}) for column in fields(k="{}", speed_up="{:.1f}")]
+    ['3', '–']
+    """
+
+    def column(name: str, form: str | Callable[[Any], str]) -> Column[dict[str, Any]]:
+        return Column(name.replace("_", "\n"), lambda record: record.get(name), form)
+
+    return [column(name, form) for name, form in forms.items()]

@@ -9,12 +9,12 @@ from typing import Annotated
 import tyro
 
 import gradmatch_jax
-from gradmatch_jax.commands import select, strategies, train
+from gradmatch_jax.commands import compare, select, strategies, train
+from gradmatch_jax.commands.compare import CompareConfig
 from gradmatch_jax.commands.select import SelectConfig
 from gradmatch_jax.commands.strategies import StrategiesCommand
 from gradmatch_jax.commands.train import TrainCommand
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.sweep import CompareConfig
 
 Command = (
     Annotated[TrainCommand, tyro.conf.subcommand("train")]
@@ -83,9 +83,7 @@ def _run(command: Command) -> None:
     elif isinstance(command, CompareConfig):
         from rich.console import Console
 
-        from gradmatch_jax.sweep import run
-
-        run(command, Console())
+        compare.run(command, Console())
     elif isinstance(command, SelectConfig):
         select.run(command)
     else:

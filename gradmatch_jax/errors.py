@@ -8,6 +8,10 @@ class UserError(ValueError):
     """Bad input. The message is one line and says what to do; the command exits with status 2."""
 
 
+class Diverged(UserError):
+    """Training that came to nothing: a loss that is no number. Other runs may go on."""
+
+
 def no_such(kind: str, name: object, known: Iterable[str]) -> UserError:
     """The error for a mistyped name: what there is, and the nearest to it, whatever the case.
 

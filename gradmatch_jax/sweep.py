@@ -1,62 +1,73 @@
-"""Many runs side by side: strategies by fractions by seeds, against full training.
+"""A grid of runs: planned once as data, claimed, resumed, its results read back.
 
-No JAX here until something runs: the command line reads this to print its help.
+`gradmatch-jax compare` and the experiments are made of it. No JAX here until something runs.
 """
 
 import dataclasses
+import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradmatch_jax.errors import UserError
-from gradmatch_jax.report import write_report
-from gradmatch_jax.report.summary import HEADINGS, cells, footnote, label_of, markdown, summarise
+from gradmatch_jax.errors import Diverged, UserError
+from gradmatch_jax.report.summary import label_of
+from gradmatch_jax.training.claim import claim
 from gradmatch_jax.training.config import NOT_IDENTITY, RunConfig, Settings, TrainConfig, resolve
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from gradmatch_jax.data import Dataset
-    from gradmatch_jax.report.gallery import Gallery
+    from gradmatch_jax.training.folder import RunFolder
+    from gradmatch_jax.training.records import FailureRecord
 
-__all__ = ["CompareConfig", "Progress", "compare", "plan_runs", "run", "summarise"]
+FAILED = "failed.json"
+# What decides which examples a run is given: runs that share these share the loaded data.
+_DATA = (
+    "dataset", "data_dir", "reader", "seed", "validation_fraction", "imbalance",
+    "imbalance_classes", "image_size",
+)  # fmt: skip
+# What a run may end in that is its own: the others go on. A full disk or a mistake in the code
+# would meet them too, and stops the sweep.
+_OWN_FAILURES = (UserError, ArithmeticError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True)
-class CompareConfig(Settings):
-    """Compare strategies with full training: a table, figures and what was selected."""
+class Grid:
+    """Strategies by fractions by seeds, and any other settings, over one configuration.
 
-    strategies: tuple[str, ...] = (
-        "random",
-        "adaptive-random",
-        "gradmatch",
-        "gradmatch-warm",
-        "gradmatch-per-class-warm",
-        "gradmatch-pb-warm",
-    )
-    """See `gradmatch-jax strategies`; full is always run too, once a seed."""
-    fractions: tuple[float, ...] = (0.05, 0.1)
-    """k/n: the shares of the training set to train on."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Each strategy and fraction runs once a seed."""
-    eval_every: int = 5
-    """Epochs between tests (outside the clock): the points of the convergence curves."""
-    out: Path = Path("runs/compare")
-    """The table, the report and the runs go into its folder DATASET. Finished runs there are not
-    repeated."""
+    Example:
+        >>> grid = Grid(TrainConfig(epochs=2), ("random", "full"), (0.1, 0.2))
+        >>> [job.name for job in plan(grid, Path("runs"))]
+        ['random-0.1-seed0', 'random-0.2-seed0', 'full-1-seed0']
+    """
+
+    base: TrainConfig
+    strategies: tuple[str, ...]
+    fractions: tuple[float, ...] = (0.1,)
+    seeds: tuple[int, ...] = (0,)
+    variants: tuple[Mapping[str, Any], ...] = ({},)
+    """Settings that replace the base's: ({"select_every": 5}, {"select_every": 10})."""
 
 
 class Job(NamedTuple):
-    """One run to do: its settings, resolved, and its folder."""
+    """One run to do."""
 
     config: RunConfig
+    settings: dict[str, Any]  # what makes it this run and no other, as JSON
+    label: str  # "gradmatch-warm"
     folder: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
 
 
 class Progress(NamedTuple):
-    """Where a comparison stands."""
+    """Where a sweep stands."""
 
     run: int  # runs done before this one
     runs: int
@@ -65,89 +76,199 @@ class Progress(NamedTuple):
     epochs: int
 
 
-def plan_runs(config: CompareConfig) -> list[Job]:
-    """Every run of a comparison, seed by seed and `full` first, each exactly once.
+class Finished(NamedTuple):
+    """A run that was read back or has just ended."""
+
+    job: Job
+    row: dict[str, Any]
+    """The summary of its result.json with "batch_size", its "folder" and its "log", the rows of
+    metrics.jsonl; of a run that came to nothing its settings and "failed" (a `FailureRecord`)."""
+
+
+def plan(grid: Grid, root: Path) -> list[Job]:
+    """Every run of a grid, each exactly once: by variant, seed, strategy and fraction.
+
+    Full training does not depend on the fraction, and runs once a seed. A run's folder is
+    ROOT/DATASET/NAME-FRACTION-seedSEED, and what a variant sets.
+
+    Args:
+        grid: what to run.
+        root: where the runs' folders go.
+
+    Returns:
+        The jobs in order; nothing has been read or run.
 
     Raises:
-        UserError: a name, fraction or seed that cannot be; nothing has been read or run.
+        UserError: a name, fraction, seed or setting that cannot be.
     """
-    for name in ("strategies", "fractions", "seeds"):
-        if not getattr(config, name):
-            raise UserError(f"--{name} is empty: name at least one")
-    base = {field.name: getattr(config, field.name) for field in dataclasses.fields(Settings)}
-    jobs: dict[Path, Job] = {}
-    for seed in config.seeds:
-        for strategy in ("full", *config.strategies):
-            for fraction in config.fractions:
-                job = _job(config.out, base, strategy, fraction, seed)
-                jobs.setdefault(job.folder, job)
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    for variant in grid.variants:
+        if unknown := sorted(variant.keys() - known):
+            raise UserError(f"a variant sets {', '.join(unknown)}: no such setting")
+    axes = (grid.variants, grid.seeds, grid.strategies, grid.fractions)
+    jobs: dict[str, Job] = {}
+    for variant, seed, strategy, fraction in itertools.product(*axes):
+        job = _job(grid.base, variant, strategy, fraction, seed, root)
+        jobs.setdefault(json.dumps(job.settings, sort_keys=True), job)
     return list(jobs.values())
 
 
-def _job(out: Path, base: dict[str, Any], strategy: str, fraction: float, seed: int) -> Job:
-    asked = TrainConfig(strategy=strategy, fraction=fraction, seed=seed, **base)
-    settings = resolve(asked, strict=False)
-    label = label_of(settings.strategy, settings.warm)
-    name = f"{label}-{settings.fraction:.10g}-seed{seed}"
-    return Job(settings, out / settings.dataset / name)
+def _job(
+    base: TrainConfig,
+    variant: Mapping[str, Any],
+    strategy: str,
+    fraction: float,
+    seed: int,
+    root: Path,
+) -> Job:
+    changes = dict(variant) | {"strategy": strategy, "fraction": fraction, "seed": seed}
+    asked = dataclasses.replace(base, **changes)
+    config, settings = _resolved(asked)
+    label = label_of(settings["strategy"], settings.get("warm", False))
+    varied = (f"-{key}-{settings[key]}" for key in variant if key in settings)
+    name = f"{label}-{settings.get('fraction', 1.0):.10g}-seed{seed}" + "".join(varied)
+    return Job(config, settings, label, root / settings["dataset"] / name)
 
 
-def compare(
-    config: CompareConfig, on_progress: Callable[[Progress], None] = lambda progress: None
-) -> list[dict[str, Any]]:
-    """Do every run that is not finished yet; returns the runs in order.
+def _resolved(asked: TrainConfig) -> tuple[RunConfig, dict[str, Any]]:
+    """A configuration made whole, and its settings that make a run this one, as JSON.
 
-    Each is the summary of its result.json with "batch_size", its "folder", and
-    its "log", the rows of metrics.jsonl.
+    What does not apply to a strategy others of the grid may want: it is left out.
+    """
+    config = resolve(asked, strict=False)
+    return config, identifying(config.to_json())
+
+
+def identity(config: Settings) -> dict[str, Any]:
+    """What a user asked for, as JSON values, but for what does not change a run's result."""
+    values = {k: v for k, v in vars(config).items() if v is not None}
+    return identifying({k: str(v) if isinstance(v, Path) else v for k, v in values.items()})
+
+
+def identifying(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of settings as JSON values those that decide what a run comes to."""
+    return {k: v for k, v in values.items() if k not in NOT_IDENTITY}
+
+
+def sweep(
+    jobs: Iterable[Job],
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    *,
+    wait: bool = True,
+) -> Iterator[Finished]:
+    """Do the runs that are not finished, and give every run as it is known.
+
+    Several processes may share the runs: each is done by one of them. A run that diverges or
+    fails is recorded in its folder, and the rest goes on; the next call reads that back. A killed
+    run is resumed.
+
+    Args:
+        jobs: what `plan` made.
+        on_progress: called before, during and after each run.
+        wait: give what other processes are running as well, when it is done; otherwise leave it
+            out.
+
+    Yields:
+        The runs, in order but for those waited for. While the caller has one, it is held: no
+        other process gets it.
 
     Raises:
-        UserError: bad settings, or a folder that holds another run, before anything runs.
+        UserError: a folder holds another run, before anything runs; or the data cannot be read.
     """
-    jobs = plan_runs(config)
-    finished = {job.folder: _finished(job) for job in jobs}
-    loaded: tuple[int, Dataset] | None = None
-    rows = []
-    for done, job in enumerate(jobs):
-        row = finished[job.folder]
-        if row is None:
-            if loaded is None or loaded[0] != job.config.seed:
-                loaded = job.config.seed, _load(job.config)
-            row = _run(job, loaded[1], done, len(jobs), on_progress)
-        rows.append(row)
-        epochs = len(row["log"])
-        on_progress(Progress(done + 1, len(jobs), job.folder.name, epochs, epochs))
-    return rows
+    jobs = list(jobs)
+    found = {job.folder: _read_back(job) for job in jobs}
+    ahead, data, done = deque((job, False) for job in jobs), _Data(), 0
+    while ahead:
+        job, waiting = ahead.popleft()
+        with claim(job.folder, wait=waiting) as held:
+            if not held:
+                if wait:
+                    ahead.append((job, True))
+                continue
+            row = found[job.folder] or _read_back(job)
+            if row is None:
+                row = _run(job, data, Progress(done, len(jobs), job.name, 0, 0), on_progress)
+            done += 1
+            epochs = len(row["log"])
+            on_progress(Progress(done, len(jobs), job.name, epochs, epochs))
+            yield Finished(job, row)
 
 
-def _load(config: RunConfig) -> "Dataset":
-    from gradmatch_jax.training.build import load
+class _Data:
+    """The data that a run trains on, kept for the next one."""
 
-    return load(config)
+    def __init__(self) -> None:
+        self._key: tuple[Any, ...] = ()
+        self._dataset: Dataset | None = None
+
+    def of(self, config: RunConfig) -> "Dataset":
+        from gradmatch_jax.training.build import load
+
+        key = tuple(getattr(config, name) for name in _DATA)
+        if self._dataset is None or key != self._key:
+            self._key, self._dataset = key, load(config)
+        return self._dataset
 
 
-def _run(job: Job, dataset, done: int, total: int, on_progress) -> dict[str, Any]:
+def _run(
+    job: Job, data: _Data, start: Progress, on_progress: Callable[[Progress], None]
+) -> dict[str, Any]:
+    """Train; the run's row, also where it comes to nothing."""
     from gradmatch_jax.training.loop import train
 
     def on_epoch(row: dict[str, Any], epochs: int) -> None:
-        on_progress(Progress(done, total, job.folder.name, row["epoch"] + 1, epochs))
+        on_progress(start._replace(epoch=row["epoch"] + 1, epochs=epochs))
 
-    on_progress(Progress(done, total, job.folder.name, 0, 0))
-    result = train(job.config, job.folder, dataset=dataset, on_epoch=on_epoch)
+    on_progress(start)
+    dataset = data.of(job.config)
+    try:
+        result = train(job.config, job.folder, dataset=dataset, on_epoch=on_epoch)
+    except _OWN_FAILURES as error:
+        return _failed(job, error)
     return _row(job, result.summary, result.log)
 
 
-def _finished(job: Job) -> dict[str, Any] | None:
-    """The row of a run that its folder holds whole, or None.
+def _failed(job: Job, error: Exception) -> dict[str, Any]:
+    """Record in the run's folder why it came to nothing; its row."""
+    from gradmatch_jax.training.folder import write_json
+
+    diverged = isinstance(error, (Diverged, ArithmeticError))
+    said = " ".join(str(error).split())
+    reason = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
+    with _opened(job) as folder:
+        log = folder.read_log()
+        failure: FailureRecord = {
+            "kind": "diverged" if diverged else "failed",
+            "reason": reason,
+            "epoch": len(log),
+        }
+        write_json(job.folder / FAILED, dict(failure))
+    return _row(job, {"failed": failure}, log)
+
+
+def _read_back(job: Job) -> dict[str, Any] | None:
+    """The row of a run that has ended, from its folder, or None.
 
     Reading it back here needs neither the data nor a compiled model, which train() would.
     """
-    if not (job.folder / "config.json").exists():
+    if not job.folder.is_dir() or not any(job.folder.iterdir()):
         return None
+    with _opened(job) as folder:
+        if folder.result is not None:
+            return _row(job, folder.result, folder.read_log())
+        file = job.folder / FAILED
+        if file.exists():
+            return _row(job, {"failed": json.loads(file.read_text())}, folder.read_log())
+        return None
+
+
+@contextmanager
+def _opened(job: Job) -> "Iterator[RunFolder]":
     from gradmatch_jax.training.folder import RunFolder
 
     folder = RunFolder(job.folder, job.config)
     try:
-        return None if folder.result is None else _row(job, folder.result, folder.read_log())
+        yield folder
     finally:
         folder.close()
 
@@ -155,120 +276,10 @@ def _finished(job: Job) -> dict[str, Any] | None:
 def _row(job: Job, summary: dict[str, Any], log: list[dict[str, Any]]) -> dict[str, Any]:
     from gradmatch_jax.training.folder import finite
 
-    return finite(summary) | {
-        "batch_size": job.config.batch_size,
-        "folder": str(job.folder),
-        "log": finite(log),
-    }
-
-
-def galleries(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> "list[Gallery]":
-    """What each strategy selected last, in the runs of the first seed.
-
-    Raises:
-        UserError: the data cannot be read.
-    """
-    import numpy as np
-
-    from gradmatch_jax.report.gallery import pick
-
-    chosen = [r for r in rows if r["seed"] == config.seeds[0] and r["strategy"] != "full"]
-    if not chosen:
-        return []
-    dataset = _load(plan_runs(config)[0].config)
-    result = []
-    for row in chosen:
-        with np.load(Path(row["folder"]) / "selection.npz", allow_pickle=False) as stored:
-            indices, weights = stored["indices"], stored["weights"]
-        if len(indices) == 0:  # full training, cut short: nothing was selected
-            continue
-        label = label_of(row["strategy"], row["warm"])
-        result.append(
-            pick(label, row["fraction"], row["seed"], dataset.train, dataset.class_names,
-                 indices, weights, vocabulary=dataset.vocabulary)
-        )  # fmt: skip
-    return result
-
-
-def run(config: CompareConfig, console: "Console") -> None:
-    """The command: compare, print the table, and write it with the report beside the runs.
-
-    Raises:
-        UserError: as `compare`.
-    """
-    plan_runs(config)  # what cannot be is said before a bar is drawn
-    rows = _with_bar(config, console)
-    table = summarise(rows)
-    note = footnote(rows)
-    console.print(_rich_table(table))
-    console.print(note, style="dim")
-    # The data set's own where nothing was asked; what a strategy makes of them is in its run.
-    own = plan_runs(config)[0].config
-    settings = {field.name: getattr(own, field.name) for field in dataclasses.fields(Settings)}
-    settings |= {k: v for k, v in vars(config).items() if k in settings and v is not None}
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in settings.items()}
-    asked = {name: list(getattr(config, name)) for name in ("strategies", "fractions", "seeds")}
-    runs = [{k: v for k, v in row.items() if k != "log"} for row in rows]
-    results = {
-        "settings": {k: v for k, v in settings.items() if k not in NOT_IDENTITY} | asked,
-        "rows": [row._asdict() for row in table],
-        "runs": runs,
-    }
-    folder = plan_runs(config)[0].folder.parent
-    files = [folder / name for name in ("compare.json", "compare.md", "report.html")]
-    files[0].write_text(json.dumps(results, indent=2) + "\n")
-    files[1].write_text(f"{markdown(table)}\n{note}\n", encoding="utf-8")
-    write_report(files[2], rows, galleries(config, rows))
-    console.print("wrote " + ", ".join(str(file) for file in files), soft_wrap=True)
-
-
-def _with_bar(config: CompareConfig, console: "Console") -> list[dict[str, Any]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bar
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Bar(*columns, console=console, transient=True) as bar:
-        runs, epochs = bar.add_task("runs", total=None), bar.add_task("", total=None)
-
-        def show(progress: Progress) -> None:
-            bar.update(runs, completed=progress.run, total=progress.runs)
-            # No epochs yet: the first one compiles, and a bar without a total says "busy".
-            bar.update(epochs, description=progress.name, completed=progress.epoch,
-                       total=progress.epochs or None)  # fmt: skip
-
-        return compare(config, show)
-
-
-IN_CONSOLE = {  # heading -> a shorter one
-    "strategy": "strategy",
-    "data": "data",
-    "test accuracy, %": "accuracy, %",
-    "train + select, s": "seconds",
-    "speed-up": "speed-up",
-    "ceiling": "ceiling",
-}
-
-
-def _rich_table(table: Iterable[Any]):
-    from rich.box import SIMPLE
-    from rich.table import Table
-
-    # What fits 80 columns; compare.md and the report have every column.
-    shown = [i for i, heading in enumerate(HEADINGS) if heading in IN_CONSOLE]
-    result = Table(header_style="bold", box=SIMPLE, padding=(0, 1, 0, 0))
-    for i in shown:
-        heading = IN_CONSOLE[HEADINGS[i]]
-        result.add_column(heading, justify="left" if i == 0 else "right", no_wrap=True)
-    previous = None
-    for row in table:
-        if previous not in (None, row.fraction):
-            result.add_section()
-        previous = row.fraction
-        values = cells(row)
-        result.add_row(*(values[i] for i in shown))
-    return result
+    c = job.config
+    known = {
+        "strategy": c.strategy, "fraction": c.fraction, "warm": c.warm, "seed": c.seed,
+        "dataset": c.dataset, "model": c.model,
+    }  # fmt: skip
+    rest = {"batch_size": c.batch_size, "folder": str(job.folder), "log": finite(log)}
+    return known | finite(summary) | rest

@@ -1,221 +1,148 @@
-"""The comparison: its plan, what it repeats and what it does not, and the files it writes."""
+"""A grid of runs: its plan as a table, who does what, what is read back, what failed."""
 
 import dataclasses
-import io
+import fcntl
 import json
+import signal
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
-import gradmatch_jax.train as train_module
-import numpy as np
 import pytest
-from rich.console import Console
 
-from gradmatch_jax.data import load_dataset
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.sweep import CompareConfig, compare, galleries, plan_runs, run, summarise
+from gradmatch_jax.sweep import FAILED, Grid, plan, sweep
+from gradmatch_jax.training import loop
+from gradmatch_jax.training.claim import claim
 from gradmatch_jax.training.config import TrainConfig
+from gradmatch_jax.training.records import FailureRecord, mismatches
+
+SMALL = TrainConfig(model="logistic", epochs=2, eval_every=1)
 
 
-def small(out: Path, **changes) -> CompareConfig:
-    defaults = {
-        "strategies": ("random", "gradmatch-warm"),
-        "fractions": (0.1,),
-        "seeds": (0, 1),
-        "model": "logistic",
-        "epochs": 3,
-        "eval_every": 1,
-    }
-    return CompareConfig(out=out, **(defaults | changes))
+def names(grid: Grid) -> list[str]:
+    return [job.folder.relative_to("runs/digits").as_posix() for job in plan(grid, Path("runs"))]
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """A finished comparison: its settings, its runs and the progress it reported."""
-    config = small(tmp_path_factory.mktemp("compare") / "out")
-    seen = []
-    return config, compare(config, seen.append), seen
+def test_the_plan_is_every_run_once():
+    grid = Grid(SMALL, ("full", "random", "random-warm", "random"), (0.1, 0.2), (0, 1))
+    one = ["full-1-seed{}", "random-0.1-seed{}", "random-0.2-seed{}"]
+    one += ["random-warm-0.1-seed{}", "random-warm-0.2-seed{}"]
+    assert names(grid) == [name.format(seed) for seed in (0, 1) for name in one]
 
 
-@pytest.fixture
-def no_training(monkeypatch):
-    """Fail if anything is trained or any data read."""
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("nothing may run or be read here")
-
-    monkeypatch.setattr(train_module, "train", refuse)
-    monkeypatch.setattr(train_module, "load", refuse)
-
-
-def test_importing_it_loads_no_jax():
-    code = "import sys, gradmatch_jax.sweep as c; c.CompareConfig(); "
-    code += "print([m for m in ('jax', 'flax', 'matplotlib') if m in sys.modules])"
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-        cwd=Path(__file__).parents[1],
-    )  # fmt: skip
-    assert found.stdout.strip() == "[]"
+def test_a_variant_sets_anything_and_is_in_the_name():
+    grid = Grid(SMALL, ("gradmatch",), variants=({"select_every": 5}, {"lam": 0.1, "kappa": 0.2}))
+    assert names(grid) == [
+        "gradmatch-0.1-seed0-select_every-5", "gradmatch-0.1-seed0-lam-0.1",
+    ], "kappa is a warm run's"  # fmt: skip
+    whole = dataclasses.replace(grid, strategies=("full", "gradmatch-warm"))
+    assert names(whole) == [
+        "full-1-seed0", "gradmatch-warm-0.1-seed0-select_every-5",
+        "gradmatch-warm-0.1-seed0-lam-0.1-kappa-0.2",
+    ]  # fmt: skip
+    configs = [job.config for job in plan(grid, Path("runs"))]
+    assert [(c.select_every, c.lam) for c in configs] == [(5, 0.5), (20, 0.1)]
+    with pytest.raises(UserError, match="lamda: no such setting"):
+        plan(dataclasses.replace(grid, variants=({"lamda": 1},)), Path("runs"))
 
 
-def test_shared_settings_mean_the_same_by_default():
-    train = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
-    for field in dataclasses.fields(CompareConfig):
-        if field.name in train and field.name != "eval_every":
-            assert field.default == train[field.name], field.name
+def test_data_is_read_again_only_where_it_differs(tmp_path, monkeypatch):
+    from gradmatch_jax.training import build
 
-
-def test_every_run_is_planned_once_and_full_first(tmp_path):
-    config = small(
-        tmp_path,
-        strategies=("random", "full", "full-warm", "random", "gradmatch", "gradmatch-warm"),
-        fractions=(0.05, 0.1, 0.05),
-    )
-    names = [job.folder.relative_to(tmp_path).as_posix() for job in plan_runs(config)]
-    one = [
-        f"digits/{name}-{fraction}-seed0"
-        for name in ("random", "gradmatch", "gradmatch-warm")
-        for fraction in ("0.05", "0.1")
-    ]
-    one = ["digits/full-1-seed0", *one]
-    assert names == one + [name.replace("seed0", "seed1") for name in one]
-
-
-def test_settings_reach_every_run(tmp_path):
-    config = small(tmp_path, lr=0.3, lam=0.7, batch_size=7, select_every=2, eval_every=4)
-    for job in plan_runs(config):
-        c = job.config
-        assert (c.lr, c.lam, c.batch_size, c.select_every, c.eval_every) == (0.3, 0.7, 7, 2, 4)
-        assert (c.epochs, c.model, c.dataset) == (3, "logistic", "digits")
+    read, original = [], build.load
+    monkeypatch.setattr(build, "load", lambda c: read.append(c.seed) or original(c))
+    grid = Grid(SMALL, ("random", "full"), (0.1,), (0, 1))
+    assert len(list(sweep(plan(grid, tmp_path)))) == 4
+    assert read == [0, 1]
+    assert len(list(sweep(plan(grid, tmp_path)))) == 4
+    assert read == [0, 1], "finished runs need no data"
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("error", "kind", "reason"),
     [
-        ({"strategies": ("random", "gradmach")}, "gradmatch"),
-        ({"strategies": ()}, "strategies"),
-        ({"fractions": (0.1, 1.5)}, "fraction"),
-        ({"fractions": (0.1, float("nan"))}, "fraction"),
-        ({"fractions": (0.0,), "strategies": ("full",)}, "fraction"),
-        ({"fractions": ()}, "fractions"),
-        ({"seeds": ()}, "seeds"),
-        ({"seeds": (0, -1)}, "seed"),
-        ({"dataset": "digit"}, "digits"),
-        ({"model": "lenett"}, "lenet"),
-        ({"epochs": 0}, "epochs"),
+        (UserError("the selection is empty"), "failed", "the selection is empty"),
+        (FloatingPointError("nan in f"), "diverged", "FloatingPointError: nan in f"),
+        (RuntimeError("out of\n memory"), "failed", "RuntimeError: out of memory"),
     ],
 )
-def test_bad_settings_are_refused_before_anything_runs(tmp_path, no_training, changes, message):
-    with pytest.raises(UserError, match=message):
-        compare(small(tmp_path / "out", **changes))
-    assert not (tmp_path / "out").exists()
+def test_a_failure_is_recorded_and_read_back(tmp_path, monkeypatch, error, kind, reason):
+    jobs = plan(Grid(SMALL, ("random", "full")), tmp_path)
+    original = loop.train
+
+    def train(config, out, **kwargs):
+        if config.strategy == "full":
+            return original(config, out, **kwargs)
+
+        def stop(row, total):
+            raise error
+
+        return original(config, out, **(kwargs | {"on_epoch": stop}))
+
+    monkeypatch.setattr(loop, "train", train)
+    first, whole = (finished.row for finished in sweep(jobs))
+    assert first["failed"] == {"kind": kind, "reason": reason, "epoch": 1}
+    assert whole["test_accuracy"] > 0
+    stored = json.loads((jobs[0].folder / FAILED).read_text())
+    assert mismatches(stored, FailureRecord, FAILED) == []
+    monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("nothing is left to run"))
+    assert [finished.row for finished in sweep(jobs)] == [first, whole]
 
 
-def test_a_foreign_folder_is_refused_before_anything_runs(tmp_path, no_training):
-    config = small(tmp_path)
-    last = plan_runs(config)[-1].folder
-    last.mkdir(parents=True)
-    (last / "config.json").write_text(json.dumps({"strategy": "random", "epochs": 99}))
-    with pytest.raises(UserError, match="another configuration"):
-        compare(config)
-    assert [p.name for p in (tmp_path / "digits").iterdir()] == [last.name]
+@pytest.mark.parametrize("error", [OSError("disk full"), TypeError("a mistake")])
+def test_what_would_meet_every_run_stops_the_sweep(tmp_path, monkeypatch, error):
+    def train(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(loop, "train", train)
+    jobs = plan(Grid(SMALL, ("random",)), tmp_path)
+    with pytest.raises(type(error)):
+        list(sweep(jobs))
+    assert not (jobs[0].folder / FAILED).exists()
 
 
-def test_runs_are_what_their_folders_say(done):
-    config, rows, _ = done
-    assert len(rows) == 2 * 3
-    for job, row in zip(plan_runs(config), rows, strict=True):
-        stored = json.loads((job.folder / "result.json").read_text())
-        assert {k: row[k] for k in stored} == stored
-        lines = (job.folder / "metrics.jsonl").read_text().splitlines()
-        assert row["log"] == [json.loads(line) for line in lines]
-        assert row["log"][-1]["test_accuracy"] == row["test_accuracy"]
-        assert (row["seed"], row["warm"]) == (job.config.seed, job.config.warm)
-    json.dumps(rows, allow_nan=False)
+def test_what_another_process_runs_is_left_to_it(tmp_path):
+    jobs = plan(Grid(SMALL, ("random", "full")), tmp_path)
+    with claim(jobs[0].folder) as mine:
+        assert mine
+        found = [finished.job.label for finished in sweep(jobs, wait=False)]
+    assert found == ["full"]
 
 
-def test_runs_are_apart_where_they_should_be(done):
-    _, rows, _ = done
-    first = {(r["strategy"], r["seed"]): r["log"][0]["train_loss"] for r in rows}
-    last = {r["log"][-1]["train_loss"] for r in rows}
-    assert len(last) == len(rows)
-    for seed in (0, 1):  # a warm start begins as full training does
-        assert first["gradmatch", seed] == first["full", seed] != first["random", seed]
+def test_what_is_waited_for_comes_last(tmp_path, monkeypatch):
+    jobs = plan(Grid(SMALL, ("random", "full")), tmp_path)
+    original, asked = fcntl.flock, []
+
+    def flock(file, how):
+        asked.append(bool(how & fcntl.LOCK_NB))
+        if len(asked) == 1:
+            raise BlockingIOError
+        original(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert [finished.job.label for finished in sweep(jobs)] == ["full", "random"]
+    assert asked == [True, True, False]
 
 
-def test_progress_counts_up_to_the_end(done):
-    _, rows, seen = done
-    assert [p.run for p in seen] == sorted(p.run for p in seen)
-    assert seen[-1].run == seen[-1].runs == len(rows)
-    assert max(p.epoch for p in seen if p.run == 0) == 3
+def test_the_lock_of_a_dead_process_is_no_obstacle(tmp_path):
+    code = "import os, pathlib, sys; from gradmatch_jax.training.claim import claim\n"
+    code += "with claim(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[1], check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert tmp_path.with_name(f".{tmp_path.name}.lock").exists()
+    with claim(tmp_path) as mine:
+        assert mine
+        with claim(tmp_path) as again:
+            assert not again
 
 
-def test_finished_runs_are_read_back(done, no_training):
-    config, rows, _ = done
-    assert compare(config) == rows
-
-
-def test_an_unfinished_run_alone_is_resumed(done, monkeypatch):
-    config, rows, _ = done
-    folder = plan_runs(config)[-1].folder
-    (folder / "result.json").unlink()
-    trained = []
-    original = train_module.train
-
-    def spy(settings, out, **kwargs):
-        trained.append(out)
-        return original(settings, out, **kwargs)
-
-    monkeypatch.setattr(train_module, "train", spy)
-    assert compare(config) == rows
-    assert trained == [folder]
-
-
-def test_galleries_show_what_was_selected(done):
-    config, rows, _ = done
-    shown = galleries(config, rows)
-    assert [g.label for g in shown] == ["random", "gradmatch-warm"]
-    train = load_dataset("digits", seed=0).train
-    for gallery, row in zip(shown, rows[1:3], strict=True):
-        stored = np.load(Path(row["folder"]) / "selection.npz")
-        heaviest = stored["indices"][np.argsort(-stored["weights"], kind="stable")][:40]
-        np.testing.assert_array_equal(gallery.images, train.take(heaviest))
-        assert gallery.classes == tuple(str(c) for c in train.labels[heaviest])
-        np.testing.assert_allclose(gallery.weights.mean(), 1, rtol=1e-5)
-        assert len(gallery.weights) == row["subset_size"]
-
-
-def test_the_command_writes_its_files(done, no_training, monkeypatch):
-    config, rows, _ = done
-    monkeypatch.setattr(
-        train_module, "load", lambda c: load_dataset(c.dataset, seed=c.seed)
-    )  # the galleries read the data
-    console = Console(file=io.StringIO(), width=160)
-    run(config, console)
-    assert isinstance(console.file, io.StringIO)
-    printed = console.file.getvalue()
-    stored = json.loads((config.out / "digits" / "compare.json").read_text())
-    table = summarise(rows)
-    assert [row["label"] for row in stored["rows"]] == [row.label for row in table]
-    assert stored["rows"][1]["accuracy"] == table[1].accuracy
-    assert stored["settings"]["seeds"] == [0, 1]
-    assert stored["settings"]["batch_size"] == 20
-    assert len(stored["runs"]) == len(rows)
-    text = (config.out / "digits" / "compare.md").read_text(encoding="utf-8")
-    html = (config.out / "digits" / "report.html").read_text(encoding="utf-8")
-    HTMLParser().feed(html)
-    for row in table:
-        for written in (printed, text, html):
-            assert row.label in written
-            assert f"{row.accuracy:.2f} ± {row.accuracy_std:.2f}" in written
-    assert rows[0]["device"] in text
-
-
-def test_a_run_that_selects_nothing_has_no_gallery(tmp_path):
-    config = CompareConfig(
-        strategies=("full-earlystop",), fractions=(0.3,), seeds=(0,), epochs=3, model="logistic",
-        out=tmp_path,
-    )  # fmt: skip
-    assert galleries(config, compare(config)) == []
+def test_a_run_is_held_while_the_caller_has_it(tmp_path):
+    (job,) = plan(Grid(SMALL, ("random",)), tmp_path)
+    for finished in sweep([job]):
+        with claim(finished.job.folder) as mine:
+            assert not mine
+    with claim(job.folder) as mine:
+        assert mine

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from gradmatch_jax.report.summary import Row, group, percent, seconds_of
+from gradmatch_jax.report.summary import Row, group, seconds_of
+from gradmatch_jax.report.tables import percent
 from gradmatch_jax.strategies.registry import split_name
 
 # Readable on white and on near-black alike.
@@ -85,8 +86,9 @@ def to_svg(figure: Figure, title: str, name: str) -> str:
 
 
 def scatter(table: Sequence[Row]) -> str:
-    """Accuracy against speed-up: up and to the right is better."""
+    """Accuracy against speed-up: up and to the right is better. Full comes first."""
     full, others = table[0], table[1:]
+    assert full.accuracy is not None, "no yardstick to draw"
     fractions = sorted({row.fraction for row in others})
     drawn = looks([row.label for row in others])
     with mpl.rc_context(_STYLE):
@@ -96,6 +98,8 @@ def scatter(table: Sequence[Row]) -> str:
         axes.plot(1, full.accuracy, "o", color=_INK, markersize=8)
         axes.annotate("full training", (1, full.accuracy), (7, 6), textcoords="offset points")
         for row in others:
+            if row.speedup is None or row.accuracy is None:
+                continue
             look = drawn[row.label]
             axes.errorbar(
                 row.speedup, row.accuracy, yerr=row.accuracy_std, color=look.colour,
@@ -110,7 +114,7 @@ def scatter(table: Sequence[Row]) -> str:
                 rotation=90, ha="right", va="bottom", fontsize=8, alpha=0.8,
             )  # fmt: skip
         axes.set_xscale("log")
-        speedups = [1.0, *(row.speedup for row in others), *(1 / f for f in fractions)]
+        speedups = [1.0, *(row.speedup or 1.0 for row in others), *(1 / f for f in fractions)]
         _ticks(axes, min(speedups) / 1.15, max(speedups) * 1.2, "{:g}×")
         axes.set_xlabel("speed-up over full training (log scale)")
         axes.set_ylabel("test accuracy, %")

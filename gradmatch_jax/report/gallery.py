@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Shaped, UInt8
 from gradmatch_jax.data import Split
 from gradmatch_jax.data.words import decode
 from gradmatch_jax.report.figures import histogram
-from gradmatch_jax.report.summary import percent
+from gradmatch_jax.report.tables import percent
 
 SHOWN = 40
 _MAX_SIDE = 64  # pixels of a picture on the page: larger ones are thinned out

@@ -1,21 +1,16 @@
 """The page: HTML around the figures and the galleries."""
 
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
 from typing import Any
 
+from gradmatch_jax.report.columns import COMPARISON
 from gradmatch_jax.report.figures import convergence, scatter
 from gradmatch_jax.report.gallery import Gallery, gallery_html
-from gradmatch_jax.report.summary import (
-    HEADINGS,
-    Row,
-    cells,
-    devices,
-    footnote,
-    percent,
-    summarise,
-)
+from gradmatch_jax.report.summary import Row, devices, ended, footnote, lead, notes, summarise
+from gradmatch_jax.report.tables import html, percent
 
 _NOTE = """
 <dl>
@@ -61,14 +56,15 @@ def page(runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = ()) -> s
     style = (resources.files("gradmatch_jax.report") / "style.css").read_text(encoding="utf-8")
     sections = [
         f"<header><h1>{title}</h1>{_lead(table)}{_facts(runs, table)}</header>",
-        _section("Results", _table(table) + f'<p class="note">{escape(footnote(runs))}</p>'),
+        _section("Results", _results(runs, table)),
     ]
-    if len(table) > 1:
+    drawn = [row for row in table if row.n]
+    if drawn and drawn[0].label == "full" and len(drawn) > 1:
         sections += [
             _section(
                 "Accuracy against speed-up",
                 _figure(
-                    scatter(table),
+                    scatter(drawn),
                     "Higher and further right is better. Hollow markers are warm starts; bars are "
                     "one standard deviation over seeds; the horizontal line is full training, the "
                     "dotted ones the ceiling 1/fraction.",
@@ -77,7 +73,7 @@ def page(runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = ()) -> s
             _section(
                 "Convergence",
                 _figure(
-                    convergence(runs),
+                    convergence(ended(runs)),
                     "Means over seeds at the epochs that were tested. Dashed lines are warm "
                     "starts: their first epochs are on all the data. The accuracy axis leaves out "
                     "the lowest beginnings.",
@@ -105,28 +101,24 @@ def _figure(svg: str, caption: str) -> str:
 
 
 def _lead(table: Sequence[Row]) -> str:
-    """The result in a sentence a fraction: the highest mean, and its speed-up."""
-    full = table[0]
-    lines = [f"Full training reaches <b>{full.accuracy:.2f} %</b> in {full.seconds:.3g} s."]
-    for fraction in sorted({row.fraction for row in table[1:]}):
-        best = max((row for row in table[1:] if row.fraction == fraction), key=lambda r: r.accuracy)
-        lines.append(
-            f"On {percent(fraction)} of the data, <b>{escape(best.label)}</b> has the "
-            f"highest mean: <b>{cells(best)[3]} %</b>, {best.speedup:.1f} times as fast."
-        )
-    return f'<p class="lead">{" ".join(lines)}</p>'
+    text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(" ".join(lead(table))))
+    return f'<p class="lead">{text}</p>'
 
 
 def _facts(runs: Sequence[dict[str, Any]], table: Sequence[Row]) -> str:
-    full = next(run for run in runs if run["strategy"] == "full")
+    whole = ended(runs)
+    # Full's, where it has a result: then what it trained on and for how long is the plan's.
+    first = min(whole or runs, key=lambda run: run["strategy"] != "full")
     versions = "; ".join(
-        dict.fromkeys(", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in runs)
+        dict.fromkeys(", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in whole)
     )
     seeds = list(dict.fromkeys(run["seed"] for run in runs))
     facts = {
-        "Data": f"{full['dataset']}, {full['train_size']:,} training examples",
-        "Model": full["model"],
-        "Training": f"T = {full['epochs']} epochs, mini-batches of {full['batch_size']}",
+        "Data": first["dataset"]
+        + (f", {first['train_size']:,} training examples" if whole else ""),
+        "Model": first["model"],
+        "Training": (f"T = {first['epochs']} epochs, " if whole else "")
+        + f"mini-batches of {first['batch_size']}",
         "Compared": f"{len({row.label for row in table[1:]})} strategies at "
         + " and ".join(percent(f) for f in sorted({row.fraction for row in table[1:]})),
         "Seeds": ", ".join(map(str, seeds)),
@@ -139,21 +131,11 @@ def _facts(runs: Sequence[dict[str, Any]], table: Sequence[Row]) -> str:
     return f'<dl class="facts">{rows}</dl>'
 
 
-def _table(table: Sequence[Row]) -> str:
-    # A unit stays with its quantity, and "speed-up" in one piece.
-    kept = (escape(text).replace(", ", ",&nbsp;").replace("-", "&#8209;") for text in HEADINGS)
-    head = "".join(f'<th scope="col">{text}</th>' for text in kept)
-    body, previous = [], table[0].fraction
-    for row in table:
-        first, *rest = map(escape, cells(row))
-        mark = ' class="apart"' if row.fraction != previous else ""
-        previous = row.fraction
-        data = "".join(f"<td>{cell}</td>" for cell in rest)
-        body.append(f'<tr{mark}><th scope="row">{first}</th>{data}</tr>')
-    return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
+def _results(runs: Sequence[dict[str, Any]], table: Sequence[Row]) -> str:
+    said = "".join(f'<p class="failed">{escape(note)}</p>' for note in notes(table))
+    counted = f'<p class="note">{escape(footnote(runs))}</p>'
+    whole = html(COMPARISON, table, apart=lambda row: row.fraction)
+    return f'<div class="wide">{whole}</div>{said}{counted}'
 
 
 def _galleries(galleries: Sequence[Gallery]) -> str:

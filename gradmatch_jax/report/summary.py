@@ -1,42 +1,35 @@
-"""The table of a comparison: means over seeds, and how their time was counted."""
+"""What a comparison came to: means over seeds, how their time was counted, what came to nothing."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.report.tables import percent, spread_out
 from gradmatch_jax.strategies.registry import WARM
 
 
 class Row(NamedTuple):
-    """One strategy at one fraction; seconds and accuracy are means over its seeds."""
+    """One strategy at one fraction; seconds and accuracy are means over the seeds that ended.
+
+    None where no run ended, or where full training, the yardstick, has none that did.
+    """
 
     label: str  # the strategy, with -warm
     fraction: float
-    n: int  # seeds
-    accuracy: float  # test, percent
+    n: int  # seeds that ended
+    accuracy: float | None  # test, percent
     accuracy_std: float | None  # sample standard deviation; None with one seed
-    drop: float  # full's accuracy minus this one's, points
-    seconds: float  # training and selection
-    selection_seconds: float  # the part of `seconds` that selecting took
-    speedup: float  # full's seconds / seconds
-    ceiling: float  # full's examples / examples seen, the proxies' included: 1 / fraction, mostly
+    drop: float | None  # full's accuracy minus this one's, points
+    seconds: float | None  # training and selection
+    selection_seconds: float | None  # the part of `seconds` that selecting took
+    speedup: float | None  # full's seconds / seconds
+    ceiling: float | None  # full's examples / examples seen, the proxies' included: 1 / fraction
     matching_error: float | None  # of the last selection; None where nothing is matched
-    compile_seconds: float  # apart, in nothing above
-
-
-HEADINGS = (
-    "strategy",
-    "data",
-    "seeds",
-    "test accuracy, %",
-    "drop, points",
-    "train + select, s",
-    "speed-up",
-    "ceiling",
-    "matching error",
-    "compile, s",
-)
+    compile_seconds: float | None  # apart, in nothing above
+    failures: tuple[str, ...]  # a run each: its seed, what became of it and why
+    diverged: bool  # some run did
+    stopped: tuple[str, ...]  # why the last selections ended before their budget
 
 
 def label_of(strategy: str, warm: bool) -> str:
@@ -47,6 +40,11 @@ def label_of(strategy: str, warm: bool) -> str:
 def seconds_of(run: dict[str, Any]) -> float:
     """What the paper counts: training and selection."""
     return run["train_seconds"] + run["selection_seconds"]
+
+
+def ended(runs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The runs that have a result."""
+    return [run for run in runs if "failed" not in run]
 
 
 def group(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, float], list[dict[str, Any]]]:
@@ -63,83 +61,135 @@ def group(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, float], list[dict[s
     return dict(sorted(groups.items(), key=lambda item: (item[0][0] != "full", item[0][1])))
 
 
+class _Yardstick(NamedTuple):
+    """Full training's means; None where none of its runs ended."""
+
+    accuracy: float | None
+    seconds: float | None
+    examples: float | None
+
+
 def summarise(runs: Sequence[dict[str, Any]]) -> list[Row]:
-    """One row a strategy and fraction, from run summaries (result.json's).
+    """One row a strategy and fraction, from run summaries (result.json's) and failed runs.
 
     Raises:
         UserError: there is no run of `full`, the yardstick.
     """
     groups = group(runs)
-    full = next(members for (label, _), members in groups.items() if label == "full")
-    yardstick = statistics.fmean(run["test_accuracy"] for run in full)
-    full_seconds = statistics.fmean(map(seconds_of, full))
-    full_examples = statistics.fmean(run["examples"] for run in full)
-    return [
-        _row(label, fraction, members, yardstick, full_seconds, full_examples)
-        for (label, fraction), members in groups.items()
-    ]
+    full = ended(next(members for (label, _), members in groups.items() if label == "full"))
+    yardstick = _Yardstick(
+        _mean(full, lambda run: run["test_accuracy"]),
+        _mean(full, seconds_of),
+        _mean(full, lambda run: run["examples"]),
+    )
+    return [_row(*key, members, yardstick) for key, members in groups.items()]
 
 
-def _row(
-    label: str,
-    fraction: float,
-    members: list[dict[str, Any]],
-    yardstick: float,
-    full_seconds: float,
-    full_examples: float,
-) -> Row:
+def _mean(
+    runs: Sequence[dict[str, Any]], value: Callable[[dict[str, Any]], float | None]
+) -> float | None:
+    """The mean over the runs that have a value."""
+    values = [found for run in runs if (found := value(run)) is not None]
+    return statistics.fmean(values) if values else None
+
+
+def _last_error(run: dict[str, Any]) -> float | None:
+    return run["matching_error"][-1] if run["matching_error"] else None
+
+
+def _ratio(whole: float | None, part: float | None) -> float | None:
+    return None if whole is None or part is None else whole / part
+
+
+def _row(label: str, fraction: float, runs: list[dict[str, Any]], full: _Yardstick) -> Row:
+    members = ended(runs)
     accuracies = [run["test_accuracy"] for run in members]
-    errors = [run["matching_error"][-1] for run in members if run["matching_error"]]
-    errors = [error for error in errors if error is not None]
-    seconds = statistics.fmean(map(seconds_of, members))
+    accuracy = statistics.fmean(accuracies) if members else None
+    seconds = _mean(members, seconds_of)
+    stopped = [reason for run in members if run.get("stopped") and (reason := run["stopped"][-1])]
+    failed = [run for run in runs if "failed" in run]
     return Row(
         label=label,
         fraction=fraction,
         n=len(members),
-        accuracy=statistics.fmean(accuracies),
+        accuracy=accuracy,
         accuracy_std=statistics.stdev(accuracies) if len(members) > 1 else None,
-        drop=yardstick - statistics.fmean(accuracies),
+        drop=None if accuracy is None or full.accuracy is None else full.accuracy - accuracy,
         seconds=seconds,
-        selection_seconds=statistics.fmean(run["selection_seconds"] for run in members),
-        speedup=full_seconds / seconds,
-        ceiling=full_examples / statistics.fmean(run["examples"] for run in members),
-        matching_error=statistics.fmean(errors) if errors else None,
-        compile_seconds=statistics.fmean(run["compile_seconds"] for run in members),
+        selection_seconds=_mean(members, lambda run: run["selection_seconds"]),
+        speedup=_ratio(full.seconds, seconds),
+        ceiling=_ratio(full.examples, _mean(members, lambda run: run["examples"])),
+        matching_error=_mean(members, _last_error),
+        compile_seconds=_mean(members, lambda run: run["compile_seconds"]),
+        failures=tuple(map(failure, failed)),
+        diverged=any(run["failed"]["kind"] == "diverged" for run in failed),
+        stopped=tuple(dict.fromkeys(stopped)),
     )
 
 
-def percent(fraction: float) -> str:
-    """0.05 as "5 %"."""
-    return f"{100 * fraction:.6g} %"
+def failure(run: dict[str, Any]) -> str:
+    """What became of a run that has no result, and why."""
+    failed = run["failed"]
+    return f"seed {run['seed']} {failed['kind']} in epoch {failed['epoch']}: {failed['reason']}"
 
 
-def cells(row: Row) -> tuple[str, ...]:
-    """A row as text, one cell a heading."""
-    full = row.label == "full"
-    std = "-" if row.accuracy_std is None else f"{row.accuracy_std:.2f}"
-    return (
-        row.label,
-        percent(row.fraction),
-        str(row.n),
-        f"{row.accuracy:.2f} ± {std}",
-        "-" if full else f"{round(row.drop, 2) + 0.0:.2f}",
-        f"{row.seconds:#.3g}" if row.seconds < 100 else f"{row.seconds:.0f}",
-        "1×" if full else f"{row.speedup:.1f}×",
-        "-" if full else f"{row.ceiling:.3g}×",
-        "-" if row.matching_error is None else f"{row.matching_error:.3g}",
-        f"{row.compile_seconds:.1f}",
-    )
-
-
-def markdown(table: Sequence[Row]) -> str:
-    """The table in Markdown."""
-    lines = [HEADINGS, ("---", *["---:"] * (len(HEADINGS) - 1)), *map(cells, table)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def notes(table: Iterable[Row]) -> list[str]:
+    """A line for each row that has something to say: runs without a result, early stops."""
+    lines = []
+    for row in table:
+        name = f"{row.label} on {percent(row.fraction)}"
+        if row.failures:
+            again = "remove the run's folder to try it again"
+            lines.append(f"{name}: {'; '.join(row.failures)} ({again}).")
+        if row.stopped:
+            lines.append(f"{name}: matching stopped early ({'; '.join(row.stopped)}).")
+    return lines
 
 
 def devices(runs: Sequence[dict[str, Any]]) -> list[str]:
     """The devices that the runs were made on, each once."""
-    return list(dict.fromkeys(run["device"] for run in runs))
+    return list(dict.fromkeys(run["device"] for run in ended(runs)))
+
+
+def lead(table: Sequence[Row]) -> list[str]:
+    """The result in a sentence a fraction: every method that cannot be told from the best one, and
+    the fastest of them. No difference inside the spread is called one."""
+    full = table[0]
+    if full.accuracy is None:
+        lines = ["Full training came to nothing: there is no yardstick."]
+    else:
+        lines = [f"Full training reaches **{full.accuracy:.2f} %** in {full.seconds:.3g} s."]
+    for fraction in sorted({row.fraction for row in table[1:]}):
+        rows = [row for row in table[1:] if row.fraction == fraction and row.accuracy is not None]
+        if rows:
+            lines.append(_lead_of(fraction, rows))
+    return lines
+
+
+def _lead_of(fraction: float, rows: Sequence[Row]) -> str:
+    best = max(rows, key=lambda row: row.accuracy or 0.0)
+    level = level_with(best, rows)
+    fastest = min(level, key=lambda row: row.seconds or 0.0)
+    figure = spread_out(best.accuracy or 0.0, best.accuracy_std, 2)
+    speed = "" if fastest.speedup is None else f", {fastest.speedup:.1f} times as fast as full"
+    start = f"On {percent(fraction)} of the data,"
+    if best.accuracy_std is None and len(rows) > 1:
+        return (
+            f"{start} **{best.label}** has the highest figure, **{figure} %**, of one seed{speed}."
+        )
+    if len(level) == 1:
+        return f"{start} **{best.label}** is ahead: **{figure} %**{speed}."
+    others = ", ".join(f"**{row.label}**" for row in level if row is not best)
+    return (
+        f"{start} **{best.label}** (**{figure} %**) and {others} are level within the spread; "
+        f"the fastest of them is **{fastest.label}**{speed}."
+    )
+
+
+def level_with(best: Row, rows: Sequence[Row]) -> list[Row]:
+    """The rows whose mean is no further below the best one's than its standard deviation."""
+    least = (best.accuracy or 0.0) - (best.accuracy_std or 0.0)
+    return [row for row in rows if row.accuracy is not None and row.accuracy >= least]
 
 
 def footnote(runs: Sequence[dict[str, Any]]) -> str:

@@ -191,9 +191,8 @@ def _check_model(model: Model, dataset: Dataset) -> None:
     spec = input_spec(dataset)
     inputs = jax.ShapeDtypeStruct((2, *spec.shape), spec.dtype)
     try:
-        output = jax.eval_shape(
-            lambda x: model.apply(model.init(jax.random.key(0)), x, True), inputs
-        )
+        variables = jax.eval_shape(model.init, jax.random.key(0))
+        output = jax.eval_shape(lambda v, x: model.apply(v, x, True), variables, inputs)
     except (TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
         said = " ".join(str(error).split())[:200]
         raise UserError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.data.dataset import check
-from gradmatch_jax.errors import UserError
+from gradmatch_jax.errors import Diverged, UserError
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import Selection
@@ -246,14 +246,14 @@ def _check_finite(state: TrainState, row: dict[str, Any], folder: RunFolder | No
     """A bad state is told before it is saved.
 
     Raises:
-        UserError: the epoch's loss or a parameter is nan or infinite.
+        Diverged: the epoch's loss or a parameter is nan or infinite.
     """
     loss = row["train_loss"]
     if np.isfinite(loss) and bool(_all_finite(state.networks)):
         return
     what = f"the training loss is {loss}" if not np.isfinite(loss) else "parameters are nan or inf"
     kept = "" if folder is None else f" in another --out ({folder.describe_last()})"
-    raise UserError(f"{what} in epoch {row['epoch']}: training diverged; lower --lr{kept}")
+    raise Diverged(f"{what} in epoch {row['epoch']}: training diverged; lower --lr{kept}")
 
 
 def describe(selection: Selection) -> dict[str, Any]:

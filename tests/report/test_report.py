@@ -1,4 +1,4 @@
-"""The report: its numbers against numpy, its page against an HTML parser, its pictures decoded."""
+"""The page against an HTML parser, its curves against numpy, its pictures decoded."""
 
 import base64
 import io
@@ -10,57 +10,14 @@ import pytest
 from PIL import Image
 
 from gradmatch_jax.data.splits import Split
-from gradmatch_jax.errors import UserError
 from gradmatch_jax.report import write_report
 from gradmatch_jax.report.figures import COLOURS, curve, looks
 from gradmatch_jax.report.gallery import pick, png_uri
 from gradmatch_jax.report.page import page
-from gradmatch_jax.report.summary import HEADINGS, cells, footnote, markdown, summarise
+from gradmatch_jax.report.summary import notes, summarise
+from made_runs import cells, failed_run, make_run, make_runs
 
 VOID = {"meta", "img", "br", "link"}
-
-
-def make_run(strategy="gradmatch", fraction=0.1, seed=0, *, warm=False, accuracy=90.0, **changes):
-    """A run as `compare` returns it: three epochs, the first not tested."""
-    log = [
-        {"epoch": e, "train_seconds": 0.5 * (e + 1) + seed, "selection_seconds": 0.25}
-        for e in range(3)
-    ]
-    log[1]["test_accuracy"], log[2]["test_accuracy"] = accuracy - 10 - seed, accuracy
-    return {
-        "strategy": strategy,
-        "fraction": fraction,
-        "warm": warm,
-        "seed": seed,
-        "test_accuracy": accuracy,
-        "train_seconds": 1.0 + seed,
-        "selection_seconds": 0.25,
-        "compile_seconds": 100.0,
-        "matching_error": [0.5, 0.1 + seed],
-        "dataset": "digits",
-        "model": "mlp",
-        "epochs": 3,
-        "examples": 3 * 1000 * fraction,
-        "batch_size": 20,
-        "train_size": 1294,
-        "device": "Some CPU (2 cores)",
-        "versions": {"python": "3.12", "jax": "0.10"},
-        "log": log,
-    } | changes
-
-
-def make_runs():
-    full = [
-        make_run("full", 1.0, s, accuracy=95.0 + s, matching_error=[], train_seconds=10.55)
-        for s in (0, 1)
-    ]
-    rest = [
-        make_run(name, fraction, s, warm=warm, accuracy=90.0 + 2 * s)
-        for fraction in (0.1, 0.05)
-        for name, warm in (("random", False), ("gradmatch", False), ("gradmatch", True))
-        for s in (0, 1)
-    ]
-    return rest + full
 
 
 def make_gallery(fraction=0.1, names=("a", "b"), weights=(1.0, 3.0, 2.0), label="gradmatch"):
@@ -99,75 +56,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
-
-
-def test_summary_agrees_with_numpy():
-    runs = make_runs()
-    table = summarise(runs)
-    assert [(r.label, r.fraction) for r in table] == [
-        ("full", 1.0),
-        *((name, f) for f in (0.05, 0.1) for name in ("random", "gradmatch", "gradmatch-warm")),
-    ]
-    for row in table:
-        its = [
-            r
-            for r in runs
-            if (r["strategy"] + "-warm" * r["warm"], r["fraction"]) == (row.label, row.fraction)
-        ]
-        accuracy = np.array([r["test_accuracy"] for r in its])
-        seconds = np.array([r["train_seconds"] + r["selection_seconds"] for r in its])
-        assert row.n == 2
-        np.testing.assert_allclose(row.accuracy, accuracy.mean())
-        np.testing.assert_allclose(row.accuracy_std, accuracy.std(ddof=1))
-        np.testing.assert_allclose(row.seconds, seconds.mean())
-        np.testing.assert_allclose(row.drop, 95.5 - accuracy.mean())
-        np.testing.assert_allclose(row.speedup, 10.8 / seconds.mean())
-        np.testing.assert_allclose(row.ceiling, 1 / row.fraction)
-        if row.label == "full":
-            assert row.matching_error is None
-        else:
-            np.testing.assert_allclose(row.matching_error, np.mean([0.1, 1.1]))
-
-
-def test_compile_time_is_apart():
-    slow = [run | {"compile_seconds": 1e6} for run in make_runs()]
-    for a, b in zip(summarise(make_runs()), summarise(slow), strict=True):
-        assert a._replace(compile_seconds=0.0) == b._replace(compile_seconds=0.0)
-        assert b.compile_seconds == 1e6
-
-
-def test_one_seed_has_no_deviation():
-    runs = [make_run("full", 1.0), make_run(matching_error=[0.2, None])]
-    full, row = summarise(runs)
-    assert row.accuracy_std is None
-    assert row.matching_error is None  # nan, as JSON has it
-    assert cells(row)[3] == "90.00 ± -"
-    assert cells(full)[4] == "-"
-
-
-def test_the_yardstick_is_required():
-    with pytest.raises(UserError, match="full"):
-        summarise([make_run()])
-
-
-def test_a_gain_that_rounds_to_nothing_is_not_minus_zero():
-    rows = summarise([make_run("full", 1.0, accuracy=90.0), make_run(accuracy=90.001)])
-    assert cells(rows[1])[4] == "0.00"
-
-
-def test_markdown_is_a_table():
-    lines = markdown(summarise(make_runs())).splitlines()
-    assert {line.count("|") for line in lines} == {len(HEADINGS) + 1}
-    assert len(lines) == 2 + 7
-    assert lines[2].startswith("| full | 100 % | 2 | 95.50 ± 0.71 | - | 10.8 | 1× |")
-
-
-def test_footnote_names_every_device():
-    runs = make_runs()
-    assert "Some CPU (2 cores)" in footnote(runs)
-    assert "mixed" not in footnote(runs)
-    runs[0]["device"] = "Another"
-    assert "mixed" in footnote(runs)
 
 
 def test_page_is_whole_and_self_contained(tmp_path):
@@ -258,3 +146,30 @@ def test_png_holds_the_pixels(channels):
     data = base64.b64decode(png_uri(image).removeprefix("data:image/png;base64,"))
     decoded = np.asarray(Image.open(io.BytesIO(data)))
     np.testing.assert_array_equal(decoded.reshape(image.shape), image)
+
+
+def test_failed_runs_are_named_and_not_averaged():
+    runs = [*make_runs(), failed_run(seed=2), failed_run("failed", "no memory", fraction=0.2)]
+    table = summarise(runs)
+    without = {(row.label, row.fraction): row for row in summarise(make_runs())}
+    some, none = (row for row in table if row.failures)
+    assert some._replace(failures=(), diverged=False) == without["gradmatch", 0.1]
+    assert cells(some)[2:4] == ["2 of 3", "91.00 ± 1.41"]
+    assert cells(none)[2:] == ["0 of 1", "failed", *["–"] * 6]
+    first, second = notes(table)
+    assert "gradmatch on 10 %: seed 2 diverged in epoch 2: the training loss is nan" in first
+    assert "gradmatch on 20 %: seed 0 failed in epoch 2: no memory" in second
+    found = Page(page(runs))
+    assert "2 of 3" in found.text
+    assert first in found.text
+    assert second in found.text
+
+
+def test_without_a_yardstick_the_rest_is_shown():
+    runs = [failed_run(strategy="full", fraction=1.0), make_run()]
+    full, row = summarise(runs)
+    assert full.accuracy is row.speedup is row.drop is row.ceiling is None
+    found = Page(page(runs))
+    assert "diverged" in found.text
+    assert "svg" not in found.tags
+    Page(page(runs[:1]))

@@ -1,6 +1,6 @@
 """How well each GRAD-MATCH variant matches the full last-layer gradient, over budgets.
 
-    python -m experiments.matching_error --dataset mnist --data-dir FOLDER_OF_THE_IDX_FILES
+    python -m experiments.bench.matching_error --dataset mnist --data-dir FOLDER_OF_THE_IDX_FILES
 
 LeNet trains on a random 10 % of MNIST; after 1, 5 and 20 epochs the last-layer gradients of the
 whole training set are taken and every variant selects 1, 3, 5 and 10 % of it. `random` is a random
@@ -16,9 +16,8 @@ sake; its table 8 compares strategies, not this approximation.
 """
 
 import dataclasses
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +25,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from rich.console import Console
-from rich.table import Table
 
+from experiments.command import command, quickened
 from experiments.records import append, stamp
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.gradients import (
@@ -40,13 +38,14 @@ from gradmatch_jax.gradients import (
     take,
 )
 from gradmatch_jax.models import build_model
+from gradmatch_jax.report.tables import Column, mean_and_std, percent, rich_table
 from gradmatch_jax.selection.groups import partition
 from gradmatch_jax.selection.ranking import draw
 from gradmatch_jax.selection.result import Selection
 from gradmatch_jax.strategies import build_strategy
-from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
+from gradmatch_jax.strategies.strategy import Pass, Snapshot, Task
 from gradmatch_jax.training.build import load
-from gradmatch_jax.training.config import TrainConfig, resolve
+from gradmatch_jax.training.config import RunConfig, TrainConfig, resolve
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.passes import collect, run_epoch
 from gradmatch_jax.training.schedule import budget_of
@@ -68,13 +67,21 @@ class MatchingError:
     """Share of the training set that the model learns from."""
     limit: int | None = None
     """Only the first so many training images: for a rehearsal."""
+    quick: bool = False
+    """The embedded digits, one moment and one budget: a rehearsal."""
     results: Path = Path("results/matching_error.jsonl")
+
+
+QUICK = {
+    "dataset": "digits", "moments": (1,), "fractions": (0.1,), "seeds": (0,), "limit": 300,
+}  # fmt: skip
 
 
 def main(args: MatchingError) -> None:
     """Measure every variant at every moment and budget."""
-    head = stamp(args)
-    records = []
+    args = quickened(args, **QUICK) if args.quick else args
+    start = time.perf_counter()
+    records: list[dict[str, Any]] = []
     for seed in args.seeds:
         config = resolve(TrainConfig(dataset=args.dataset, data_dir=args.data_dir, seed=seed))
         dataset = load(config)
@@ -87,18 +94,17 @@ def main(args: MatchingError) -> None:
                     record = {"seed": seed, "epoch": moment, "fraction": fraction} | measure(
                         variant, fraction, seen, dataset, config
                     )
-                    append(args.results, record | head)
+                    append(args.results, record | stamp(args, start))
                     records.append(record)
             print(f"seed {seed}, epoch {moment}: done", flush=True)
     for moment in args.moments:
-        Console().print(table([r for r in records if r["epoch"] == moment], moment))
+        title = f"Relative error on the full last-layer gradient, after epoch {moment}"
+        Console().print(rich_table(*table(r for r in records if r["epoch"] == moment), title=title))
 
 
-def moments(
-    config: TrainConfig, dataset: Dataset, args: MatchingError
-) -> Iterator[tuple[int, Pass]]:
+def moments(config: RunConfig, dataset: Dataset, args: MatchingError) -> Iterator[tuple[int, Pass]]:
     """Train on one random subset; give the training set's gradients after each moment's epoch."""
-    model = build_model(str(config.model), dataset.train.shape, dataset.num_classes)
+    model = build_model(config.model, dataset.train.shape, dataset.num_classes)
     steps = make_steps(
         model, dataset, momentum=config.momentum, weight_decay=config.weight_decay, augmented=False
     )
@@ -110,8 +116,8 @@ def moments(
     ones = np.ones(len(subset), np.float32)
     for epoch in range(1, max(args.moments) + 1):
         learner, *_ = run_epoch(
-            steps, learner, feed, subset, ones, batch_size=config.batch_size or 1,
-            lr=config.lr or 0.0, key=jax.random.fold_in(sgd_key, epoch),
+            steps, learner, feed, subset, ones, batch_size=config.batch_size,
+            lr=config.lr, key=jax.random.fold_in(sgd_key, epoch),
         )  # fmt: skip
         if epoch in args.moments:
             logits, features = collect(steps, learner.variables, feed)
@@ -123,7 +129,7 @@ def measure(
     fraction: float,
     seen: Pass,
     dataset: Dataset,
-    config: TrainConfig,
+    config: RunConfig,
 ) -> dict[str, Any]:
     """Select with the driver's options and measure both errors."""
     labels, classes = dataset.train.labels, dataset.num_classes
@@ -134,7 +140,7 @@ def measure(
     if variant == "random":
         chosen = stratified(task, config.seed)
     else:
-        strategy = build_strategy(variant, task, Options(batch_size=config.batch_size or 1))
+        strategy = build_strategy(variant, task, {"batch_size": config.batch_size})
         chosen, _ = strategy.select(strategy.init(key), Snapshot(seen), key)
     jax.block_until_ready(chosen)
     return {
@@ -162,7 +168,7 @@ def stratified(task: Task, seed: int) -> Selection:
 
 
 def per_class_error(
-    gradients: LastLayerGradients, chosen: Selection, labels: Array, classes: int
+    gradients: LastLayerGradients, chosen: Selection, labels: Int[Array, " n"], classes: int
 ) -> Float[Array, ""]:
     """sqrt(sum_c ‖residual_c‖²) / sqrt(sum_c ‖target_c‖²) on the full last-layer gradient."""
     target = class_sums(gradients, labels, classes)
@@ -174,27 +180,32 @@ def per_class_error(
     return jnp.linalg.norm(approximation - target) / jnp.linalg.norm(target)
 
 
-def table(records: list[dict[str, Any]], moment: int) -> Table:
-    """Mean ± std over the seeds: a row a variant, a column a budget."""
-    fractions = sorted({r["fraction"] for r in records})
-    result = Table(title=f"Relative error on the full last-layer gradient, after epoch {moment}")
-    result.add_column("variant", no_wrap=True)
-    result.add_column("measure", no_wrap=True)
-    for fraction in fractions:
-        result.add_column(f"{fraction:.0%}", justify="right", no_wrap=True)
-    for variant in dict.fromkeys(r["variant"] for r in records):
-        for name in ("whole", "per_class"):
-            cells = []
-            for fraction in fractions:
-                chosen = [
-                    r for r in records if (r["variant"], r["fraction"]) == (variant, fraction)
-                ]
-                values = np.array([r[name] for r in chosen])
-                spread = f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else ""
-                cells.append(f"{values.mean():.4f}{spread}")
-            result.add_row(variant, name.replace("_", " "), *cells)
-    return result
+Line = tuple[str, str]  # a variant and a measure
+Errors = dict[tuple[str, str, float], list[float]]
+
+
+def table(records: Iterable[dict[str, Any]]) -> tuple[list[Column[Line]], list[Line]]:
+    """Mean ± std over the seeds: a line a variant and measure, a column a budget."""
+    errors: Errors = {}
+    for r in records:
+        for measured in ("whole", "per_class"):
+            key = r["variant"], measured, r["fraction"]
+            errors.setdefault(key, []).append(r[measured])
+    lines = list(dict.fromkeys(key[:2] for key in errors))
+    columns: list[Column[Line]] = [
+        Column("variant", lambda line: line[0]),
+        Column("measure", lambda line: line[1].replace("_", " ")),
+    ]
+    for fraction in sorted({key[2] for key in errors}):
+        columns.append(
+            Column(
+                percent(fraction),
+                lambda line, f=fraction: errors.get((*line, f)),
+                lambda values: mean_and_std(values, 4),
+            )
+        )
+    return columns, lines
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(MatchingError)))
+    command(main, MatchingError)

@@ -1,23 +1,22 @@
 """Our facility location against apricot's and submodlib's on one similarity matrix.
 
-    python -m experiments.facility_location_benchmark
-    python -m experiments.facility_location_benchmark --npz FILE_WITH_LOGITS_FEATURES_LABELS
+    python -m experiments.bench.facility_location
+    python -m experiments.bench.facility_location --npz FILE_WITH_LOGITS_FEATURES_LABELS
 
 n = 5000 examples, k = 500, s_ij = max d - d_ij of Gaussian points or, with --npz (the gradients.npz
-that `experiments.cifar10_selection` caches, say), of a class's own last-layer gradients: a CRAIG
-problem. In one run: `facility_location` in float32, apricot's FacilityLocationSelection with its
-lazy and its default optimizer, submodlib's LazyGreedy in C++. Medians after a warm-up, compilation
-and building apart. All are given the same matrix, and F of every answer is computed from its picks
-in float64; "faster" is how many times as fast ours is. A library that is not installed is left out
-with a note. apricot compiles anew in every fit: the time of a fit of 50 examples, which is all
-compilation, is taken off its seconds.
+that `experiments.bench.cifar10_selection` caches, say), of a class's own last-layer gradients: a
+CRAIG problem. In one run: `facility_location` in float32, apricot's FacilityLocationSelection with
+its lazy and its default optimizer, submodlib's LazyGreedy in C++. Medians after a warm-up,
+compilation and building apart. All are given the same matrix, and F of every answer is computed
+from its picks in float64; "faster" is how many times as fast ours is. A library that is not
+installed is left out with a note. apricot compiles anew in every fit: the time of a fit of 50
+examples, which is all compilation, is taken off its seconds.
 
 Target on two CPU cores: faster than each of them, with the same F.
 """
 
 import importlib.util
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -28,15 +27,15 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Float
 from rich.console import Console
-from rich.table import Table
 
-from experiments.omp_benchmark import timed
-from experiments.records import append, stamp
-from gradmatch_jax.gradients import gram, last_layer_gradients
-from gradmatch_jax.measure.clock import lap
+from experiments.bench.problems import class_gradients, gaussian
+from experiments.bench.timing import timed
+from experiments.command import command, quickened
+from experiments.records import append, fields, stamp
+from gradmatch_jax.gradients import gram
+from gradmatch_jax.report.tables import rich_table
 from gradmatch_jax.solvers.facility_location import (
     facility_location,
     similarities_of,
@@ -63,37 +62,37 @@ class FacilityLocationBenchmark:
     slow_repeats: int = 3
     """Of apricot, which compiles at every one."""
     seed: int = 0
+    quick: bool = False
+    """A small problem, once: a rehearsal."""
     results: Path = Path("results/facility_location_benchmark.jsonl")
+
+
+QUICK = {"n": 80, "d": 8, "budgets": (10,), "repeats": 1, "slow_repeats": 1}
 
 
 def main(args: FacilityLocationBenchmark) -> None:
     """Time every solver at every budget."""
+    args = quickened(args, **QUICK) if args.quick else args
     similarities = similarity_matrix(args)
     data = "Gaussian" if args.npz is None else args.npz.name
     packages = [PACKAGES[name] for name in found(args)]
-    head = stamp(args, packages=packages, data=data, n=len(similarities))
+    start = time.perf_counter()
     records = []
     for budget in args.budgets:
         ours = jax_greedy(similarities, budget, args)
         for record in (ours, *libraries(similarities, budget, args)):
-            record |= compare(record, ours)
-            append(args.results, record | head)
-            records.append(record)
-    Console().print(table(records))
+            records.append(record | compare(record, ours))
+            head = stamp(args, start, packages=packages, data=data, n=len(similarities))
+            append(args.results, records[-1] | head)
+    Console().print(rich_table(COLUMNS, records, title="Facility location, one similarity matrix"))
 
 
 def similarity_matrix(args: FacilityLocationBenchmark) -> Float[np.ndarray, "n n"]:
     """max d - d_ij in float32, by the library's own Gram matrix."""
     if args.npz is None:
-        points = np.random.default_rng(args.seed).standard_normal((args.n, args.d))
-        atoms = jnp.asarray(points, jnp.float32)
+        atoms = jnp.asarray(gaussian(args.n, args.d, args.seed), jnp.float32)
     else:
-        with np.load(args.npz) as file:
-            rows = np.flatnonzero(file["labels"] == args.label)[: args.n]
-            logits, features, labels = (
-                jnp.asarray(file[k][rows]) for k in ("logits", "features", "labels")
-            )
-        atoms = last_layer_gradients(logits, features, labels)
+        atoms, _ = class_gradients(args.npz, args.label, args.n)
     products = gram(atoms)
     valid = jnp.ones((1, len(products)), bool)
     return np.array(jax.jit(similarities_of)(squared_distances(products[None]), valid)[0])
@@ -108,15 +107,8 @@ def jax_greedy(similarities, budget: int, args: FacilityLocationBenchmark) -> di
     """Our solver; the matrix lies on the device already."""
     given = jnp.asarray(similarities)
 
-    def solve():
-        return jax.block_until_ready(facility_location(given, budget))
-
-    with lap() as read:
-        answer = solve()
-    return record("facility_location", similarities, answer.indices, budget) | {
-        **timed(solve, args.repeats),
-        "compile_seconds": read().compile,
-    }
+    answer, times = timed(lambda: facility_location(given, budget), args.repeats)
+    return record("facility_location", similarities, answer.indices, budget) | times
 
 
 def libraries(similarities, budget: int, args) -> Iterator[dict[str, Any]]:
@@ -147,11 +139,10 @@ def submodlib(similarities, budget: int, args: FacilityLocationBenchmark) -> dic
             show_progress=False,
         )  # fmt: skip
 
-    picks = [i for i, _ in solve()]
-    return record("submodlib LazyGreedy", similarities, picks, budget) | {
-        **timed(solve, args.repeats),
-        "compile_seconds": built,
-    }
+    answer, times = timed(solve, args.repeats)
+    picks = [i for i, _ in answer]
+    found = record("submodlib LazyGreedy", similarities, picks, budget)
+    return found | times | {"compile_seconds": built}
 
 
 def apricot(similarities, budget: int, optimizer: str, args) -> dict[str, Any]:
@@ -165,14 +156,11 @@ def apricot(similarities, budget: int, optimizer: str, args) -> dict[str, Any]:
         return selector.fit(matrix).ranking
 
     few = given[:50, :50].copy()
-    solve(5, few)
-    start = time.perf_counter()
-    solve(5, few)
-    compiled = time.perf_counter() - start  # at every fit, whatever its size
-    answers = []
-    times = timed(lambda: answers.append(solve()), args.slow_repeats)
+    _, small = timed(lambda: solve(5, few), 1)
+    compiled = small["seconds"]  # at every fit, whatever its size
+    answer, times = timed(solve, args.slow_repeats)
     seconds = [max(s - compiled, 0.0) for s in times["all_seconds"]]
-    return record(f"apricot {optimizer}", similarities, answers[0], budget) | {
+    return record(f"apricot {optimizer}", similarities, answer, budget) | {
         "seconds": statistics.median(seconds),
         "all_seconds": seconds,
         "compile_seconds": compiled,
@@ -195,20 +183,12 @@ def compare(other: dict[str, Any], ours: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def table(records: list[dict[str, Any]]) -> Table:
-    """The records, one a row."""
-    result = Table(title="Facility location on one similarity matrix")
-    result.add_column("solver", no_wrap=True, min_width=20)
-    for name in ("k", "seconds", "compile", "F", "faster", "F ratio"):
-        result.add_column(name, justify="right", no_wrap=True)
-    for r in records:
-        result.add_row(
-            r["solver"], str(r["k"]), f"{r['seconds']:.4f}", f"{r['compile_seconds']:.1f}",
-            f"{r['objective']:.7g}", f"{r['speed_up']:.1f}", f"{r['objective_ratio']:.5f}",
-        )  # fmt: skip
-    return result
+COLUMNS = fields(
+    solver="{}", k="{}", seconds="{:.4f}", compile_seconds="{:.1f}", objective="{:.7g}",
+    speed_up="{:.1f}", objective_ratio="{:.5f}",
+)  # fmt: skip
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", SyntaxWarning)  # apricot's docstrings
-    sys.exit(main(tyro.cli(FacilityLocationBenchmark)))
+    command(main, FacilityLocationBenchmark)

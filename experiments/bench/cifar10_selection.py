@@ -1,6 +1,6 @@
 """Every gradient-based selection from the 50,000 CIFAR-10 training images, on a CPU, below 6 GB.
 
-    python -m experiments.cifar10_selection --data-dir FOLDER_OF_CIFAR10_NPZ --cache FOLDER
+    python -m experiments.bench.cifar10_selection --data-dir FOLDER_OF_CIFAR10_NPZ --cache FOLDER
 
 A ResNet-18 takes 50 SGD steps on real batches (the loss must fall), then gives logits and features
 of every training image; these are kept under --cache in chunks, so that a killed pass goes on where
@@ -20,6 +20,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,22 +29,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich.console import Console
-from rich.table import Table
 
-from experiments.records import append, stamp
+from experiments.command import command, quickened
+from experiments.records import append, fields, stamp
 from gradmatch_jax.data import Dataset, Split, load_dataset
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import last_layer_gradients, matching_error
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models import build_model
 from gradmatch_jax.models.model import Variables
+from gradmatch_jax.report.tables import percent, rich_table
 from gradmatch_jax.strategies import build_strategy
-from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
+from gradmatch_jax.strategies.strategy import Pass, Snapshot, Task
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.passes import collect
 from gradmatch_jax.training.schedule import budget_of
-from gradmatch_jax.training.steps import make_steps
+from gradmatch_jax.training.steps import Steps, make_steps
 
 VARIANTS = (
     "gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig", "craig-pb", "glister",
@@ -57,10 +59,11 @@ CHUNK = 2500
 class CifarSelection:
     """What to measure, and where the data and the cache are."""
 
-    data_dir: Path
+    data_dir: Path | None = None
     """Folder with cifar10.npz or CIFAR-10's original files."""
-    cache: Path
+    cache: Path = Path("runs/cifar10_selection")
     """Folder for the model, logits and features (about 110 MB)."""
+    dataset: str = "cifar10"
     fractions: tuple[float, ...] = (0.05, 0.1, 0.3)
     variants: tuple[str, ...] = VARIANTS
     model: str = "resnet18"
@@ -73,28 +76,41 @@ class CifarSelection:
     limit: int | None = None
     """Only the first so many images: for a rehearsal."""
     seed: int = 0
+    quick: bool = False
+    """The embedded digits, a small network and two variants: a rehearsal."""
     results: Path = Path("results/cifar10_selection.jsonl")
+
+
+QUICK = {
+    "dataset": "digits", "model": "mlp", "fractions": (0.1,), "limit": 300, "train_steps": 20,
+    "variants": ("gradmatch", "facility-location"), "cache": Path("runs/quick/selection"),
+}  # fmt: skip
 
 
 def main(args: CifarSelection) -> int:
     """Make the cache if it is not there, then measure every selection; status 1 above the limit."""
-    head = stamp(args)
+    args = quickened(args, **QUICK) if args.quick else args
+    if args.data_dir is None and args.dataset == "cifar10":
+        raise UserError("--data-dir is missing: name CIFAR-10's folder, or rehearse with --quick")
+    start = time.perf_counter()
     args.cache.mkdir(parents=True, exist_ok=True)
     gradients = args.cache / "gradients.npz"
     if not gradients.exists():
-        append(args.results, {"step": "pass", **alone(make_cache, args, gradients), **head})
+        made = alone(make_cache, args, gradients)
+        append(args.results, {"step": "pass"} | made | stamp(args, start))
     records = []
     for fraction in args.fractions:
         for variant in args.variants:
             record = alone(select, gradients, variant, fraction, args.atom_batch, args.seed)
-            append(args.results, {"step": "select", **record, **head})
+            append(args.results, {"step": "select"} | record | stamp(args, start))
             records.append(record)
             print(variant, fraction, f"{record['seconds']:.1f} s", flush=True)
-    Console().print(table(records))
+    title = f"Selection from the training set of {args.dataset}"
+    Console().print(rich_table(COLUMNS, records, title=title))
     return int(any(r["peak_gb"] > LIMIT_GB for r in records))
 
 
-def alone(function, *args) -> dict[str, Any]:
+def alone(function: Callable[..., Any], *args: Any) -> dict[str, Any]:
     """Call `function` in a fresh process, whose peak memory is then its own; add that in GB."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -110,7 +126,7 @@ def peak_gb() -> float:
 
 def make_cache(args: CifarSelection, gradients: Path) -> dict[str, Any]:
     """Train a little, then write logits, features and labels of all training images."""
-    dataset = all_training_images(args.data_dir, args.limit)
+    dataset = all_training_images(args)
     model = build_model(args.model, dataset.train.shape, dataset.num_classes)
     steps = make_steps(model, dataset, momentum=0.9, weight_decay=5e-4, augmented=True)
     saved = args.cache / "model.npz"
@@ -146,17 +162,19 @@ def make_cache(args: CifarSelection, gradients: Path) -> dict[str, Any]:
     }
 
 
-def all_training_images(data_dir: Path, limit: int | None) -> Dataset:
-    """CIFAR-10 with its validation part put back: all 50,000 training images to select from."""
-    dataset = load_dataset("cifar10", data_dir)
+def all_training_images(args: CifarSelection) -> Dataset:
+    """The data set with its validation part put back: all training images to select from."""
+    dataset = load_dataset(args.dataset, args.data_dir)
     parts = [dataset.train, dataset.validation]
-    order = slice(limit)
-    images = np.concatenate([np.asarray(p.inputs) for p in parts])[order]
-    labels = np.concatenate([p.labels for p in parts])[order]
+    order = slice(args.limit)
+    images = np.concatenate([part.take(np.arange(len(part))) for part in parts])[order]
+    labels = np.concatenate([part.labels for part in parts])[order]
     return dataclasses.replace(dataset, train=Split(images, labels))
 
 
-def train_a_little(args: CifarSelection, steps, dataset: Dataset) -> tuple[np.ndarray, Variables]:
+def train_a_little(
+    args: CifarSelection, steps: Steps, dataset: Dataset
+) -> tuple[np.ndarray, Variables]:
     """SGD on random batches, as the driver does it: the losses and the model."""
     feed = Feed(dataset.train)
     init_key, step_key = jax.random.split(jax.random.key(args.seed))
@@ -168,8 +186,8 @@ def train_a_little(args: CifarSelection, steps, dataset: Dataset) -> tuple[np.nd
         rows = rng.choice(len(feed), args.train_batch, replace=False).astype(np.int32)
         pool = next(feed.batches(rows, len(rows))).pool
         labels = feed.host_labels[rows]
-        learner, loss = steps.train(learner, pool, labels, rows, ones, args.lr, step_key, i)
-        losses.append(float(loss))
+        learner, outcome = steps.train(learner, pool, labels, rows, ones, args.lr, step_key, i)
+        losses.append(float(outcome.loss))
     print(f"loss {np.mean(losses[:10]):.3f} -> {np.mean(losses[-10:]):.3f}", flush=True)
     return np.array(losses), learner.variables
 
@@ -180,7 +198,7 @@ def save(path: Path, losses: np.ndarray, variables: Variables) -> None:
     write(path, losses=losses, **leaves)
 
 
-def restore(path: Path, steps) -> tuple[np.ndarray, Variables]:
+def restore(path: Path, steps: Steps) -> tuple[np.ndarray, Variables]:
     """The inverse of `save`."""
     with np.load(path) as file:
         like = jax.eval_shape(steps.init, jax.random.key(0)).variables
@@ -204,7 +222,7 @@ def select(path: Path, variant: str, fraction: float, atom_batch: int, seed: int
     snapshot = Snapshot(whole, jax.tree.map(lambda x: x[-len(labels) // 10 :], whole))
     budget = budget_of(fraction, len(labels))
     task = Task(labels, logits.shape[1], budget)
-    strategy = build_strategy(variant, task, Options(batch_size=atom_batch))
+    strategy = build_strategy(variant, task, {"batch_size": atom_batch})
     key = jax.random.key(seed)
     jax.block_until_ready(snapshot)
     with lap() as read:
@@ -225,21 +243,11 @@ def select(path: Path, variant: str, fraction: float, atom_batch: int, seed: int
     }
 
 
-def table(records: list[dict[str, Any]]) -> Table:
-    """The records, one a row."""
-    result = Table(title="Selection from CIFAR-10's training set")
-    for name in ("variant", "fraction", "size", "matched"):
-        result.add_column(name, justify="left" if name == "variant" else "right")
-    for name in ("seconds", "compile s", "own error", "whole-gradient error", "peak GB"):
-        result.add_column(name, justify="right")
-    for r in records:
-        result.add_row(
-            r["variant"], f"{r['fraction']:.0%}", str(r["size"]), str(r["num_matched"]),
-            f"{r['seconds']:.2f}", f"{r['compile_seconds']:.1f}", f"{r['own_error']:.4f}",
-            f"{r['whole_error']:.4f}", f"{r['peak_gb']:.2f}",
-        )  # fmt: skip
-    return result
+COLUMNS = fields(
+    variant="{}", fraction=percent, size="{}", num_matched="{}", seconds="{:.2f}",
+    compile_seconds="{:.1f}", own_error="{:.4f}", whole_error="{:.4f}", peak_gb="{:.2f}",
+)  # fmt: skip
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(CifarSelection)))
+    command(main, CifarSelection)

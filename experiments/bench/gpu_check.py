@@ -1,7 +1,7 @@
 """Everything worth measuring on a GPU host, in one command of less than 10 minutes (H200).
 
-    python -m experiments.gpu_check --data-dir FOLDER_OF_CIFAR10_NPZ
-    python -m experiments.gpu_check --small             # rehearsal on a CPU, some minutes
+    python -m experiments.bench.gpu_check --data-dir FOLDER_OF_CIFAR10_NPZ
+    python -m experiments.bench.gpu_check --quick             # rehearsal on a CPU, some minutes
 
 (a) `omp`, one problem of n = 5000, d = 513, k = 50, 500, 1500, 4500; and per-class (exact and per
     gradient) and per-batch selection of 1, 5, 10, 30 % of 10 x 5000 random factored gradients.
@@ -11,37 +11,35 @@
     seconds and speed-up. The paper's table 2 (one V100, 300 epochs, 10 %): FULL 95.09 %, 4.34 h;
     GRAD-MATCHPB-WARM 92.26 %, 0.62 h, a speed-up of 7.
 
-Each step appends a JSON line to --out at once; a step whose line is there for the same device and
-settings is skipped, so the command can be repeated until all is done. A step that fails leaves its
-error there and the others go on; the exit status is then 1. Without data the images are synthetic
-(and so recorded). Times are medians around `block_until_ready`, compilation apart. JAX multiplies
-float32 convolutions in tf32 on such GPUs; what OMP and the Gram matrices need is float32 in full.
+Each step appends a JSON line to --results at once; a step whose line is there for the same device
+and settings is skipped, so the command can be repeated until all is done. A step that fails leaves
+its error there and the others go on; the exit status is then 1. Without data the images are
+synthetic (and so recorded). Times are medians around `block_until_ready`, compilation apart. JAX
+multiplies float32 convolutions in tf32 on such GPUs; what OMP and the Gram matrices need is float32
+in full.
 """
 
-import json
-import statistics
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich.console import Console
-from rich.table import Table
 
-from experiments.records import append, revision
+from experiments.bench.timing import timed
+from experiments.command import command, quickened
+from experiments.records import append, fields, read, stamp
 from gradmatch_jax.data import Dataset, ImagePrepare, Split, load_dataset
 from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
-from gradmatch_jax.measure.clock import lap
-from gradmatch_jax.measure.versions import device_name, versions
+from gradmatch_jax.measure.versions import device_name
 from gradmatch_jax.models import build_model
+from gradmatch_jax.report.tables import rich_table
 from gradmatch_jax.selection.batch_subset import select_batches
 from gradmatch_jax.selection.groups import partition
 from gradmatch_jax.selection.subset import select_subset
@@ -51,7 +49,7 @@ from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.loop import train
 from gradmatch_jax.training.passes import collect, run_epoch
 from gradmatch_jax.training.schedule import budget_of
-from gradmatch_jax.training.steps import make_steps
+from gradmatch_jax.training.steps import Learner, Steps, make_steps
 
 CLASSES = 10
 
@@ -64,7 +62,7 @@ class GPUCheck:
     """Folder with cifar10.npz or CIFAR-10's original files; None: synthetic images."""
     only: tuple[str, ...] = ()
     """Steps whose names start with one of these (omp, select, pass, train, run); all if empty."""
-    small: bool = False
+    quick: bool = False
     """Tiny sizes, to rehearse on a CPU."""
     epochs: int = 30
     lr: float = 0.01
@@ -72,7 +70,7 @@ class GPUCheck:
     """R of the runs: the paper's 20 would mean one selection in 30 epochs."""
     repeats: int = 3
     seed: int = 0
-    out: Path = Path("results/gpu_check.jsonl")
+    results: Path = Path("results/gpu_check.jsonl")
 
 
 @dataclass(frozen=True)
@@ -89,23 +87,26 @@ class Sizes:
 
 
 SMALL = Sizes(60, 16, (5,), (0.1,), 400, "mlp", 32)
+Variant = Literal["exact", "per_gradient", "batches"]
+VARIANTS: tuple[Variant, ...] = ("exact", "per_gradient", "batches")
 Step = Callable[[], dict[str, Any]]
 
 
 def main(args: GPUCheck) -> int:
     """Run what is not done yet; the exit status is 1 if a step failed."""
-    sizes = SMALL if args.small else Sizes()
+    args = quickened(args) if args.quick else args
+    sizes = SMALL if args.quick else Sizes()
     failed = 0
     for name, step in steps(args, sizes).items():
         if args.only and not name.startswith(args.only):
             continue
-        settings: dict[str, Any] = {"small": args.small, "seed": args.seed}
+        settings: dict[str, Any] = {"quick": args.quick, "seed": args.seed}
         if name.startswith(("pass", "train", "run")):
             settings["data"] = "synthetic" if args.data_dir is None else "cifar10"
         if name.startswith("run"):
             settings |= {k: getattr(args, k) for k in ("epochs", "lr", "select_every")}
         identity = {"step": name, "device": device_name(), "config": settings}
-        if any(all(line[k] == v for k, v in identity.items()) for line in done(args.out)):
+        if any(all(line[k] == v for k, v in identity.items()) for line in done(args.results)):
             continue
         start = time.perf_counter()
         try:
@@ -113,10 +114,9 @@ def main(args: GPUCheck) -> int:
         except Exception as error:
             traceback.print_exc()
             figures, failed = {"error": f"{type(error).__name__}: {error}"}, failed + 1
-        wall = {"wall_seconds": time.perf_counter() - start, "revision": revision()}
-        append(args.out, identity | figures | wall | {"versions": versions()})
+        append(args.results, stamp(args, start) | identity | figures)
         print(name, figures, flush=True)
-    Console().print(table(done(args.out)))
+    show(done(args.results))
     return int(failed > 0)
 
 
@@ -127,7 +127,7 @@ def steps(args: GPUCheck, sizes: Sizes) -> dict[str, Step]:
         result[f"omp-{k}-signed"] = partial(time_omp, args, sizes, k, False)
         result[f"omp-{k}-nonnegative"] = partial(time_omp, args, sizes, k, True)
     for fraction in sizes.fractions:
-        for variant in ("exact", "per_gradient", "batches"):
+        for variant in VARIANTS:
             step = partial(time_selection, args, sizes, variant, fraction)
             result[f"select-{variant}-{fraction:g}"] = step
     for name, bf16 in (("bf16", True), ("float32", False)):
@@ -140,8 +140,7 @@ def steps(args: GPUCheck, sizes: Sizes) -> dict[str, Step]:
 
 def done(out: Path) -> list[dict[str, Any]]:
     """The lines of steps that worked."""
-    lines = out.read_text().splitlines() if out.exists() else []
-    return [line for line in map(json.loads, lines) if "error" not in line]
+    return [line for line in read(out) if "error" not in line]
 
 
 @cache
@@ -149,7 +148,7 @@ def images(args: GPUCheck, sizes: Sizes) -> Dataset:
     """CIFAR-10 as it is trained on, or noise in its shape."""
     if args.data_dir is not None:
         dataset = load_dataset("cifar10", args.data_dir)
-        if args.small:
+        if args.quick:
             few = dataset.train.subset(np.arange(sizes.images))
             return replace(dataset, train=few, test=few)
         return dataset
@@ -164,18 +163,6 @@ def images(args: GPUCheck, sizes: Sizes) -> Dataset:
     return Dataset("synthetic", train_split, test, test, CLASSES, prepare, tuple("0123456789"))
 
 
-def timed(work: Callable[[], Any], repeats: int) -> dict[str, float]:
-    """Compile apart by a first call; then the median of the others."""
-    with lap() as read:
-        jax.block_until_ready(work())
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(work())
-        seconds.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(seconds), "compile_seconds": read().compile}
-
-
 def time_omp(args: GPUCheck, sizes: Sizes, k: int, nonnegative: bool) -> dict[str, Any]:
     """One Gram problem of Gaussian atoms, the target their sum."""
     rng = np.random.default_rng(args.seed)
@@ -184,8 +171,7 @@ def time_omp(args: GPUCheck, sizes: Sizes, k: int, nonnegative: bool) -> dict[st
     gram, correlations = (jnp.asarray(x, jnp.float32) for x in (atoms @ atoms.T, atoms @ target))
     norm = float(target @ target)
     solve = partial(omp, gram, correlations, norm, k, nonnegative=nonnegative)
-    figures = timed(solve, args.repeats)
-    answer = solve()
+    answer, figures = timed(solve, args.repeats)
     weights = np.asarray(answer.weights, np.float64)  # 0 where an index is padding
     miss = weights @ atoms[np.asarray(answer.indices)] - target
     objective = float(miss @ miss + 0.5 * weights @ weights)
@@ -203,7 +189,9 @@ def random_gradients(args: GPUCheck, sizes: Sizes) -> tuple[LastLayerGradients, 
     return last_layer_gradients(logits, features, jnp.asarray(labels)), labels
 
 
-def time_selection(args: GPUCheck, sizes: Sizes, variant: Any, fraction: float) -> dict[str, Any]:
+def time_selection(
+    args: GPUCheck, sizes: Sizes, variant: Variant, fraction: float
+) -> dict[str, Any]:
     """A whole selection, Gram matrices included."""
     gradients, labels = random_gradients(args, sizes)
     budget = budget_of(fraction, len(labels))
@@ -215,13 +203,12 @@ def time_selection(args: GPUCheck, sizes: Sizes, variant: Any, fraction: float) 
             return select_batches(gradients, budget, sizes.batch, key=key)
         return select_subset(gradients, budget, labels=groups, approximation=variant, key=key)
 
-    figures = timed(select, args.repeats)
-    answer = select()
+    answer, figures = timed(select, args.repeats)
     figures |= {"size": int(answer.size), "num_matched": int(answer.num_matched)}
     return figures | {"matching_error": float(answer.matching_error)}
 
 
-def parts_of_training(args: GPUCheck, sizes: Sizes, bf16: bool):
+def parts_of_training(args: GPUCheck, sizes: Sizes, bf16: bool) -> tuple[Steps, Feed, Learner]:
     """Steps, training images on the device and a fresh learner."""
     dataset = images(args, sizes)
     model = build_model(sizes.model, dataset.train.shape, CLASSES, bf16=bf16)
@@ -232,7 +219,7 @@ def parts_of_training(args: GPUCheck, sizes: Sizes, bf16: bool):
 def time_pass(args: GPUCheck, sizes: Sizes, bf16: bool) -> dict[str, Any]:
     """Logits and features of the training images, which stay on the device."""
     made, feed, learner = parts_of_training(args, sizes, bf16)
-    figures = timed(partial(collect, made, learner.variables, feed), args.repeats)
+    _, figures = timed(partial(collect, made, learner.variables, feed), args.repeats)
     return figures | {"images": len(feed), "images_per_second": len(feed) / figures["seconds"]}
 
 
@@ -242,7 +229,7 @@ def time_training(args: GPUCheck, sizes: Sizes, bf16: bool) -> dict[str, Any]:
     rows, ones = np.arange(len(feed), dtype=np.int32), np.ones(len(feed), np.float32)
     losses = []
 
-    def epoch():
+    def epoch() -> Learner:
         nonlocal learner  # donated, so each epoch goes on from the last
         key = jax.random.key(len(losses))
         learner, loss, _ = run_epoch(
@@ -251,7 +238,8 @@ def time_training(args: GPUCheck, sizes: Sizes, bf16: bool) -> dict[str, Any]:
         losses.append(loss)
         return learner
 
-    figures = timed(epoch, args.repeats) | {"images": len(feed), "losses": losses}
+    _, figures = timed(epoch, args.repeats)
+    figures |= {"images": len(feed), "losses": losses}
     return figures | {"images_per_second": len(feed) / figures["seconds"]}
 
 
@@ -262,11 +250,11 @@ def run(args: GPUCheck, sizes: Sizes, strategy: str) -> dict[str, Any]:
         model=sizes.model,
         strategy=strategy,
         fraction=0.1,
-        epochs=2 if args.small else args.epochs,
+        epochs=2 if args.quick else args.epochs,
         batch_size=sizes.batch,
         lr=args.lr,
         select_every=args.select_every,
-        bf16=not args.small,
+        bf16=not args.quick,
         seed=args.seed,
     )
     result = train(config, dataset=images(args, sizes))
@@ -278,23 +266,23 @@ def run(args: GPUCheck, sizes: Sizes, strategy: str) -> dict[str, Any]:
     return figures | {"seconds": figures["train_seconds"] + figures["selection_seconds"]}
 
 
-def table(records: list[dict[str, Any]]) -> Table:
+def show(records: list[dict[str, Any]]) -> None:
     """The lines of the file; speed-ups against the full run of the same device and settings."""
-    result = Table(title="GPU check: " + ", ".join(sorted({r["device"] for r in records})))
-    result.add_column("step", no_wrap=True)
-    for name in ("seconds", "compile", "images/s", "accuracy", "speed-up"):
-        result.add_column(name, justify="right", no_wrap=True)
-    full = {f"{r['device']} {r['config']}": r["seconds"] for r in records if "full" in r["step"]}
-    for r in records:
-        against = full.get(f"{r['device']} {r['config']}")
-        result.add_row(
-            r["step"], f"{r['seconds']:.4g}", f"{r['compile_seconds']:.1f}",
-            f"{r['images_per_second']:,.0f}" if "images_per_second" in r else "",
-            f"{r['test_accuracy']:.2f}" if "test_accuracy" in r else "",
-            f"{against / r['seconds']:.1f}" if against else "",
-        )  # fmt: skip
-    return result
+    full = {whose(r): r["seconds"] for r in records if "full" in r["step"]}
+    columns = fields(
+        step="{}", seconds="{:.4g}", compile_seconds="{:.1f}", images_per_second="{:,.0f}",
+        test_accuracy="{:.2f}", speed_up="{:.1f}",
+    )  # fmt: skip
+    ours = [r | {"speed_up": full[whose(r)] / r["seconds"]} if whose(r) in full else r
+            for r in records]  # fmt: skip
+    title = "GPU check: " + ", ".join(sorted({r["device"] for r in records}))
+    Console().print(rich_table(columns, ours, title=title))
+
+
+def whose(record: dict[str, Any]) -> str:
+    """The device and settings of a record."""
+    return f"{record['device']} {record['config']}"
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(GPUCheck)))
+    command(main, GPUCheck)

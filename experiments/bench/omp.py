@@ -1,39 +1,36 @@
 """Our OMP against scikit-learn's on one Gram problem: time and objective.
 
-    python -m experiments.omp_benchmark
-    python -m experiments.omp_benchmark --npz FILE_WITH_LOGITS_FEATURES_LABELS
+    python -m experiments.bench.omp
+    python -m experiments.bench.omp --npz FILE_WITH_LOGITS_FEATURES_LABELS
 
 n = 5000 atoms in d = 513 dimensions, the target their sum, lam = 0.5. The atoms are Gaussian; with
---npz (the gradients.npz that `experiments.cifar10_selection` caches, say) they are a class's own
-last-layer gradients, per gradient. In one run: `omp` with signed and with non-negative weights in
-float32, and scikit-learn's `orthogonal_mp_gram(G + lam I, c)` in float64. Medians after a warm-up,
-compilation apart; E_lam of every answer is computed in float64 from its atoms and weights. The Gram
-matrix is given: no time counts for it.
+--npz (the gradients.npz that `experiments.bench.cifar10_selection` caches, say) they are a class's
+own last-layer gradients, per gradient. In one run: `omp` with signed and with non-negative weights
+in float32, and scikit-learn's `orthogonal_mp_gram(G + lam I, c)` in float64. Medians after a warm-
+up, compilation apart; E_lam of every answer is computed in float64 from its atoms and weights. The
+Gram matrix is given: no time counts for it.
 
 Targets on two CPU cores: at k = 50 at least 20 times as fast as scikit-learn, level at k = 500,
 6 times at k = 1500, with an E_lam that is no worse. The paper has no such figure.
 """
 
-import statistics
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from jaxtyping import Float, Int
 from rich.console import Console
-from rich.table import Table
 from sklearn.linear_model import orthogonal_mp_gram
 
-from experiments.records import append, stamp
-from gradmatch_jax.gradients import last_layer_gradients, per_gradient
-from gradmatch_jax.measure.clock import lap
+from experiments.bench.problems import class_gradients, gaussian
+from experiments.bench.timing import timed
+from experiments.command import command, quickened
+from experiments.records import append, fields, stamp
+from gradmatch_jax.gradients import per_gradient
+from gradmatch_jax.report.tables import rich_table
 from gradmatch_jax.solvers.pursuit import omp
 
 
@@ -53,7 +50,12 @@ class OMPBenchmark:
     slow_repeats: int = 3
     """Of scikit-learn at budgets of 1000 and more."""
     seed: int = 0
+    quick: bool = False
+    """A small problem, once: a rehearsal."""
     results: Path = Path("results/omp_benchmark.jsonl")
+
+
+QUICK = {"n": 60, "d": 20, "budgets": (10,), "repeats": 1, "slow_repeats": 1}
 
 
 class Problem:
@@ -74,10 +76,11 @@ class Problem:
 
 def main(args: OMPBenchmark) -> None:
     """Time every solver at every budget."""
-    atoms = gaussian(args) if args.npz is None else real(args)
+    args = quickened(args, **QUICK) if args.quick else args
+    atoms = gaussian(args.n, args.d, args.seed) if args.npz is None else real(args)
     problem = Problem(atoms, args.lam)
     name = "Gaussian" if args.npz is None else args.npz.name
-    head = stamp(args, packages=["scikit-learn"], atoms=name, shape=atoms.shape)
+    start = time.perf_counter()
     records = []
     for budget in args.budgets:
         oracle = scikit_learn(problem, budget, args)
@@ -85,26 +88,17 @@ def main(args: OMPBenchmark) -> None:
         for nonnegative in (False, True):
             ours = jax_omp(problem, budget, nonnegative, args)
             records.append(ours | compare(ours, oracle))
+    head = stamp(args, start, packages=["scikit-learn"], atoms=name, shape=atoms.shape)
     for record in records:
         append(args.results, record | head)
-    Console().print(table(records))
-
-
-def gaussian(args: OMPBenchmark) -> Float[np.ndarray, "n d"]:
-    """Independent standard normal atoms."""
-    return np.random.default_rng(args.seed).standard_normal((args.n, args.d))
+    Console().print(rich_table(COLUMNS, records, title="OMP on one Gram problem"))
 
 
 def real(args: OMPBenchmark) -> Float[np.ndarray, "n 1+E"]:
     """Last-layer gradients of a class's first n examples, cut to the class's own column."""
     assert args.npz is not None
-    with np.load(args.npz) as file:
-        rows = np.flatnonzero(file["labels"] == args.label)[: args.n]
-        logits, features, labels = (
-            jnp.asarray(file[k][rows]) for k in ("logits", "features", "labels")
-        )
-    gradients = last_layer_gradients(logits, features, labels)
-    residuals, features = per_gradient(gradients, labels)
+    gradients, labels = class_gradients(args.npz, args.label, args.n)
+    residuals, features = per_gradient(gradients, jnp.asarray(labels))
     residuals, features = (np.asarray(x, np.float64) for x in (residuals, features))
     return residuals * np.concatenate([np.ones_like(residuals), features], axis=1)
 
@@ -114,22 +108,19 @@ def jax_omp(problem: Problem, budget: int, nonnegative: bool, args: OMPBenchmark
     gram, correlations = (jnp.asarray(x, jnp.float32) for x in (problem.gram, problem.correlations))
 
     def solve():
-        answer = omp(
+        return omp(
             gram, correlations, problem.target_sq_norm, budget,
             lam=args.lam, nonnegative=nonnegative,
         )  # fmt: skip
-        return jax.block_until_ready(answer)
 
-    with lap() as read:
-        answer = solve()
+    answer, times = timed(solve, args.repeats)
     size = int(answer.size)
     indices, weights = np.asarray(answer.indices)[:size], np.asarray(answer.weights)[:size]
     return {
         "solver": "omp, w >= 0" if nonnegative else "omp, signed",
         "k": budget,
         "size": size,
-        **timed(solve, args.repeats),
-        "compile_seconds": read().compile,
+        **times,
         "objective": problem.objective(indices, weights),
     }
 
@@ -141,27 +132,16 @@ def scikit_learn(problem: Problem, budget: int, args: OMPBenchmark) -> dict[str,
     def solve():
         return orthogonal_mp_gram(gram, problem.correlations, n_nonzero_coefs=budget)
 
-    weights = np.asarray(solve())
+    weights, times = timed(solve, args.slow_repeats if budget >= 1000 else args.repeats)
+    weights = np.asarray(weights)
     indices = np.flatnonzero(weights)
-    repeats = args.slow_repeats if budget >= 1000 else args.repeats
     return {
         "solver": "scikit-learn",
         "k": budget,
         "size": len(indices),
-        **timed(solve, repeats),
-        "compile_seconds": 0.0,
+        **times,
         "objective": problem.objective(indices, weights[indices]),
     }
-
-
-def timed(solve: Callable[[], Any], repeats: int) -> dict[str, Any]:
-    """Median and all times of `solve`, which has been called once before."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        solve()
-        seconds.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(seconds), "all_seconds": seconds}
 
 
 def compare(ours: dict[str, Any], oracle: dict[str, Any]) -> dict[str, float]:
@@ -172,20 +152,11 @@ def compare(ours: dict[str, Any], oracle: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def table(records: list[dict[str, Any]]) -> Table:
-    """The records, one a row."""
-    result = Table(title="OMP on one Gram problem")
-    result.add_column("solver", no_wrap=True)
-    for name in ("k", "size", "seconds", "compile", "E_lam", "faster", "E ratio"):
-        result.add_column(name, justify="right")
-    for r in records:
-        result.add_row(
-            r["solver"], str(r["k"]), str(r["size"]), f"{r['seconds']:.4f}",
-            f"{r['compile_seconds']:.1f}", f"{r['objective']:.6g}", f"{r['speed_up']:.2f}",
-            f"{r['objective_ratio']:.4f}",
-        )  # fmt: skip
-    return result
+COLUMNS = fields(
+    solver="{}", k="{}", size="{}", seconds="{:.4f}", compile_seconds="{:.1f}",
+    objective="{:.6g}", speed_up="{:.2f}", objective_ratio="{:.4f}",
+)  # fmt: skip
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(OMPBenchmark)))
+    command(main, OMPBenchmark)

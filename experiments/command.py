@@ -1,0 +1,34 @@
+"""A measurement as a command: its settings from the command line, its mistakes in one line."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tyro
+
+from gradmatch_jax.errors import UserError
+
+A = TypeVar("A")
+
+
+def command(main: Callable[[A], int | None], settings: type[A]) -> None:
+    """Run `main` on what the command line says; exit status 2 and one line on bad input."""
+    try:
+        sys.exit(main(tyro.cli(settings)))
+    except UserError as error:
+        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def quickened(args: A, **small: Any) -> A:
+    """`args` as --quick has them: `small`, but for what the user set otherwise.
+
+    Records go under runs/, not beside those that count.
+    """
+    record: Any = args
+    default = {f.name: f.default for f in dataclasses.fields(record)}
+    small["results"] = Path("runs/quick") / record.results.name
+    changed = {k: v for k, v in small.items() if getattr(args, k) == default[k]}
+    return dataclasses.replace(record, **changed)

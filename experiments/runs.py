@@ -1,0 +1,83 @@
+"""Runs of the experiments: a sweep whose results are JSON lines, which the tables read.
+
+Start the same command once a core for several workers, each on cores of its own (taskset): each
+run is done by one of them, and a killed one is resumed by the next.
+"""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from experiments.records import append, read, stamp
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.sweep import Job, identifying, sweep
+
+
+def run_all(jobs: Iterable[Job], results: Path) -> None:
+    """Run what `results` has no record of, and what no other worker is running.
+
+    A run that diverges or fails is recorded as that, and not tried again.
+
+    Args:
+        jobs: as `gradmatch_jax.sweep.plan` made them.
+        results: the file of records.
+
+    Raises:
+        UserError: a record is of other settings.
+    """
+    ahead = [job for job in jobs if not recorded(results, job)]
+    start = time.perf_counter()
+    for job, row in sweep(ahead, wait=False):
+        if recorded(results, job):  # by another worker, meanwhile
+            continue
+        append(results, _record(job, row, start))
+        start = time.perf_counter()
+        said = row["failed"]["reason"] if "failed" in row else row["test_accuracy"]
+        print(run_name(job), said, flush=True)
+
+
+def run_name(job: Job) -> str:
+    """What a run is called in the records."""
+    return f"{job.settings['dataset']}-{job.name}"
+
+
+def _record(job: Job, row: dict[str, Any], start: float) -> dict[str, Any]:
+    curve = [
+        [epoch["epoch"], epoch["train_seconds"] + epoch["selection_seconds"],
+         epoch["test_accuracy"]]
+        for epoch in row["log"] if "test_accuracy" in epoch
+    ]  # fmt: skip
+    rest = {k: v for k, v in row.items() if k not in ("log", "folder")}
+    # The summary's own versions and device: the run may have been made elsewhere.
+    return {"run": run_name(job)} | stamp(job.settings, start) | {"curve": curve} | rest
+
+
+def recorded(results: Path, job: Job) -> bool:
+    """Whether `results` has a record of the run.
+
+    Settings that the record does not have are of a later revision, and do not count.
+
+    Raises:
+        UserError: the record of that name is of other settings.
+    """
+    name = run_name(job)
+    stored = [config_of(record) for record in read(results) if record["run"] == name]
+    for then in stored:
+        other = [f"{k} {then[k]}, not {v}" for k, v in job.settings.items() if then.get(k, v) != v]
+        if other:
+            raise UserError(
+                f"{results} has a {name} with {'; '.join(other)}: give other --runs and --results"
+            )
+    return bool(stored)
+
+
+# What settings were called at earlier revisions.
+_RENAMED = {"glister_greedy": "greedy", "glister_refresh": "refresh"}
+
+
+def config_of(record: dict[str, Any]) -> dict[str, Any]:
+    """A record's settings by today's names; null, which meant a default, is left out."""
+    config: dict[str, Any] = record["config"]
+    known = {_RENAMED.get(k, k): v for k, v in config.items() if v is not None}
+    return identifying(known)

@@ -1,0 +1,166 @@
+"""The command `compare`: strategies by fractions by seeds, against full training.
+
+No JAX here until something runs: the command line reads this to print its help.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.report import write_report
+from gradmatch_jax.report.columns import COMPARISON
+from gradmatch_jax.report.summary import footnote, label_of, notes, summarise
+from gradmatch_jax.report.tables import markdown, rich_table
+from gradmatch_jax.sweep import Grid, Job, Progress, identity, plan, sweep
+from gradmatch_jax.training.config import Settings, TrainConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gradmatch_jax.report.gallery import Gallery
+
+__all__ = ["CompareConfig", "compare", "galleries", "plan_runs", "run"]
+
+
+@dataclass(frozen=True)
+class CompareConfig(Settings):
+    """Compare strategies with full training: a table, figures and what was selected."""
+
+    strategies: tuple[str, ...] = (
+        "random",
+        "adaptive-random",
+        "gradmatch",
+        "gradmatch-warm",
+        "gradmatch-per-class-warm",
+        "gradmatch-pb-warm",
+    )
+    """See `gradmatch-jax strategies`; full is always run too, once a seed."""
+    fractions: tuple[float, ...] = (0.05, 0.1)
+    """k/n: the shares of the training set to train on."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Each strategy and fraction runs once a seed."""
+    eval_every: int = 5
+    """Epochs between tests (outside the clock): the points of the convergence curves."""
+    out: Path = Path("runs/compare")
+    """The table, the report and the runs go into its folder DATASET. Finished runs there are not
+    repeated."""
+
+
+def plan_runs(config: CompareConfig) -> list[Job]:
+    """Every run of a comparison, seed by seed and `full` first, each exactly once.
+
+    Raises:
+        UserError: a name, fraction or seed that cannot be; nothing has been read or run.
+    """
+    for name in ("strategies", "fractions", "seeds"):
+        if not getattr(config, name):
+            raise UserError(f"--{name} is empty: name at least one")
+    shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Settings)}
+    strategies = ("full", *config.strategies)
+    return plan(Grid(TrainConfig(**shared), strategies, config.fractions, config.seeds), config.out)
+
+
+def compare(
+    config: CompareConfig, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> list[dict[str, Any]]:
+    """Do every run that is not finished yet; returns the runs in order, as `sweep` gives them.
+
+    Raises:
+        UserError: bad settings, or a folder that holds another run, before anything runs.
+    """
+    jobs = plan_runs(config)
+    rows = {finished.job.folder: finished.row for finished in sweep(jobs, on_progress)}
+    return [rows[job.folder] for job in jobs]
+
+
+def galleries(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> "list[Gallery]":
+    """What each strategy selected last, in the runs of the first seed.
+
+    Raises:
+        UserError: the data cannot be read.
+    """
+    import numpy as np
+
+    from gradmatch_jax.report.gallery import pick
+    from gradmatch_jax.training.build import load
+
+    first = [row for row in rows if row["seed"] == config.seeds[0] and "failed" not in row]
+    chosen = [row for row in first if row["strategy"] != "full"]
+    if not chosen:
+        return []
+    dataset = load(plan_runs(config)[0].config)
+    result = []
+    for row in chosen:
+        with np.load(Path(row["folder"]) / "selection.npz", allow_pickle=False) as stored:
+            indices, weights = stored["indices"], stored["weights"]
+        if len(indices) == 0:  # full training, cut short: nothing was selected
+            continue
+        label = label_of(row["strategy"], row["warm"])
+        result.append(
+            pick(label, row["fraction"], row["seed"], dataset.train, dataset.class_names,
+                 indices, weights, vocabulary=dataset.vocabulary)
+        )  # fmt: skip
+    return result
+
+
+def run(config: CompareConfig, console: "Console") -> None:
+    """The command: compare, print the table, and write it with the report beside the runs.
+
+    Raises:
+        UserError: as `compare`.
+    """
+    jobs = plan_runs(config)  # what cannot be is said before a bar is drawn
+    rows = _with_bar(config, console)
+    table = summarise(rows)
+    said = notes(table)
+    console.print(rich_table(COMPARISON, table, apart=lambda row: row.fraction))
+    for note in said:
+        console.print(note, style="yellow", highlight=False)
+    note = footnote(rows)
+    console.print(note, style="dim")
+    results = {
+        "settings": _settings(config, jobs[0]),
+        "rows": [row._asdict() for row in table],
+        "runs": [{k: v for k, v in row.items() if k != "log"} for row in rows],
+    }
+    folder = jobs[0].folder.parent
+    files = [folder / name for name in ("compare.json", "compare.md", "report.html")]
+    files[0].write_text(json.dumps(results, indent=2) + "\n")
+    under = "".join(f"\n{line}\n" for line in (*said, note))
+    files[1].write_text(markdown(COMPARISON, table) + under, encoding="utf-8")
+    write_report(files[2], rows, galleries(config, rows))
+    console.print("wrote " + ", ".join(str(file) for file in files), soft_wrap=True)
+
+
+def _settings(config: CompareConfig, full: Job) -> dict[str, Any]:
+    """What was compared: the data set's own where nothing was asked; what a strategy makes of them
+    is in its run."""
+    known = full.settings | identity(config)
+    shared = {f.name: known[f.name] for f in dataclasses.fields(Settings) if f.name in known}
+    return shared | {k: list(getattr(config, k)) for k in ("strategies", "fractions", "seeds")}
+
+
+def _with_bar(config: CompareConfig, console: "Console") -> list[dict[str, Any]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        runs, epochs = bar.add_task("runs", total=None), bar.add_task("", total=None)
+
+        def show(progress: Progress) -> None:
+            bar.update(runs, completed=progress.run, total=progress.runs)
+            # No epochs yet: the first one compiles, and a bar without a total says "busy".
+            bar.update(epochs, description=progress.name, completed=progress.epoch,
+                       total=progress.epochs or None)  # fmt: skip
+
+        return compare(config, show)
