@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report import write_report
 from gradmatch_jax.report.columns import COMPARISON
 from gradmatch_jax.report.summary import footnote, label_of, notes, summarise
 from gradmatch_jax.report.tables import markdown, rich_table
+from gradmatch_jax.settings import checked
 from gradmatch_jax.sweep import Grid, Job, Progress, identity, plan, sweep
-from gradmatch_jax.training.config import Settings, TrainConfig
+from gradmatch_jax.training.config import OPTIONAL, Settings, TrainConfig, changed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,20 +50,29 @@ class CompareConfig(Settings):
     out: Path = Path("runs/compare")
     """The table, the report and the runs go into its folder DATASET. Finished runs there are not
     repeated."""
+    compilation_cache: CompilationCache = None
 
 
 def plan_runs(config: CompareConfig) -> list[Job]:
     """Every run of a comparison, seed by seed and `full` first, each exactly once.
 
     Raises:
-        UserError: a name, fraction or seed that cannot be; nothing has been read or run.
+        UserError: a name, fraction or seed that cannot be, or a setting that none of the strategies
+          has; nothing has been read or run.
     """
+    config = checked(config)
     for name in ("strategies", "fractions", "seeds"):
         if not getattr(config, name):
             raise UserError(f"--{name} is empty: name at least one")
     shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Settings)}
     strategies = ("full", *config.strategies)
-    return plan(Grid(TrainConfig(**shared), strategies, config.fractions, config.seeds), config.out)
+    base = TrainConfig(**shared)
+    jobs = plan(Grid(base, strategies, config.fractions, config.seeds), config.out)
+    idle = sorted(changed(base) & OPTIONAL - frozenset().union(*(j.config.applies for j in jobs)))
+    if idle:
+        flag = idle[0].replace("_", "-")
+        raise UserError(f"--{flag} applies to none of the strategies compared; leave it out")
+    return jobs
 
 
 def compare(
@@ -114,6 +125,7 @@ def run(config: CompareConfig, console: "Console") -> None:
         UserError: as `compare`.
     """
     jobs = plan_runs(config)  # what cannot be is said before a bar is drawn
+    keep_compiled(config.compilation_cache)
     rows = _with_bar(config, console)
     table = summarise(rows)
     said = notes(table)

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import as_count, as_path, check_literal
 from gradmatch_jax.solvers.options import MatchingOptions
@@ -31,6 +32,7 @@ class SelectConfig(MatchingOptions):
     batch_size: int = 128
     """Of per-batch."""
     seed: int = 0
+    compilation_cache: CompilationCache = None
 
 
 def run(config: SelectConfig) -> None:
@@ -39,6 +41,7 @@ def run(config: SelectConfig) -> None:
     Raises:
         UserError: as `select_file`.
     """
+    keep_compiled(config.compilation_cache)
     facts = select_file(config)
     print(
         f"{config.out}: {facts['size']} examples, {facts['num_matched']} matched, "

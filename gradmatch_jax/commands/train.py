@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
 from gradmatch_jax.training.config import TrainConfig, resolve
 
 
@@ -16,6 +17,7 @@ class TrainCommand(TrainConfig):
     out: Path | None = None
     """Folder for config.json, metrics.jsonl, result.json and checkpoints; a killed run resumes
     there. None keeps nothing."""
+    compilation_cache: CompilationCache = None
 
 
 def named(arguments: Sequence[str]) -> frozenset[str]:
@@ -42,6 +44,7 @@ def run(command: TrainCommand, arguments: Sequence[str]) -> None:
     """
     fields = {f.name: getattr(command, f.name) for f in dataclasses.fields(TrainConfig)}
     config = resolve(TrainConfig(**fields), given=named(arguments))
+    keep_compiled(command.compilation_cache)
     from rich.console import Console
     from rich.progress import Progress, TextColumn
 
@@ -50,7 +53,7 @@ def run(command: TrainCommand, arguments: Sequence[str]) -> None:
     console = Console()
     columns = (*Progress.get_default_columns(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("epochs", total=None, note="")
+        task = progress.add_task("epochs", total=None, note="compiling")
 
         def on_epoch(row: dict[str, Any], total: int) -> None:
             note = f"loss {row['train_loss']:.3f}"

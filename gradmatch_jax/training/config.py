@@ -193,7 +193,7 @@ def resolve(
     }
     config = dataclasses.replace(config, strategy=name, warm=warm, **filled)
     applies = _applies(config, entry)
-    asked = given | _changed(config)
+    asked = given | changed(config)
     others = sorted(OPTIONAL & asked - applies)
     if others and strict:
         raise UserError(_does_not_apply(config, entry, others[0]))
@@ -208,7 +208,7 @@ def _check_models(config: TrainConfig) -> None:
             raise no_such(kind, str(model), model_names())
 
 
-def _changed(config: TrainConfig) -> frozenset[str]:
+def changed(config: TrainConfig) -> frozenset[str]:
     """The settings that are not at their default."""
     fields = dataclasses.fields(TrainConfig)
     return frozenset(f.name for f in fields if getattr(config, f.name) != f.default)

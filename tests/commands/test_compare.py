@@ -263,3 +263,17 @@ def test_nothing_is_left_where_full_training_diverges(tmp_path):
     html = (config.out / "digits" / "report.html").read_text(encoding="utf-8")
     assert "Full training came to nothing" in html
     assert "svg" not in html.split("</style>")[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "flag"),
+    [({"lam": 0.1}, "--lam"), ({"pool": 0.5}, "--pool"), ({"kappa": 0.2}, "--kappa")],
+)
+def test_a_setting_that_no_strategy_has(settings, flag):
+    config = CompareConfig(strategies=("random",), **settings)
+    with pytest.raises(UserError, match=f"{flag} applies to none"):
+        plan_runs(config)
+    both = dataclasses.replace(config, strategies=("random", "gradmatch-warm"))
+    written = {job.label: job.config.to_json() for job in plan_runs(both)}
+    assert next(iter(settings)) in written["gradmatch-warm"]
+    assert next(iter(settings)) not in written["random"] | written["full"]

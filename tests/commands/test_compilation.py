@@ -1,0 +1,66 @@
+"""Where compiled programs are kept, and that the next command loads them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gradmatch_jax.commands.compilation import OFF, VARIABLE, keep_compiled
+from gradmatch_jax.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def clean(monkeypatch, tmp_path):
+    """A user without folders of their own, and JAX's setting as it was afterwards."""
+    import jax
+
+    before = jax.config.jax_compilation_cache_dir
+    for name in (VARIABLE, "JAX_COMPILATION_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield monkeypatch
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def test_where(clean, tmp_path):
+    assert keep_compiled(None) == tmp_path / "cache" / "gradmatch-jax" / "compiled"
+    assert keep_compiled(str(tmp_path / "mine")) == tmp_path / "mine"
+    assert keep_compiled(OFF) is None
+    clean.setenv(VARIABLE, str(tmp_path / "by variable"))
+    assert keep_compiled(None) == tmp_path / "by variable"
+    clean.setenv(VARIABLE, OFF)
+    assert keep_compiled(None) is None
+    assert keep_compiled(str(tmp_path / "mine")) == tmp_path / "mine", "the option goes first"
+    clean.delenv(VARIABLE)
+    clean.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "of jax"))
+    assert keep_compiled(None) == tmp_path / "of jax"
+
+
+def test_a_folder_that_cannot_be(clean, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="compilation cache") as error:
+        keep_compiled(str(tmp_path / "file" / "below"))
+    assert "\n" not in str(error.value)
+    clean.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert keep_compiled(None) is None, "the user's own is not asked for, and not missed"
+
+
+def test_the_second_command_compiles_less(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    environment |= {VARIABLE: str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    seconds = []
+    for name in ("a", "b"):
+        command = [
+            sys.executable, "-m", "gradmatch_jax.cli", "train", "--strategy", "random",
+            "--model", "logistic", "--epochs", "1", "--out", str(tmp_path / name),
+        ]  # fmt: skip
+        subprocess.run(command, env=environment, check=True, capture_output=True)
+        result = json.loads((tmp_path / name / "result.json").read_text())
+        seconds.append(result["compile_seconds"])
+    assert list((tmp_path / "cache").iterdir())
+    assert seconds[1] < 0.8 * seconds[0]
