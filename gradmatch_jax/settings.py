@@ -65,10 +65,10 @@ def checked(settings: S) -> S:
         >>> @dataclasses.dataclass(frozen=True)
         ... class Mine:
         ...     share: Annotated[float, SHARE] = 0.5
-        >>> checked(Mine(share=2))
+        >>> checked(Mine(share=2.0))
         Traceback (most recent call last):
         ...
-        gradmatch_jax.errors.UserError: --share must be above 0 and at most 1 (0.1 is 10 %), not 2
+        gradmatch_jax.errors.UserError: --share must be above 0 and at most 1 (0.1 is 10 %), not 2.0
     """
     hints = _hints(type(settings))
     values = {

@@ -8,7 +8,7 @@ from pathlib import Path
 # optimises little, since tests are small. One leg of CI runs with GRADMATCH_FULL_XLA=1.
 CACHE = Path(tempfile.gettempdir()) / f"gradmatch-jax-tests-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if not os.environ.get("GRADMATCH_FULL_XLA"):
     flags = os.environ.get("XLA_FLAGS", "")
     os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_optimization_level=0".strip()

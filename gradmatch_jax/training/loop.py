@@ -68,7 +68,7 @@ def train(
     Example:
         >>> config = TrainConfig(strategy="random", fraction=0.1, epochs=2, model="logistic")
         >>> train(config).summary["subset_size"]
-        130
+        129
     """
     entry = None
     if strategy is not None:

@@ -1,0 +1,207 @@
+"""Mutants: the package with one fault each, and the tests that must notice it.
+
+    python tests/mutants.py             # all of them
+    python tests/mutants.py --quick     # those that CI runs
+    python tests/mutants.py momentum    # those whose name says so
+
+Each fault is one edit, made in a temporary copy; the copy's tests then run. A mutant is "killed"
+where a test fails, "SURVIVED" where none does, and "STALE" where the code it edits is gone: both
+end the command with status 1. The tests must pass without a fault, which is tried first.
+"""
+
+import argparse
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("gradmatch_jax", "tests", "examples", "experiments", "pyproject.toml", "README.md")
+
+
+class Mutant(NamedTuple):
+    """One fault: in a function of a file, each of `edits` replaces a text that stands there once."""
+
+    name: str
+    file: str  # in the package
+    function: str
+    edits: tuple[tuple[str, str], ...]
+    tests: str  # arguments of pytest: the tests that must notice
+    quick: bool = True
+
+
+def _training(name: str, file: str, function: str, old: str, new: str, tests: str) -> Mutant:
+    return Mutant(name, f"training/{file}.py", function, ((old, new),), tests)
+
+
+WIRING = "tests/training/test_wiring.py"
+OMP = "tests/solvers"
+
+MUTANTS = (
+    Mutant(
+        "CRAIG's weights at mean 1 once a selection, not in each mini-batch",
+        "strategies/craig.py", "craig", (('weighting="batch"', 'weighting="selection"'),), WIRING,
+    ),
+    Mutant(
+        "CRAIGPB's weights at mean 1 once a selection, not in each mini-batch",
+        "strategies/craig.py", "craig_pb", (('weighting="batch"', 'weighting="selection"'),),
+        WIRING,
+    ),
+    Mutant(
+        "InfoBatch's weights rescaled to mean 1",
+        "strategies/infobatch.py", "infobatch", (('weighting="none"', 'weighting="selection"'),),
+        WIRING,
+    ),
+    _training(
+        "config.weighting ignored", "build", "prepare",
+        'strategy.weighting if config.weighting == "own" else config.weighting',
+        "strategy.weighting", WIRING,
+    ),
+    _training(
+        "augmentation never on", "build", "_all_steps",
+        "augmented=config.augment", "augmented=False and config.augment", WIRING,
+    ),
+    _training(
+        "momentum 0 from the configuration", "build", "_all_steps",
+        "momentum=config.momentum", "momentum=0.0", WIRING,
+    ),
+    _training(
+        "weight decay 0 from the configuration", "build", "_all_steps",
+        "weight_decay=config.weight_decay", "weight_decay=0.0", WIRING,
+    ),
+    _training(
+        "momentum 0 in the step", "steps", "_make_steps",
+        "optax.trace(momentum)", "optax.trace(0.0)", "tests/training/test_steps.py -k torchs",
+    ),
+    _training(
+        "weight decay 0 in the step", "steps", "_make_steps",
+        "optax.add_decayed_weights(weight_decay)", "optax.add_decayed_weights(0.0)",
+        "tests/training/test_steps.py -k torchs",
+    ),
+    Mutant(
+        "a strategy's settings left at their defaults",
+        "strategies/registry.py", "build_strategy", (("if name in wanted", "if False"),),
+        "tests/strategies/test_strategies.py -k settings_reach",
+    ),
+    _training(
+        "observe not called", "loop", "_epoch",
+        "strategy_state = run.strategy.observe(strategy_state, seen)", "pass", WIRING,
+    ),
+    Mutant(
+        "the selection of the epoch before is trained on",
+        "training/loop.py", "_epoch",
+        (
+            ("    if epoch.select:\n", "    old = state.selection\n    if epoch.select:\n"),
+            (
+                "examples_of(epoch, state.selection,",
+                "examples_of(epoch, old if int(old.size) else state.selection,",
+            ),
+        ),
+        WIRING,
+    ),
+    Mutant(
+        "OMP: the residual moves the wrong way",
+        "solvers/gram_form.py", "_rank_one",
+        (("state.residual - sign * y", "state.residual + sign * y"),), OMP, quick=False,
+    ),
+    Mutant(
+        "OMP: atoms that are not free are picked",
+        "solvers/gram_form.py", "_pick",
+        (("jnp.where(state.free & (", "jnp.where(((state.free | True)) & ("),), OMP, quick=False,
+    ),
+    Mutant(
+        "OMP: the ridge is dropped from the pivots",
+        "solvers/gram_form.py", "greedy_support",
+        (("axis2=2) + ", "axis2=2) + 0.0 * "),), OMP, quick=False,
+    ),
+    Mutant(
+        "OMP: no atom leaves",
+        "solvers/gram_form.py", "_negative",
+        (("(weights < -tolerance)", "(weights < -jnp.inf)"),), OMP, quick=False,
+    ),
+)  # fmt: skip
+
+
+def mutate(source: str, mutant: Mutant) -> str | None:
+    """`source` with the fault, or None where an edit's text does not stand there exactly once."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.name == mutant.function:
+            lines = source.splitlines(keepends=True)
+            body = "".join(lines[node.lineno - 1 : node.end_lineno])
+            for old, new in mutant.edits:
+                if body.count(old) != 1:
+                    return None
+                body = body.replace(old, new)
+            return "".join([*lines[: node.lineno - 1], body, *lines[node.end_lineno :]])
+    return None
+
+
+def passes(folder: Path, tests: str) -> bool:
+    """Whether the copy's tests pass.
+
+    Raises:
+        RuntimeError: they did not run at all.
+    """
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", *tests.split()]
+    environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"{' '.join(command)}: status {done.returncode}\n{done.stdout[-2000:]}")
+    return done.returncode == 0
+
+
+def verdict(folder: Path, mutant: Mutant) -> str:
+    """What became of a mutant; the copy is as before afterwards."""
+    file = folder / "gradmatch_jax" / mutant.file
+    source = file.read_text(encoding="utf-8") if file.is_file() else ""
+    mutated = mutate(source, mutant)
+    if mutated is None:
+        return "STALE"
+    file.write_text(mutated, encoding="utf-8")
+    try:
+        return "SURVIVED" if passes(folder, mutant.tests) else "killed"
+    finally:
+        file.write_text(source, encoding="utf-8")
+
+
+def main() -> int:
+    """Run the mutants that were asked for; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("words", nargs="*", help="only mutants whose name holds one of these")
+    parser.add_argument("--quick", action="store_true", help="only those that CI runs")
+    asked = parser.parse_args()
+    chosen = [
+        mutant
+        for mutant in MUTANTS
+        if (mutant.quick or not asked.quick)
+        and (not asked.words or any(word in mutant.name for word in asked.words))
+    ]
+    verdicts = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for part in PARTS:
+            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+            copy(ROOT / part, folder / part)
+        for tests in sorted({mutant.tests for mutant in chosen}):
+            if not passes(folder, tests):
+                print(f"{tests} fails without a fault")
+                return 1
+        for mutant in chosen:
+            start = time.perf_counter()
+            verdicts.append(verdict(folder, mutant))
+            seconds = time.perf_counter() - start
+            print(f"{verdicts[-1]:9} {seconds:5.0f} s  {mutant.name}", flush=True)
+    killed = verdicts.count("killed")
+    print(f"{killed} of {len(verdicts)} mutants killed")
+    return 0 if killed == len(verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
