@@ -25,7 +25,7 @@ PARTS = ("gradmatch_jax", "tests", "examples", "experiments", "pyproject.toml", 
 
 
 class Mutant(NamedTuple):
-    """One fault: in a function of a file, each of `edits` replaces a text that stands there once."""
+    """One fault: in a function of a file, each edit replaces a text that stands there once."""
 
     name: str
     file: str  # in the package
@@ -173,7 +173,7 @@ def verdict(folder: Path, mutant: Mutant) -> str:
 
 def main() -> int:
     """Run the mutants that were asked for; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="The package with one fault each.")
     parser.add_argument("words", nargs="*", help="only mutants whose name holds one of these")
     parser.add_argument("--quick", action="store_true", help="only those that CI runs")
     asked = parser.parse_args()
