@@ -244,7 +244,9 @@ def batch_gram(
     count = -(-classes // block)
     padding = count * block - classes  # classes with zero residuals add nothing
     residuals = jnp.pad(residuals, ((0, 0), (0, padding))).reshape(-1, count, block)
-    targets = jnp.pad(target, ((0, padding), (0, 0))).reshape(count, block, width)
+    targets = jnp.pad(jnp.asarray(target, features.dtype), ((0, padding), (0, 0))).reshape(
+        count, block, width
+    )
     batch_features = features[batches]
 
     def add(carry, part):

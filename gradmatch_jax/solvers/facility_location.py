@@ -133,7 +133,7 @@ def _advance(rows: Float[Array, "gn n"], budgets, block: int, state: _State) -> 
     closer = go[:, None] & (row > state.nearest)
     slot = jnp.where(go, state.picked, state.positions.shape[1])  # out of range: dropped
     bounds = bounds.at[each, jnp.where(go, leader, bounds.shape[1])].set(-jnp.inf, mode="drop")
-    picked = state.picked + go
+    picked = state.picked + go.astype(state.picked.dtype)
     return _State(
         bounds=bounds,
         stale=jnp.where(go[:, None], bounds, stale),

@@ -51,7 +51,8 @@ def prune(losses: Float[Array, "n"], key: PRNGKeyArray, ratio: float = PRUNE) ->
     """
     n = losses.shape[0]
     known = jnp.isfinite(losses)
-    mean = jnp.sum(losses, where=known) / jnp.maximum(jnp.sum(known), 1)
+    count = jnp.maximum(jnp.sum(known), 1).astype(losses.dtype)
+    mean = jnp.sum(losses, where=known) / count
     # Where all are equal the mean may be rounded to above them; the largest is never below it.
     largest = jnp.max(losses, where=known, initial=-jnp.inf)
     low = known & (losses < jnp.minimum(mean, largest))
