@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree, Shaped
@@ -19,6 +19,26 @@ class Variables(NamedTuple):
 
     params: PyTree
     stats: PyTree
+
+
+@runtime_checkable
+class Init(Protocol):
+    """key -> variables."""
+
+    def __call__(self, key: Key[Array, ""], /) -> Variables:
+        """What the model owns; it depends on nothing but the key."""
+        ...
+
+
+@runtime_checkable
+class Apply(Protocol):
+    """(variables, inputs, train) -> (logits, features, stats)."""
+
+    def __call__(
+        self, variables: Variables, inputs: Shaped[Array, "b ..."], train: bool, /
+    ) -> tuple[Float[Array, "b classes"], Float[Array, "b features"], PyTree]:
+        """Pure; `train` is a Python bool, static under `jax.jit`."""
+        ...
 
 
 class Model(NamedTuple):
@@ -57,11 +77,8 @@ class Model(NamedTuple):
     """
 
     name: str
-    init: Callable[[Key[Array, ""]], Variables]
-    apply: Callable[
-        [Variables, Shaped[Array, "b ..."], bool],
-        tuple[Float[Array, "b classes"], Float[Array, "b features"], PyTree],
-    ]
+    init: Init
+    apply: Apply
 
 
 def from_nnx(name: str, constructor: Callable[[nnx.Rngs], nnx.Module]) -> Model:

@@ -1,71 +1,21 @@
 """What a strategy is: pure functions that carry a state and answer with a `Selection`."""
 
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
-from gradmatch_jax.selection.result import Selection
+from gradmatch_jax.strategies.interfaces import Init, Observe, Record, RowsOf, Select, State
 from gradmatch_jax.strategies.regime import Weighting
+from gradmatch_jax.strategies.task import Pass, Recorded, Rows, Seen, Snapshot, Task
 
-State = Any  # a pytree of arrays, saved with the training state
+__all__ = [
+    "Need", "Pass", "Recorded", "Rows", "Seen", "Snapshot", "State", "Strategy", "Task",
+    "record_nothing", "stateless",
+]  # fmt: skip
 
 # What a selection reads: a pass over the training set, a pass over the validation set, and the
 # norms of the training examples' gradients in all parameters.
 Need = Literal["train", "validation", "gradient_norms"]
-
-
-class Task(NamedTuple):
-    """What is known before training: the selection problem's size and labels (host data)."""
-
-    labels: Int[np.ndarray, "n"]
-    num_classes: int
-    budget: int
-    validation_labels: Int[np.ndarray, "m"] | None = None
-
-
-class Pass(NamedTuple):
-    """One forward pass over a split: evaluation mode, no augmentation, data-set order."""
-
-    logits: Float[Array, "n C"]
-    features: Float[Array, "n E"]  # what enters the last layer
-    labels: Int[Array, "n"]
-
-    @property
-    def gradients(self) -> LastLayerGradients:
-        """The last-layer gradients of the cross-entropy."""
-        return last_layer_gradients(self.logits, self.features, self.labels)
-
-
-class Rows(NamedTuple):
-    """The part of the data that a selection looks at: rows of each split."""
-
-    train: Int[np.ndarray, "p"]
-    validation: Int[np.ndarray, "q"] | None = None
-
-
-class Snapshot(NamedTuple):
-    """The model at selection time, as far as the strategy `needs` it; None elsewhere."""
-
-    train: Pass | None = None
-    validation: Pass | None = None
-    gradient_norms: Float[Array, "n"] | None = None  # ‖dl_i/dtheta‖, all parameters
-    rows: Rows | None = None  # what the passes are over; None: everything
-
-
-class Seen(NamedTuple):
-    """What an epoch of SGD saw: its examples in the order it took them, before each step.
-
-    Host data: m changes from epoch to epoch, and a jitted function would compile for each.
-    """
-
-    indices: Int[np.ndarray, "m"]
-    recorded: Mapping[str, np.ndarray]  # what the strategy's `record` gave of each, m rows each
-
-
-Recorded = Mapping[str, Array]
 
 
 def record_nothing(
@@ -106,13 +56,13 @@ class Strategy(NamedTuple):
     signed: weights may be negative.
     """
 
-    init: Callable[[PRNGKeyArray], State]
-    select: Callable[[State, Snapshot, PRNGKeyArray], tuple[Selection, State]]
+    init: Init
+    select: Select
     needs: tuple[Need, ...] = ()
-    record: Callable[..., Recorded] = record_nothing
-    observe: Callable[[State, Seen], State] = _ignore
+    record: Record = record_nothing
+    observe: Observe = _ignore
     weighting: Weighting = "selection"
-    rows: Callable[[State, PRNGKeyArray], Rows | None] = _everything
+    rows: RowsOf = _everything
     repeats: bool = False
     signed: bool = False
 

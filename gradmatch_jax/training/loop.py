@@ -46,7 +46,7 @@ def train(
     *,
     dataset: Dataset | None = None,
     model: Model | None = None,
-    strategy: OwnStrategy | None = None,
+    strategy: OwnStrategy | Any = None,  # Any: `as_entry` says what is none
     on_epoch: Callable[[dict[str, Any], int], None] = lambda row, total: None,
 ) -> Result:
     """Train as `config` says; with `out`, log and checkpoint there and resume what is there.

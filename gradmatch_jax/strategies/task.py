@@ -1,0 +1,60 @@
+"""What a strategy is told: the task, the network at selection time, what an epoch saw."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
+
+
+class Task(NamedTuple):
+    """What is known before training: the selection problem's size and labels (host data)."""
+
+    labels: Int[np.ndarray, "n"]
+    num_classes: int
+    budget: int
+    validation_labels: Int[np.ndarray, "m"] | None = None
+
+
+class Pass(NamedTuple):
+    """One forward pass over a split: evaluation mode, no augmentation, data-set order."""
+
+    logits: Float[Array, "n C"]
+    features: Float[Array, "n E"]  # what enters the last layer
+    labels: Int[Array, "n"]
+
+    @property
+    def gradients(self) -> LastLayerGradients:
+        """The last-layer gradients of the cross-entropy."""
+        return last_layer_gradients(self.logits, self.features, self.labels)
+
+
+class Rows(NamedTuple):
+    """The part of the data that a selection looks at: rows of each split."""
+
+    train: Int[np.ndarray, "p"]
+    validation: Int[np.ndarray, "q"] | None = None
+
+
+class Snapshot(NamedTuple):
+    """The model at selection time, as far as the strategy `needs` it; None elsewhere."""
+
+    train: Pass | None = None
+    validation: Pass | None = None
+    gradient_norms: Float[Array, "n"] | None = None  # ‖dl_i/dtheta‖, all parameters
+    rows: Rows | None = None  # what the passes are over; None: everything
+
+
+class Seen(NamedTuple):
+    """What an epoch of SGD saw: its examples in the order it took them, before each step.
+
+    Host data: m changes from epoch to epoch, and a jitted function would compile for each.
+    """
+
+    indices: Int[np.ndarray, "m"]
+    recorded: Mapping[str, np.ndarray]  # what the strategy's `record` gave of each, m rows each
+
+
+Recorded = Mapping[str, Array]
