@@ -3,7 +3,6 @@
 Pure host functions, each named after what comes out. A traced value passes through where it can.
 """
 
-import dataclasses
 import math
 import os
 import sys

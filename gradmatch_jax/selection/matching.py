@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from gradmatch_jax import gradients as gr
@@ -43,12 +44,33 @@ def match_groups(
     m, slots = bucket(groups.members.shape[1]), bucket(groups.max_budget)
     classes, width = gr.factors(gradients).shape
     shape = (1 if own_column else classes, width)
-    form = choose_form(options, m, shape, slots)
+    relative = _relative_lam(gradients, groups, options) if options.form == "auto" else None
+    form = choose_form(options, m, shape, slots, relative)
     selection = _match_groups(
         gradients, groups.padded(m), target, key, options,
         slots=slots, room=bucket(budget), own_column=own_column, form=form,
     )  # fmt: skip
     return trim(selection, budget)
+
+
+def _relative_lam(gradients: gr.Atoms, groups: Groups, options: MatchingOptions) -> float | None:
+    """The least lam of the groups over their mean squared gradient norm; None inside jit."""
+    leaves = jax.tree.leaves((gradients, groups, options.lam))
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return None
+    if options.lam_scale == "relative":
+        return float(options.lam)
+    largest = float(_largest_mean_square(gradients, groups.group_of, groups.members.shape[0]))
+    return float(options.lam) / largest if largest > 0 else None
+
+
+@partial(jax.jit, static_argnames=("g",))
+def _largest_mean_square(gradients: gr.Atoms, group_of: Int[Array, "n"], g: int) -> Array:
+    squares = gr.factors(gradients).squares()
+    totals, counts = (
+        jax.ops.segment_sum(x, group_of, g) for x in (squares, jnp.ones_like(squares))
+    )
+    return jnp.max(totals / jnp.maximum(counts, 1))
 
 
 def groups_at_once(g: int, m: int, shape: tuple[int, int], slots: int, form: Form) -> int:
@@ -59,9 +81,10 @@ def groups_at_once(g: int, m: int, shape: tuple[int, int], slots: int, form: For
     """
     d = shape[0] * shape[1]
     cpu = jax.default_backend() == "cpu"
-    if form is Form.FEATURES:
+    if form is not Form.GRAM:
         # On a CPU one by one: a problem that needs a fresh inverse would make all others wait.
-        return 1 if cpu else max(1, min(g, 2**32 // (4 * (m * sum(shape) + 3 * d * d))))
+        side = d if form is Form.FEATURES else slots
+        return 1 if cpu else max(1, min(g, 2**32 // (4 * (m * sum(shape) + 3 * side * side))))
     return max(1, min(g, 2**23 // (4 * m * slots) if cpu else 2**32 // (4 * m * m)))
 
 

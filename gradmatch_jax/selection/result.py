@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -96,10 +97,11 @@ def trim(selection: Selection, budget: int) -> Selection:
 
     On the host where it can be: a slice on the device would compile for every budget.
     """
-    indices, weights = selection.indices, selection.weights
-    if not isinstance(indices, Tracer):
-        indices, weights = (jnp.asarray(np.asarray(x)[:budget]) for x in (indices, weights))
-    return selection._replace(indices=indices[:budget], weights=weights[:budget])
+
+    def cut(x: Array) -> Array:
+        return x[:budget] if isinstance(x, Tracer) else jax.device_put(np.asarray(x)[:budget])
+
+    return selection._replace(indices=cut(selection.indices), weights=cut(selection.weights))
 
 
 def empty_selection(budget: int) -> Selection:

@@ -1,13 +1,8 @@
 """The greedy loop of orthogonal matching pursuit: a partially pivoted Cholesky factorisation.
 
-The problem, in terms of the Gram matrix G = A A' of the atoms (one a row of A) and their
-correlations c = A t with the target t:
-
-    E_lam(S) = min over w   ‖A_S' w - t‖² + lam ‖w‖²      over supports |S| <= k
-
-Algorithm 2 picks the atom of largest residual correlation and solves for the weights again. Both
-are the Cholesky factorisation of G + lam I, pivoted by the residual correlations: with d_1 .. d_t
-the columns of the factor found so far,
+In terms of the Gram matrix G = A A' of the atoms and their correlations c = A t: Algorithm 2 picks
+the atom of largest residual correlation and solves for the weights again. Both are the Cholesky
+factorisation of G + lam I, pivoted by the residual correlations r: with columns d_s found so far,
 
     d = (G_j - sum_s d_s d_s[j]) / pivot,   pivot² = G_jj + lam - sum_s d_s[j]²,
     y = r_j / pivot,   r <- r - y d,   E_lam <- E_lam - y².

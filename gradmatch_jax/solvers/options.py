@@ -15,7 +15,7 @@ from gradmatch_jax.settings import Range
 
 LamScale = Literal["absolute", "relative"]
 Fill = Literal["random", "calibrated", "none"]
-FormChoice = Literal["auto", "gram", "features"]
+FormChoice = Literal["auto", "gram", "features", "support"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class MatchingOptions:
     """What to do where matching stops short of the budget: top up at random, top up at random and
     solve for all weights once more around the fill's own (calibrated), or leave it short."""
     form: FormChoice = "auto"
-    """The side of the ridge problem that matching works on: the atoms' Gram matrix, the matrix of
-    their features, or whichever costs less."""
+    """The system that matching works on: the Gram matrix of all atoms, the matrix of their
+    features, the support's own, or whichever costs least."""
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(MatchingOptions))

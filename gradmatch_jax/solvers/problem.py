@@ -42,10 +42,11 @@ RUNNING = -1  # in a solver's loop: not stopped yet
 
 
 class Form(IntEnum):
-    """Which side of the ridge problem a pursuit worked on."""
+    """Which system of the ridge problem a pursuit worked on."""
 
     GRAM = 0
     FEATURES = 1
+    SUPPORT = 2
 
 
 class Problem(NamedTuple):

@@ -1,9 +1,9 @@
-"""Orthogonal matching pursuit (paper, Algorithm 2): pick, then weigh, in either of two forms.
+"""Orthogonal matching pursuit (paper, Algorithm 2): pick, then weigh, in one of three forms.
 
     E_lam(S) = min over w   ‖A_S' w - t‖² + lam ‖w‖²      over supports |S| <= k
 
-`gram_form` works on G = A A', `feature_form` on lam I + A_S' A_S; `choose_form` says which costs
-less. Both pick the same atoms.
+`gram_form` works on G = A A' of all atoms, `feature_form` on lam I + A_S' A_S, `support_form` on
+G_SS + lam I; `choose_form` says which costs least. All pick the same atoms.
 """
 
 from functools import partial
@@ -18,13 +18,18 @@ from jaxtyping import Array, Float, Int
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number, as_floats
 from gradmatch_jax.inputs.values import as_budget, as_number
-from gradmatch_jax.solvers import feature_form
+from gradmatch_jax.solvers.feature_form import FEATURES, REFRESH
 from gradmatch_jax.solvers.gram_form import greedy_support
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
 from gradmatch_jax.solvers.problem import Form, Matched, Problem, StopReason, first_slots
+from gradmatch_jax.solvers.residual_loop import pursue
+from gradmatch_jax.solvers.support_form import SUPPORT
 
 DEFAULTS = MatchingOptions()
+# Below this share of the mean squared norm float32 does not tell the support's system from a
+# singular one.
+LEAST_LAM = 1e-2
 
 
 class OMPResult(NamedTuple):
@@ -44,12 +49,13 @@ def match(problem: Problem, max_budget: int, options: MatchingOptions, form: For
         problem: g problems; their `lam` counts, not that of `options`.
         max_budget: slots of the answer, at least the largest of the budgets.
         options: eps and nonnegative are read.
-        form: which side of the ridge problem to work on; `FEATURES` needs the problem's atoms and
-            lam > 0.
+        form: which system to work on; all but `GRAM` need the problem's atoms and lam > 0.
     """
     stops: Any = {"eps": options.eps, "nonnegative": options.nonnegative}
     if form is Form.FEATURES:
-        return feature_form.pursue(problem, max_budget, **stops)
+        return pursue(problem, max_budget, FEATURES, **stops)
+    if form is Form.SUPPORT:
+        return pursue(problem, max_budget, SUPPORT, **stops)
     return _match_gram(problem.with_gram(), max_budget, **stops)
 
 
@@ -75,30 +81,57 @@ def _match_gram(problem: Problem, max_budget: int, *, eps: float, nonnegative: b
     return Matched(*first_slots(support, weights, chosen & (weights > 0)), reasons)
 
 
-def choose_form(options: MatchingOptions, n: int, shape: tuple[int, int], max_budget: int) -> Form:
-    """The form that `options.form` asks for, or the cheaper one.
+def choose_form(
+    options: MatchingOptions,
+    n: int,
+    shape: tuple[int, int],
+    max_budget: int,
+    relative_lam: float | None = None,
+) -> Form:
+    """The form that `options.form` asks for, or the cheapest.
 
     Args:
-        options: their `form`.
+        options: their `form` and `lam`.
         n: atoms of a problem.
         shape: (C, W) of an atom.
         max_budget: picks.
+        relative_lam: the least lam over the mean squared norm of a problem; None where it is not
+            known, which leaves out the support form (float32 needs `LEAST_LAM` there).
 
     Raises:
-        UserError: the feature form at lam = 0, where it is not defined. (A traced lam is taken to
-            be positive.)
+        UserError: the features' or the support's form at lam = 0, where they are not defined. (A
+            traced lam is taken to be positive.)
     """
     positive = isinstance(options.lam, Tracer) or float(options.lam) > 0
-    if options.form == "features" and not positive:
-        raise UserError('form="features" needs lam > 0; use form="gram" or "auto" at lam = 0')
+    if options.form in ("features", "support") and not positive:
+        raise UserError(f'form="{options.form}" needs lam > 0; use "gram" or "auto" at lam = 0')
     if options.form != "auto":
-        return Form.GRAM if options.form == "gram" else Form.FEATURES
+        return Form[options.form.upper()]
+    if not positive:
+        return Form.GRAM
+    costs = _costs(n, shape, max(max_budget, 1), options.nonnegative)
+    if relative_lam is None or relative_lam < LEAST_LAM:
+        del costs[Form.SUPPORT]
+    return min(costs, key=lambda form: costs[form])
+
+
+def _costs(n: int, shape: tuple[int, int], k: int, nonnegative: bool) -> dict[Form, float]:
+    """Seconds of one problem, about, on a core that moves 10 GB/s and does 20 GFLOP/s."""
     classes, width = shape
-    d, k = classes * width, max(max_budget, 1)
-    # Numbers touched, a matrix product counted at an eighth of its terms.
-    features = k * (n * (classes + width) + n * d / 8 + 8 * d**2 + d**3 / 100) + 30 * width**3
-    gram = n**2 * (classes + width) / 8 + k * (n * k + (4 * k**2 if options.nonnegative else 0))
-    return Form.FEATURES if positive and features < gram else Form.GRAM
+    d = classes * width
+    score = 1e-8 * n + 2.7e-10 * n * (classes + width) + 4e-11 * n * d
+    turn = 4e-10 * n * (classes**2 + width**2) + 1e-9 * width**3
+
+    def system(size: int) -> float:  # its rank-one updates and products, and a fresh inverse
+        return 3e-9 * size**2 + 2.3e-10 * size**3 / REFRESH
+
+    formed = n**2 * (1e-10 * (classes + width) + 1e-9)
+    pick = 1e-8 * n + 5e-10 * n * k + (2e-9 * k**2 if nonnegative else 0.0)
+    return {
+        Form.FEATURES: turn + k * (score + system(d)),
+        Form.SUPPORT: turn + k * (score + system(k) + 3e-9 * k * (classes + width)),
+        Form.GRAM: formed + k * pick,
+    }
 
 
 def omp(

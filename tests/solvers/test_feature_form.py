@@ -1,4 +1,4 @@
-"""The feature form against dense OMP in float64 with SciPy's NNLS, and against the Gram form."""
+"""The forms on residuals against dense OMP in float64 with SciPy's NNLS, and the Gram form."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.solvers.atoms import Atoms, dense_atoms
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, Problem, StopReason
-from gradmatch_jax.solvers.pursuit import choose_form, match
+from gradmatch_jax.solvers.pursuit import LEAST_LAM, choose_form, match
 from oracles import Problem as Oracle
 from oracles import digits_gradients, nonnegative_least_squares, random_problem
 
@@ -75,17 +75,23 @@ def scaled(problem, share):
     return problem._replace(lam=share * float(np.mean(np.sum(problem.atoms**2, axis=1))))
 
 
-@pytest.mark.parametrize("share", [0.5, 0.1, 1e-3, 1e-5])
+FEATURES = [(Form.FEATURES, share) for share in (0.5, 0.1, 1e-3, 1e-5)]
+SUPPORT = [(Form.SUPPORT, share) for share in (0.5, LEAST_LAM)]
+
+
+@pytest.mark.parametrize(("form", "share"), FEATURES + SUPPORT)
 @pytest.mark.parametrize("steps", [5, 500])
 @pytest.mark.parametrize("nonnegative", [True, False])
-def test_picks_and_departures_are_the_oracles(share, steps, nonnegative):
+def test_picks_and_departures_are_the_oracles(form, share, steps, nonnegative):
     """Digits, early and late: after each of 1..40 picks the same support and weights.
 
     Departures show where the support after k picks is not that after k - 1 and one more.
     """
-    problem = scaled(digits_gradients(label=3, steps=steps), share)
+    whole = digits_gradients(label=3, steps=steps)
+    own = whole.atoms.reshape(len(whole.atoms), 10, -1)[:, 3]  # per gradient: 65 coordinates
+    problem = scaled(Oracle(own, own.sum(axis=0), 0.5), share)
     budgets = list(range(1, SLOTS + 1))
-    answers, reasons = solve(problem, budgets, nonnegative=nonnegative)
+    answers, reasons = solve(problem, budgets, nonnegative=nonnegative, form=form)
     assert set(reasons) == {StopReason.BUDGET}
     history = oracle_moves(problem, SLOTS, nonnegative)
     first = {}
@@ -95,7 +101,8 @@ def test_picks_and_departures_are_the_oracles(share, steps, nonnegative):
     for budget, (positions, weights) in zip(budgets, answers, strict=True):
         support, expected = first[budget]
         assert len(positions) == budget
-        assert problem.objective(positions, weights) <= 1.01 * problem.objective(support, expected)
+        ratio = problem.objective(positions, weights) / problem.objective(support, expected)
+        assert ratio <= 1.01, f"budget {budget}"
         same += set(positions) == set(support)
     # Two atoms may tie to the last bits of float32; from there on the paths may differ.
     assert same >= (SLOTS if share > 1e-4 else SLOTS - 4)
@@ -162,10 +169,11 @@ def test_factored_atoms_are_their_dense_rows():
     np.testing.assert_allclose(v, w, rtol=1e-3)
 
 
+@pytest.mark.parametrize("form", [Form.FEATURES, Form.SUPPORT])
 @pytest.mark.parametrize("nonnegative", [True, False])
-def test_both_forms_agree(nonnegative):
+def test_the_forms_agree(nonnegative, form):
     problem = random_problem(1, 80, 15, 0.5, "mixture")
-    features, _ = solve(problem, [3, 20, 0, 37], nonnegative=nonnegative)
+    features, _ = solve(problem, [3, 20, 0, 37], nonnegative=nonnegative, form=form)
     gram, _ = solve(problem, [3, 20, 0, 37], nonnegative=nonnegative, form=Form.GRAM)
     for (a, v), (b, w) in zip(features, gram, strict=True):
         assert set(a) == set(b)
@@ -198,6 +206,8 @@ def test_the_form_is_chosen_and_settable():
     assert choose_form(gram, 6000, (1, 85), 600) is Form.GRAM
     assert choose_form(MatchingOptions(), 6000, (1, 85), 600) is Form.FEATURES
     assert choose_form(MatchingOptions(), 400, (10, 513), 40) is Form.GRAM
+    assert choose_form(MatchingOptions(), 6000, (10, 85), 60, 0.5) is Form.SUPPORT
+    assert choose_form(MatchingOptions(), 6000, (10, 85), 60, 1e-4) is not Form.SUPPORT
     assert choose_form(MatchingOptions(lam=0.0), 6000, (1, 85), 600) is Form.GRAM
     with pytest.raises(UserError, match="needs lam > 0"):
         choose_form(MatchingOptions(lam=0.0, form="features"), 6000, (1, 85), 600)
