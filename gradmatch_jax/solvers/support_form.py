@@ -128,7 +128,7 @@ def _refined(const: Constants, system: _System) -> tuple[_System, Float[Array, "
         gram = jnp.where(chosen[:, :, None] & chosen[:, None, :], gram, 0.0)
         diagonal = jnp.where(chosen, const.lam[:, None], 1.0)
         eye = jnp.eye(gram.shape[1], dtype=gram.dtype)
-        inverse = inverse_of(gram + diagonal[:, :, None] * eye)
+        inverse = inverse_of(gram + diagonal[:, :, None] * eye[None])
         inverse = jnp.where(chosen[:, :, None] & chosen[:, None, :], inverse, 0.0)
         weights = jnp.zeros_like(miss)
         for _ in range(3):
