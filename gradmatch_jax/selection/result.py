@@ -9,13 +9,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.arrays import ArrayLike
+from gradmatch_jax.inputs.labels import as_indices
 from gradmatch_jax.solvers.problem import Form, StopReason
 
 NO_STOPS = np.zeros(len(StopReason), np.int32)
 NO_FORM = np.full((), -1, np.int32)
-
-from gradmatch_jax.inputs.arrays import ArrayLike
-from gradmatch_jax.inputs.labels import as_indices
 
 
 class Selection(NamedTuple):
