@@ -116,8 +116,8 @@ def run_ours(
     form: FormChoice,
 ) -> dict[str, Any]:
     """This checkout's selection: median seconds, and what it says of itself."""
-    labels = arrays[2]
-    gradients = last_layer_gradients(*(jnp.asarray(x) for x in arrays))
+    logits, features, labels = arrays
+    gradients = last_layer_gradients(jnp.asarray(logits), jnp.asarray(features), labels)
     budget = round(fraction * len(labels))
     groups = partition(labels, budget)
     seconds, selection = [], None

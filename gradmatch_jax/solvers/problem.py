@@ -71,6 +71,7 @@ class Problem(NamedTuple):
         if self.gram is not None:
             return self
         assert self.atoms is not None
+        assert self.target is not None
         correlations = jnp.where(self.free, self.atoms.products(self.target), 0.0)
         return self._replace(gram=self.atoms.gram(), correlations=correlations)
 

@@ -116,7 +116,7 @@ def real_gradients(shared_data: Path, steps: int, own: bool) -> tuple[Oracle, At
     from gradmatch_jax.models import build_model
 
     split = load_dataset("mnist", shared_data / "mnist").train.subset(np.arange(2000))
-    images = normalise(jnp.asarray(split.images), (0.1307,), (0.3081,))
+    images = normalise(jnp.asarray(split.inputs), (0.1307,), (0.3081,))
     labels = jnp.asarray(split.labels, jnp.int32)
     model = build_model("lenet", (28, 28, 1), 10)
     variables = model.init(jax.random.key(0))
@@ -183,7 +183,7 @@ def test_the_forms_agree(nonnegative, form):
 def test_reasons():
     problem = random_problem(0, 60, 10, 0.5, "sum")
     none = problem._replace(target=np.zeros(10))
-    assert solve(none, [5])[1] == [StopReason.NOTHING_LEFT]
+    assert solve(none, [5], eps=0.0)[1] == [StopReason.NOTHING_LEFT]
     assert solve(problem, [5], eps=1e9)[1] == [StopReason.EPS]
     assert solve(problem, [5])[1] == [StopReason.BUDGET]
     assert solve(problem, [5], form=Form.GRAM, eps=1e9)[1] == [StopReason.EPS]
