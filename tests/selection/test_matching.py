@@ -37,7 +37,7 @@ def test_options_whole_or_by_name():
     assert_same(whole, select(lam=0.1, fill="none"))
     with pytest.raises(UserError, match=r"no option named 'lamb'.*Did you mean 'lam'"):
         select(lamb=0.1)
-    with pytest.raises(UserError, match="no form named .dense."):
+    with pytest.raises(UserError, match=r"no form named .dense."):
         select(form="dense")
 
 
