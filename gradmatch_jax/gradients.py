@@ -33,7 +33,6 @@ from gradmatch_jax.inputs.arrays import (
 from gradmatch_jax.inputs.atoms import Atoms as Atoms
 from gradmatch_jax.inputs.atoms import LastLayerGradients, as_atoms, as_target, dtype_of
 from gradmatch_jax.inputs.labels import as_indices, as_labels, as_num_classes, labels_of_loss
-from gradmatch_jax.solvers import atoms as solvers
 
 # Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
 _HIGHEST = lax.Precision.HIGHEST
@@ -151,15 +150,6 @@ def gram(atoms: Atoms) -> Float[Array, "*batch n n"]:
     if isinstance(atoms, LastLayerGradients):
         return inner(atoms.residuals) * (1.0 + inner(atoms.features))
     return inner(atoms)
-
-
-def factors(atoms: Atoms) -> solvers.Atoms:
-    """The atoms as a solver knows them: delta_i ⊗ [1, h_i], or 1 ⊗ a_i of dense rows."""
-    if isinstance(atoms, LastLayerGradients):
-        residuals, features = atoms
-        ones = jnp.ones_like(features[..., :1])
-        return solvers.Atoms(residuals, jnp.concatenate([ones, features], axis=-1))
-    return solvers.dense_atoms(atoms)
 
 
 def weighted_sum(

@@ -20,6 +20,7 @@ from gradmatch_jax.selection.result import (
     pad,
 )
 from gradmatch_jax.selection.subset import DEFAULTS, as_problem
+from gradmatch_jax.solvers.atoms import factors
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
 from gradmatch_jax.solvers.problem import Form, Problem
 from gradmatch_jax.solvers.pursuit import match
@@ -86,7 +87,7 @@ def _select_batches(gradients, target, options, key, budget, batch_size) -> Sele
             )
         )  # fmt: skip
     if options.fill == "calibrated":
-        chosen, real = gr.factors(gradients).take(indices[None]), (indices >= 0)[None]
+        chosen, real = factors(gradients).take(indices[None]), (indices >= 0)[None]
         members = jnp.ones((1, n), bool)
         weights = calibrated(chosen, real, members, target[None], lam[None], options.nonnegative)[0]
     error = gr.matching_error(gradients, indices, weights, target)

@@ -20,6 +20,7 @@ from gradmatch_jax.selection.result import (
     relative_error,
     trim,
 )
+from gradmatch_jax.solvers.atoms import factors
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, Problem
 from gradmatch_jax.solvers.pursuit import choose_form, match
@@ -42,7 +43,7 @@ def match_groups(
     if groups.max_budget == 0 or n == 0:
         return empty_selection(budget)
     m, slots = bucket(groups.members.shape[1]), bucket(groups.max_budget)
-    classes, width = gr.factors(gradients).shape
+    classes, width = factors(gradients).shape
     shape = (1 if own_column else classes, width)
     relative = _relative_lam(gradients, groups, options) if options.form == "auto" else None
     form = choose_form(options, m, shape, slots, relative)
@@ -66,7 +67,7 @@ def _relative_lam(gradients: gr.Atoms, groups: Groups, options: MatchingOptions)
 
 @partial(jax.jit, static_argnames=("g",))
 def _largest_mean_square(gradients: gr.Atoms, group_of: Int[Array, "n"], g: int) -> Array:
-    squares = gr.factors(gradients).squares()
+    squares = factors(gradients).squares()
     totals, counts = (
         jax.ops.segment_sum(x, group_of, g) for x in (squares, jnp.ones_like(squares))
     )
@@ -105,7 +106,7 @@ def _match_groups(
     if own_column:
         assert isinstance(gradients, LastLayerGradients)
         gradients = gr.per_gradient(gradients, groups.group_of)
-    atoms = gr.factors(gradients)
+    atoms = factors(gradients)
     scores = jax.random.uniform(key, (atoms.n,), atoms.left.dtype)
     g, m = groups.members.shape
     if target is not None:

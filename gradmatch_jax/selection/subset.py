@@ -25,7 +25,7 @@ def select_subset(
     *,
     labels: ArrayLike | Groups | None = None,
     target: ArrayLike | None = None,
-    approximation: Approximation = "exact",
+    approximation: Approximation | str = "exact",
     key: Key | None = None,
     fraction: Number | None = None,
     options: MatchingOptions = DEFAULTS,

@@ -7,6 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from gradmatch_jax.inputs.arrays import AnyArray
+from gradmatch_jax.inputs.atoms import LastLayerGradients
+
 # Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
 _HIGHEST = lax.Precision.HIGHEST
 
@@ -52,6 +55,15 @@ class Atoms(NamedTuple):
     def take(self, rows: Int[Array, "*shape"]) -> "Atoms":
         """Atoms at `rows`; rows of -1 (padding) give the last atom and are masked by the caller."""
         return jax.tree.map(lambda x: x[rows], self)
+
+
+def factors(gradients: LastLayerGradients | Float[AnyArray, "*batch n d"]) -> Atoms:
+    """The atoms as a solver knows them: delta_i ⊗ [1, h_i], or 1 ⊗ a_i of dense rows."""
+    if not isinstance(gradients, LastLayerGradients):
+        return dense_atoms(jnp.asarray(gradients))
+    residuals, features = map(jnp.asarray, gradients)
+    ones = jnp.ones_like(features[..., :1])
+    return Atoms(residuals, jnp.concatenate([ones, features], axis=-1))
 
 
 def dense_atoms(rows: Float[Array, "*batch n d"]) -> Atoms:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.solvers.atoms import Atoms, dense_atoms
+from gradmatch_jax.solvers.atoms import Atoms, dense_atoms, factors
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, Problem, StopReason
 from gradmatch_jax.solvers.pursuit import LEAST_LAM, choose_form, match
@@ -112,7 +112,7 @@ def real_gradients(shared_data: Path, steps: int, own: bool) -> tuple[Oracle, At
     """2000 MNIST digits under LeNet after `steps` steps of SGD: the threes' gradients."""
     from gradmatch_jax.data import load_dataset
     from gradmatch_jax.data.augment import normalise
-    from gradmatch_jax.gradients import factors, last_layer_gradients, per_gradient
+    from gradmatch_jax.gradients import last_layer_gradients, per_gradient
     from gradmatch_jax.models import build_model
 
     split = load_dataset("mnist", shared_data / "mnist").train.subset(np.arange(2000))
