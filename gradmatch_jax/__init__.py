@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from gradmatch_jax.selection.groups import Groups as Groups
     from gradmatch_jax.selection.groups import partition as partition
     from gradmatch_jax.selection.result import Selection as Selection
+    from gradmatch_jax.selection.result import describe_stops as describe_stops
     from gradmatch_jax.selection.result import unweighted as unweighted
     from gradmatch_jax.selection.subset import select_subset as select_subset
     from gradmatch_jax.solvers.facility_location import (
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     )
     from gradmatch_jax.solvers.facility_location import facility_location as facility_location
     from gradmatch_jax.solvers.options import MatchingOptions as MatchingOptions
+    from gradmatch_jax.solvers.problem import StopReason as StopReason
     from gradmatch_jax.solvers.pursuit import OMPResult as OMPResult
     from gradmatch_jax.solvers.pursuit import omp as omp
     from gradmatch_jax.strategies import Entry as Entry
@@ -89,6 +91,7 @@ _HOME = {
     ),
     "selection.result": (
         "Selection",
+        "describe_stops",
         "unweighted",
     ),
     "selection.subset": ("select_subset",),
@@ -97,6 +100,7 @@ _HOME = {
         "facility_location",
     ),
     "solvers.options": ("MatchingOptions",),
+    "solvers.problem": ("StopReason",),
     "solvers.pursuit": (
         "OMPResult",
         "omp",
@@ -136,6 +140,7 @@ __all__ = [
     "Selection",
     "Snapshot",
     "Split",
+    "StopReason",
     "Strategy",
     "Task",
     "TrainConfig",
@@ -143,6 +148,7 @@ __all__ = [
     "Validation",
     "Variables",
     "class_sums",
+    "describe_stops",
     "facility_location",
     "from_nnx",
     "glister",

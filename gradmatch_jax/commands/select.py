@@ -10,7 +10,7 @@ import numpy as np
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import as_count, as_path, check_literal
-from gradmatch_jax.solvers.options import MatchingOptions
+from gradmatch_jax.solvers.options import MatchingOptions, matching_options
 
 Method = Literal["per-class", "per-gradient", "per-batch", "whole"]
 
@@ -72,19 +72,18 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
 
     labels = as_labels(labels, len(logits), logits.shape[-1])
     gradients = last_layer_gradients(logits, features, labels)
-    options: dict[str, Any] = {
-        name: getattr(config, name) for name in ("lam", "lam_scale", "eps", "nonnegative", "fill")
-    }
-    options["key"] = jax.random.key(as_count("--seed", config.seed))
+    options = matching_options(config)
+    key = jax.random.key(as_count("--seed", config.seed))
     if method == "per-batch":
-        selection = select_batches(gradients, budget, config.batch_size, **options)
+        selection = select_batches(gradients, budget, config.batch_size, key=key, options=options)
     else:
         selection = select_subset(
             gradients,
             budget,
             labels=None if method == "whole" else labels,
             approximation="per_gradient" if method == "per-gradient" else "exact",
-            **options,
+            key=key,
+            options=options,
         )
     size = int(selection.size)
     weights = np.asarray(selection.weights)[:size]

@@ -3,7 +3,6 @@
 Pure host functions, each named after what comes out. A traced value passes through where it can.
 """
 
-import dataclasses
 import math
 import os
 import sys
@@ -103,8 +102,8 @@ def as_number(
     return float(number)
 
 
-def check_fields(options: Any) -> Any:
-    """A dataclass of knobs, each checked by its type: a choice, a switch, or a number from 0.
+def check_fields(options: Any) -> dict[str, Any]:
+    """The knobs of a dataclass, each checked by its type: a choice, a switch, a number from 0.
 
     `lam` may be traced; the others are part of the compiled program.
     """
@@ -117,7 +116,7 @@ def check_fields(options: Any) -> Any:
             values[name] = as_flag(name, value)
         elif hint is float:
             values[name] = as_number(name, value, static=name != "lam")
-    return dataclasses.replace(options, **values)
+    return values
 
 
 def as_count(name: str, value: Any, *, least: int = 0, hint: str = "") -> int:

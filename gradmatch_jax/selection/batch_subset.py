@@ -1,6 +1,7 @@
 """GRAD-MATCHPB: whole mini-batches as atoms (paper, section 2, "GRAD-MATCH for mini-batch SGD")."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,18 @@ from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key
 from gradmatch_jax.inputs.atoms import as_factored, as_target
 from gradmatch_jax.inputs.values import as_count
 from gradmatch_jax.selection.batches import batches_for, even_batches, to_members
-from gradmatch_jax.selection.ranking import fill_slots
-from gradmatch_jax.selection.result import Selection, empty_selection, pad
-from gradmatch_jax.selection.subset import as_options, as_problem
-from gradmatch_jax.solvers.options import Fill, LamScale
+from gradmatch_jax.selection.ranking import calibrated, fill_slots
+from gradmatch_jax.selection.result import (
+    Selection,
+    check_finite,
+    count_stops,
+    empty_selection,
+    pad,
+)
+from gradmatch_jax.selection.subset import DEFAULTS, as_problem
+from gradmatch_jax.solvers.atoms import factors
+from gradmatch_jax.solvers.options import MatchingOptions, with_changes
+from gradmatch_jax.solvers.problem import Form, Problem
 from gradmatch_jax.solvers.pursuit import match
 
 
@@ -24,12 +33,9 @@ def select_batches(
     *,
     key: Key | None = None,
     target: ArrayLike | None = None,
-    lam: Number = 0.5,
-    lam_scale: LamScale = "absolute",
-    eps: Number = 1e-10,
-    nonnegative: bool = True,
-    fill: Fill = "random",
     fraction: Number | None = None,
+    options: MatchingOptions = DEFAULTS,
+    **changes: Any,
 ) -> Selection:
     """GRAD-MATCHPB: match the target with mean gradients of random mini-batches (paper, section 2).
 
@@ -41,17 +47,15 @@ def select_batches(
     atoms, n, budget = as_problem(gradients, budget, fraction)
     atoms = as_factored(atoms)
     batch_size = as_count("batch_size", batch_size, least=1)
-    lam, options = as_options(lam, lam_scale, eps, nonnegative, fill)
+    options = with_changes(options, changes)
     if target is not None:
         target = as_target(atoms, target)
-    selection = _select_batches(
-        atoms, target, lam, as_key(key), min(budget, n), batch_size, options
-    )
-    return pad(selection, budget)
+    selection = _select_batches(atoms, target, options, as_key(key), min(budget, n), batch_size)
+    return check_finite(pad(selection, budget))
 
 
-@partial(jax.jit, static_argnames=("budget", "batch_size", "options"))
-def _select_batches(gradients, target, lam, key, budget, batch_size, options) -> Selection:
+@partial(jax.jit, static_argnames=("budget", "batch_size"))
+def _select_batches(gradients, target, options, key, budget, batch_size) -> Selection:
     n = gradients.features.shape[0]
     if budget == 0:
         return empty_selection(0)
@@ -59,25 +63,36 @@ def _select_batches(gradients, target, lam, key, budget, batch_size, options) ->
     batches = even_batches(shuffle_key, n, batch_size)
     count = batches.shape[0]
     if target is None:
-        target = gr.weighted_sum(gradients, jnp.ones(n))
+        target = gr.weighted_sum(gradients, jnp.ones(n, gradients.features.dtype))
     gram, correlations = gr.batch_gram(gradients, batches, target)
-    lam = jnp.asarray(lam, gram.dtype)
-    if options.relative:
+    lam = jnp.asarray(options.lam, gram.dtype)
+    if options.lam_scale == "relative":
         lam = lam * jnp.mean(jnp.diagonal(gram))
     picks = batches_for(budget, n, count)
-    support, batch_weights = match(
-        gram[None], correlations[None], jnp.sum(target**2)[None], jnp.ones((1, count), bool),
-        jnp.asarray([picks]), picks, lam[None], eps=options.eps, nonnegative=options.nonnegative,
+    problem = Problem(
+        jnp.sum(target**2)[None], jnp.ones((1, count), bool), jnp.full(1, picks, jnp.int32),
+        lam[None], gram=gram[None], correlations=correlations[None],
     )  # fmt: skip
+    # As many coordinates as all classes have, and few atoms: always the Gram form.
+    support, batch_weights, reasons = match(problem, picks, options, Form.GRAM)
     indices, weights = to_members(batches, support[0], batch_weights[0], budget)
-    matched = jnp.sum(indices >= 0)
-    if options.fill:
+    matched = jnp.sum(indices >= 0, dtype=jnp.int32)
+    if options.fill != "none":
         indices, weights = (
             x[0]
             for x in fill_slots(
-                indices[None], weights[None], jnp.ones((1, n), bool), jnp.asarray([budget]),
+                indices[None], weights[None], jnp.ones((1, n), bool),
+                jnp.full(1, budget, jnp.int32),
                 jax.random.uniform(fill_key, (1, n)),
             )
         )  # fmt: skip
+    if options.fill == "calibrated":
+        chosen, real = factors(gradients).take(indices[None]), (indices >= 0)[None]
+        members = jnp.ones((1, n), bool)
+        weights = calibrated(chosen, real, members, target[None], lam[None], options.nonnegative)[0]
     error = gr.matching_error(gradients, indices, weights, target)
-    return Selection(indices, weights, jnp.sum(indices >= 0), matched, error)
+    size = jnp.sum(indices >= 0, dtype=jnp.int32)
+    stops = count_stops(reasons, jnp.ones(1, bool))
+    return Selection(
+        indices, weights, size, matched, error, stops, jnp.asarray(Form.GRAM, jnp.int32)
+    )

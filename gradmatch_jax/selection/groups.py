@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +26,27 @@ class Groups:
 
     members: Int[Array, "g m"]  # indices of examples, padded with -1
     budgets: Int[Array, "g"]
+    group_of: Int[Array, "n"]  # each example's group
     max_budget: int = field(metadata={"static": True})
     budget: int = field(metadata={"static": True})  # of all groups together
+
+    def padded(self, m: int) -> "Groups":
+        """The same groups in rows of `m` members; budgets known by the arrays alone."""
+        room = ((0, 0), (0, m - self.members.shape[1]))
+        traced = isinstance(self.members, Tracer)
+        pad = jnp.pad if traced else np.pad  # a pad on the device compiles for every shape
+        members = pad(self.members, room, constant_values=-1)
+        return Groups(jnp.asarray(members), self.budgets, self.group_of, 0, 0)
+
+
+def bucket(size: int) -> int:
+    """The least of 0..8, 9, .. 16, 18, .. 32, 36, .. that holds `size`: at most an eighth more.
+
+    >>> [bucket(size) for size in (0, 7, 9, 17, 33, 1000)]
+    [0, 7, 9, 18, 36, 1024]
+    """
+    step = max(1, 1 << max(0, (size - 1).bit_length() - 4))
+    return -(-size // step) * step
 
 
 def largest_remainder(counts: Int[np.ndarray, "g"], budget: int) -> Int[np.ndarray, "g"]:
@@ -91,6 +111,7 @@ def partition(
     return Groups(
         jnp.asarray(members),
         jnp.asarray(budgets, jnp.int32),
+        jnp.asarray(labels, jnp.int32),
         max_budget=int(budgets.max(initial=0)),
         budget=int(budgets.sum()),
     )
@@ -100,7 +121,9 @@ def single_group(n: int, budget: int) -> Groups:
     """All n examples in one group."""
     budget = min(budget, n)
     members = jnp.arange(n, dtype=jnp.int32)[None]
-    return Groups(members, jnp.asarray([budget], jnp.int32), max_budget=budget, budget=budget)
+    group_of = jnp.zeros(n, jnp.int32)
+    budgets = jnp.asarray([budget], jnp.int32)
+    return Groups(members, budgets, group_of, max_budget=budget, budget=budget)
 
 
 def as_groups(
@@ -136,9 +159,7 @@ def as_groups(
     return labels
 
 
-def map_groups(
-    solve: Callable, groups: Groups, at_once: int, targets: Array | None = None
-) -> tuple[Array, ...]:
+def map_groups(solve: Callable, groups: Groups, at_once: int, targets: Array | None = None) -> Any:
     """`solve(members, budgets, targets)` on `at_once` groups at a time; results are stacked.
 
     The last round is padded with empty groups of budget 0.

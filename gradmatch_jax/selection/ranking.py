@@ -4,6 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from gradmatch_jax.solvers.atoms import Atoms
+from gradmatch_jax.solvers.least_squares import (
+    nonnegative_ridge,
+    nonnegative_ridge_of_rows,
+    ridge,
+    ridge_of_rows,
+)
+
 
 def rank_by_score(
     scores: Float[Array, "g m"], free: Bool[Array, "g m"], count: int
@@ -38,13 +46,52 @@ def fill_slots(
     slot = jnp.arange(k)[None, :]
     is_fill = (slot >= count[:, None]) & (slot < budgets[:, None])
     from_fill = jnp.take_along_axis(fill, jnp.clip(slot - count[:, None], 0, k - 1), axis=1)
-    mean = jnp.sum(jnp.abs(weights), axis=1) / jnp.maximum(count, 1)
-    stands_for = jnp.sum(valid, axis=1) / jnp.maximum(budgets, 1)
+    dtype = weights.dtype
+    mean = jnp.sum(jnp.abs(weights), axis=1) / jnp.maximum(count, 1).astype(dtype)
+    stands_for = jnp.sum(valid, axis=1).astype(dtype) / jnp.maximum(budgets, 1).astype(dtype)
     fill_weight = jnp.where(count > 0, jnp.minimum(mean, 1.0), stands_for)
     return (
         jnp.where(is_fill, from_fill, positions),
         jnp.where(is_fill, fill_weight[:, None], weights),
     )
+
+
+def calibrated(
+    chosen: Atoms,
+    real: Bool[Array, "g k"],
+    valid: Bool[Array, "g m"],
+    target: Float[Array, "g C W"],
+    lam: Float[Array, "g"],
+    nonnegative: bool,
+) -> Float[Array, "g k"]:
+    """Weights of matched and filled examples together, as near to a fair sample's as match allows.
+
+        minimise over w (>= 0)   ‖A_S' w - t‖² + lam ‖w - d‖²,   d = m / |S|
+        w = d + A_S (lam I + A_S' A_S)^-1 (t - A_S' d)   where no weight turns negative
+
+    d is what each of |S| of m examples stands for, the design weight of a sample. Survey
+    statistics calls this calibration (Deville & Särndal 1992).
+    """
+    count = jnp.maximum(jnp.sum(real, axis=1), 1).astype(target.dtype)
+    share = jnp.sum(valid, axis=1).astype(target.dtype) / count
+    centre = jnp.where(real, share[:, None], 0.0)
+    g, k = real.shape
+    d = target[0].size
+    if d > k:  # the smaller of the two systems
+        system = chosen.gram(), chosen.products(target) + lam[:, None] * centre, real, lam
+        solve = (lambda *args: nonnegative_ridge(*args).weights) if nonnegative else ridge
+        return jax.vmap(solve)(*system)
+    rows = (chosen.left[..., :, None] * chosen.right[..., None, :]).reshape(g, k, d)
+    system = rows, target.reshape(g, d), centre, real, jnp.maximum(lam, _least_lam(chosen))
+    solve = nonnegative_ridge_of_rows if nonnegative else ridge_of_rows
+    return jax.vmap(lambda *args: solve(*args).weights)(*system)
+
+
+def _least_lam(atoms: Atoms) -> Float[Array, "g"]:
+    """The rounding of squared norms: below it a system with lam = 0 cannot be factorised."""
+    squares = atoms.squares()
+    floor = jnp.finfo(squares.dtype).eps * jnp.sum(squares, axis=1)
+    return jnp.where(floor > 0, floor, 1.0)
 
 
 def draw(key: PRNGKeyArray, n: int, budget: int) -> Int[Array, "budget"]:

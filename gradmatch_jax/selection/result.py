@@ -1,12 +1,20 @@
-"""What a selection is, exact budgets, groups of examples, and the policy for a shortfall."""
+"""What a selection is: examples, weights, how well they match and why no more were matched."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int
 
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike
 from gradmatch_jax.inputs.labels import as_indices
+from gradmatch_jax.solvers.problem import Form, StopReason
+
+NO_STOPS = np.zeros(len(StopReason), np.int32)
+NO_FORM = np.full((), -1, np.int32)
 
 
 class Selection(NamedTuple):
@@ -17,6 +25,48 @@ class Selection(NamedTuple):
     size: Int[Array, ""]  # how many entries are real
     num_matched: Int[Array, ""]  # how many of them the method chose; the rest is random fill
     matching_error: Float[Array, ""]  # ‖sum w g - target‖ / ‖target‖ of the problem solved
+    # How many problems stopped for each `StopReason`, and the `Form` that solved them; 0 and -1
+    # where nothing was matched. Counts, not one a problem: a checkpoint is read into fixed shapes.
+    stops: Int[Array, "reasons"] | Int[np.ndarray, "reasons"] = NO_STOPS
+    form: Int[Array, ""] | Int[np.ndarray, ""] = NO_FORM
+
+
+def count_stops(reasons: Int[Array, "g"], posed: Bool[Array, "g"]) -> Int[Array, "reasons"]:
+    """How many of the problems posed stopped for each reason."""
+    each = jnp.arange(len(StopReason), dtype=reasons.dtype)
+    hits = (reasons[:, None] == each[None]) & posed[:, None]
+    return jnp.sum(hits, axis=0, dtype=jnp.int32)
+
+
+def describe_stops(selection: Selection) -> dict[str, Any]:
+    """Which form matched, and how many problems stopped for each reason that occurred.
+
+    >>> from gradmatch_jax.selection.subset import select_subset
+    >>> describe_stops(select_subset(jnp.eye(3), 2, lam=0.1))
+    {'form': 'features', 'stops': {'the budget is met': 1}}
+    """
+    counts = zip(StopReason, np.asarray(selection.stops).tolist(), strict=True)
+    form = int(selection.form)
+    return {
+        "form": None if form < 0 else Form(form).name.lower(),
+        "stops": {reason.describe: count for reason, count in counts if count},
+    }
+
+
+def check_finite(selection: Selection) -> Selection:
+    """`selection`, whose numbers must be finite (where they are not traced).
+
+    Raises:
+        UserError: weights or a matching error that overflowed.
+    """
+    numbers = selection.weights, selection.matching_error
+    traced = any(isinstance(x, Tracer) for x in numbers)
+    if not traced and not all(np.all(np.isfinite(x)) for x in numbers):
+        raise UserError(
+            "the gradients are so large that their products overflow; scale them down, or lower "
+            "the learning rate if the training diverged"
+        )
+    return selection
 
 
 def compact(
@@ -39,6 +89,18 @@ def pad(selection: Selection, budget: int) -> Selection:
         indices=jnp.pad(selection.indices, room, constant_values=-1),
         weights=jnp.pad(selection.weights, room),
     )
+
+
+def trim(selection: Selection, budget: int) -> Selection:
+    """The first `budget` entries; the rest is padding that a compiled shape asked for.
+
+    On the host where it can be: a slice on the device would compile for every budget.
+    """
+
+    def cut(x: Array) -> Array:
+        return x[:budget] if isinstance(x, Tracer) else jax.device_put(np.asarray(x)[:budget])
+
+    return selection._replace(indices=cut(selection.indices), weights=cut(selection.weights))
 
 
 def empty_selection(budget: int) -> Selection:

@@ -1,13 +1,8 @@
 """The greedy loop of orthogonal matching pursuit: a partially pivoted Cholesky factorisation.
 
-The problem, in terms of the Gram matrix G = A A' of the atoms (one a row of A) and their
-correlations c = A t with the target t:
-
-    E_lam(S) = min over w   ‖A_S' w - t‖² + lam ‖w‖²      over supports |S| <= k
-
-Algorithm 2 picks the atom of largest residual correlation and solves for the weights again. Both
-are the Cholesky factorisation of G + lam I, pivoted by the residual correlations: with d_1 .. d_t
-the columns of the factor found so far,
+In terms of the Gram matrix G = A A' of the atoms and their correlations c = A t: Algorithm 2 picks
+the atom of largest residual correlation and solves for the weights again. Both are the Cholesky
+factorisation of G + lam I, pivoted by the residual correlations r: with columns d_s found so far,
 
     d = (G_j - sum_s d_s d_s[j]) / pivot,   pivot² = G_jj + lam - sum_s d_s[j]²,
     y = r_j / pivot,   r <- r - y d,   E_lam <- E_lam - y².
@@ -33,6 +28,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
+
+from gradmatch_jax.solvers.problem import Problem, StopReason
 
 # Up to SINGLE_BLOCK picks, the columns of the factor stay in one buffer and G is only read; beyond,
 # picks come in blocks of BLOCK with a Schur update of G between them. Measured on two CPU cores at
@@ -65,8 +62,8 @@ class _Greedy(NamedTuple):
     positive: _Positive | None  # None where weights may be negative
 
 
-class _Problem(NamedTuple):
-    """The constants of a batch of g problems."""
+class _Constants(NamedTuple):
+    """What the loop reads, for each of g problems."""
 
     gram: Float[Array, "g n n"]
     lam: Float[Array, "g"]
@@ -93,7 +90,7 @@ def _rank_one(state: _Greedy, go, column, y, sign, free, support, positive) -> _
     )
 
 
-def _pick(problem: _Problem, eps: float, schur, state: _Greedy) -> _Greedy:
+def _pick(problem: _Constants, eps: float, schur, state: _Greedy) -> _Greedy:
     """Add the atom of largest residual correlation to each problem that is not full."""
     g = jnp.arange(problem.budgets.shape[0])
     score = state.residual if state.positive else jnp.abs(state.residual)
@@ -130,7 +127,7 @@ def _pick(problem: _Problem, eps: float, schur, state: _Greedy) -> _Greedy:
     return _rank_one(state, go, column, y, 1.0, free, support, positive)
 
 
-def _negative(problem: _Problem, state: _Greedy) -> Bool[Array, "g k"]:
+def _negative(problem: _Constants, state: _Greedy) -> Bool[Array, "g k"]:
     """Slots whose weight has turned negative by more than rounding, while moves are left."""
     assert state.positive is not None
     weights = state.positive.weights
@@ -138,7 +135,7 @@ def _negative(problem: _Problem, state: _Greedy) -> Bool[Array, "g k"]:
     return (weights < -tolerance) & (state.moves < problem.limit)[:, None]
 
 
-def _leave(problem: _Problem, state: _Greedy) -> _Greedy:
+def _leave(problem: _Constants, state: _Greedy) -> _Greedy:
     """Take an atom out of each problem that has a negative weight.
 
     The one whose weight reaches zero first on the way from the last feasible weights to the new
@@ -172,7 +169,7 @@ def _leave(problem: _Problem, state: _Greedy) -> _Greedy:
     return _rank_one(state, go, column, y, -1.0, free, support, positive)
 
 
-def _compress(problem: _Problem, state: _Greedy) -> _Greedy:
+def _compress(problem: _Constants, state: _Greedy) -> _Greedy:
     """Rewrite a full buffer, departures and all, as one column for each slot of the support.
 
     The factor's part in G is G_S' P G_S; with P = C C' its columns are those of C' G_S.
@@ -192,40 +189,34 @@ def _compress(problem: _Problem, state: _Greedy) -> _Greedy:
     )
 
 
-def _unfinished(problem: _Problem, state: _Greedy) -> Bool[Array, ""]:
+def _unfinished(problem: _Constants, state: _Greedy) -> Bool[Array, ""]:
     waiting = jnp.any(state.active)
     return waiting if state.positive is None else waiting | jnp.any(_negative(problem, state))
 
 
 def greedy_support(
-    gram: Float[Array, "g n n"],
-    correlations: Float[Array, "g n"],
-    target_sq_norm: Float[Array, "g"],
-    free: Bool[Array, "g n"],
-    budgets: Int[Array, "g"],
-    max_budget: int,
-    *,
-    lam: Float[Array, "g"],
-    eps: float,
-    nonnegative: bool,
-) -> Int[Array, "g k"]:
+    problem: Problem, max_budget: int, *, eps: float, nonnegative: bool
+) -> tuple[Int[Array, "g k"], Int[Array, "g"]]:
     """Pick up to `budgets` atoms for each of g problems, in one loop over picks.
 
     Atoms outside `free` are never picked. A problem stops early when E_lam < eps, or when no
     candidate has a correlation (a positive one, if `nonnegative`) above rounding error.
     Returns the supports, in pick order (unless an atom left and its slot was used again), -1 in
-    the slots left over.
+    the slots left over; and why each problem stopped.
     """
+    gram, correlations, budgets = problem.gram, problem.correlations, problem.budgets
+    assert gram is not None
+    assert correlations is not None
     g, n = correlations.shape
     machine = float(jnp.finfo(gram.dtype).eps)
     single = max_budget <= SINGLE_BLOCK
     # Departures use columns too; a full buffer is compressed to one column an atom.
     block = max_budget + (max_budget // 8 + 8 if nonnegative else 0) if single else BLOCK
-    diagonal = jnp.diagonal(gram, axis1=1, axis2=2) + lam[:, None]
-    largest = jnp.max(jnp.where(free, jnp.abs(correlations), 0.0), axis=1, initial=0.0)
-    problem = _Problem(
-        gram, lam, budgets, 8 * machine * diagonal, 4 * machine * largest,
-        4 * machine * target_sq_norm, 4 * max_budget + 4,
+    diagonal = jnp.diagonal(gram, axis1=1, axis2=2) + problem.lam[:, None]
+    largest = jnp.max(jnp.where(problem.free, jnp.abs(correlations), 0.0), axis=1, initial=0.0)
+    constants = _Constants(
+        gram, problem.lam, budgets, 8 * machine * diagonal, 4 * machine * largest,
+        4 * machine * problem.target_sq_norm, 4 * max_budget + 4,
     )  # fmt: skip
     positive = None
     if nonnegative:
@@ -238,19 +229,31 @@ def greedy_support(
         signs=jnp.ones((g, block), gram.dtype),
         residual=correlations,
         pivots=diagonal,
-        free=free,
-        objective=target_sq_norm,
+        free=problem.free,
+        objective=problem.target_sq_norm,
         support=jnp.full((g, max_budget), -1, jnp.int32),
         active=budgets > 0,
         positive=positive,
     )
 
-    if single:
-        return _single_block(problem, eps, state).support
-    return _many_blocks(problem, eps, state).support
+    state = (_single_block if single else _many_blocks)(constants, eps, state)
+    return state.support, _reasons(constants, eps, state)
 
 
-def _single_block(problem: _Problem, eps: float, state: _Greedy) -> _Greedy:
+def _reasons(problem: _Constants, eps: float, state: _Greedy) -> Int[Array, "g"]:
+    """Why each problem stopped: the first of the conditions that `_pick` and `_negative` ask."""
+    stopped = [
+        (state.moves >= problem.limit, StopReason.MOVE_LIMIT),
+        (jnp.sum(state.support >= 0, axis=1) >= problem.budgets, StopReason.BUDGET),
+        (state.objective + problem.floor < eps, StopReason.EPS),
+    ]
+    reasons = jnp.full_like(problem.budgets, StopReason.NOTHING_LEFT)
+    for holds, reason in reversed(stopped):
+        reasons = jnp.where(holds, jnp.asarray(reason, reasons.dtype), reasons)
+    return reasons
+
+
+def _single_block(problem: _Constants, eps: float, state: _Greedy) -> _Greedy:
     """The loop over steps where one buffer holds the factor: G is only read."""
     block = state.columns.shape[1]
     pick = partial(_pick, problem, eps, problem.gram)
@@ -265,7 +268,7 @@ def _single_block(problem: _Problem, eps: float, state: _Greedy) -> _Greedy:
     return lax.while_loop(partial(_unfinished, problem), advance, state)
 
 
-def _many_blocks(problem: _Problem, eps: float, state: _Greedy) -> _Greedy:
+def _many_blocks(problem: _Constants, eps: float, state: _Greedy) -> _Greedy:
     """The loop over blocks of steps, with a Schur update of a copy of G between blocks."""
     block = state.columns.shape[1]
 

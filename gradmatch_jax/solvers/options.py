@@ -4,13 +4,18 @@ No JAX here: the command line reads this to print its help. A new knob is a fiel
 in the solver; nothing between has to know it.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from gradmatch_jax.errors import no_such
+from gradmatch_jax.inputs.values import check_fields
 from gradmatch_jax.settings import Range
 
 LamScale = Literal["absolute", "relative"]
-Fill = Literal["random", "none"]
+Fill = Literal["random", "calibrated", "none"]
+FormChoice = Literal["auto", "gram", "features", "support"]
 
 
 @dataclass(frozen=True)
@@ -26,4 +31,45 @@ class MatchingOptions:
     nonnegative: bool = True
     """Weights >= 0; --no-nonnegative is the paper's listing."""
     fill: Fill = "random"
-    """What to do where matching stops short of the budget."""
+    """What to do where matching stops short of the budget: top up at random, top up at random and
+    solve for all weights once more around the fill's own (calibrated), or leave it short."""
+    form: FormChoice = "auto"
+    """The system that matching works on: the Gram matrix of all atoms, the matrix of their
+    features, the support's own, or whichever costs least."""
+
+
+NAMES = tuple(field.name for field in dataclasses.fields(MatchingOptions))
+
+
+def matching_options(config: MatchingOptions) -> MatchingOptions:
+    """The matching options alone, of a configuration that has more fields.
+
+    >>> matching_options(MatchingOptions(lam=0.1)).lam
+    0.1
+    """
+    return unchecked({name: getattr(config, name) for name in NAMES})
+
+
+def unchecked(values: Mapping[str, Any]) -> MatchingOptions:
+    """Options of these values as they are: inside jit lam is traced, and no float."""
+    options = object.__new__(MatchingOptions)
+    for name in NAMES:
+        object.__setattr__(options, name, values[name])
+    return options
+
+
+def with_changes(options: MatchingOptions, changes: Mapping[str, Any]) -> MatchingOptions:
+    """`options` with some fields given by name, every choice checked.
+
+    Raises:
+        UserError: a name that is no option, or a value that is none of its choices.
+
+    Example:
+        >>> with_changes(MatchingOptions(), {"lam": 0.1, "fill": "none"}).fill
+        'none'
+    """
+    for name in changes:
+        if name not in NAMES:
+            raise no_such("option", name, NAMES)
+    options = unchecked({name: getattr(options, name) for name in NAMES} | dict(changes))
+    return unchecked(check_fields(options))

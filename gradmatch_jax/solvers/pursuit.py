@@ -1,23 +1,35 @@
-"""Orthogonal matching pursuit on Gram matrices (paper, Algorithm 2): pick, then weigh.
+"""Orthogonal matching pursuit (paper, Algorithm 2): pick, then weigh, in one of three forms.
 
     E_lam(S) = min over w   ‖A_S' w - t‖² + lam ‖w‖²      over supports |S| <= k
 
-`greedy` finds the support without solving anything; `least_squares` gives the weights on it.
+`gram_form` works on G = A A' of all atoms, `feature_form` on lam I + A_S' A_S, `support_form` on
+G_SS + lam I; `choose_form` says which costs least. All pick the same atoms.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number, as_floats
-from gradmatch_jax.inputs.values import as_budget, as_flag, as_number
+from gradmatch_jax.inputs.values import as_budget, as_number
+from gradmatch_jax.solvers.feature_form import FEATURES, REFRESH
 from gradmatch_jax.solvers.gram_form import greedy_support
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
+from gradmatch_jax.solvers.options import MatchingOptions, with_changes
+from gradmatch_jax.solvers.problem import Form, Matched, Problem, StopReason, first_slots
+from gradmatch_jax.solvers.residual_loop import pursue
+from gradmatch_jax.solvers.support_form import SUPPORT
+
+DEFAULTS = MatchingOptions()
+# Below this share of the mean squared norm float32 does not tell the support's system from a
+# singular one.
+LEAST_LAM = 1e-2
 
 
 class OMPResult(NamedTuple):
@@ -27,38 +39,99 @@ class OMPResult(NamedTuple):
     weights: Float[Array, "k"]  # padded with 0
     size: Int[Array, ""]  # how many entries are real
     objective: Float[Array, ""]  # E_lam of `indices` and `weights`
+    reason: Int[Array, ""]  # `StopReason`: why no more atoms were chosen
 
 
-def match(
-    gram: Float[Array, "g n n"],
-    correlations: Float[Array, "g n"],
-    target_sq_norm: Float[Array, "g"],
-    free: Bool[Array, "g n"],
-    budgets: Int[Array, "g"],
-    max_budget: int,
-    lam: Float[Array, "g"],
-    *,
-    eps: float,
-    nonnegative: bool,
-) -> tuple[Int[Array, "g k"], Float[Array, "g k"]]:
-    """OMP on a batch of problems: (positions, weights), matched ones first, -1 and 0 behind.
+def match(problem: Problem, max_budget: int, options: MatchingOptions, form: Form) -> Matched:
+    """OMP on a batch of problems, all advanced in one loop.
 
-    The weights are solved for afresh on the support: it costs little and leaves none of the loop's
-    rounding error in them. Atoms whose non-negative weight is 0 are not matched: they are dropped.
+    Args:
+        problem: g problems; their `lam` counts, not that of `options`.
+        max_budget: slots of the answer, at least the largest of the budgets.
+        options: eps and nonnegative are read.
+        form: which system to work on; all but `GRAM` need the problem's atoms and lam > 0.
     """
-    support = greedy_support(
-        gram, correlations, target_sq_norm, free, budgets, max_budget,
-        lam=lam, eps=eps, nonnegative=nonnegative,
-    )  # fmt: skip
+    stops: Any = {"eps": options.eps, "nonnegative": options.nonnegative}
+    if form is Form.FEATURES:
+        return pursue(problem, max_budget, FEATURES, **stops)
+    if form is Form.SUPPORT:
+        return pursue(problem, max_budget, SUPPORT, **stops)
+    return _match_gram(problem.with_gram(), max_budget, **stops)
+
+
+def _match_gram(problem: Problem, max_budget: int, *, eps: float, nonnegative: bool) -> Matched:
+    """The Gram form. The weights are solved for afresh on the support.
+
+    It costs little and leaves none of the loop's rounding error in them. Atoms whose non-negative
+    weight is 0 are not matched: they are dropped.
+    """
+    support, reasons = greedy_support(problem, max_budget, eps=eps, nonnegative=nonnegative)
+    gram, correlations = problem.gram, problem.correlations
+    assert gram is not None
+    assert correlations is not None
     g = jnp.arange(gram.shape[0])[:, None]
     chosen = support >= 0
     support_gram = gram[g[:, :, None], support[:, :, None], support[:, None, :]]
-    solve = nonnegative_ridge if nonnegative else ridge
-    weights = jax.vmap(solve)(support_gram, correlations[g, support], chosen, lam)
-    kept = chosen & (weights > 0) if nonnegative else chosen
-    place = jnp.where(kept, jnp.cumsum(kept, axis=1) - 1, max_budget)  # the rest is dropped
-    positions = jnp.full_like(support, -1).at[g, place].set(support, mode="drop")
-    return positions, jnp.zeros_like(weights).at[g, place].set(weights, mode="drop")
+    system = support_gram, correlations[g, support], chosen, problem.lam
+    if not nonnegative:
+        return Matched(*first_slots(support, jax.vmap(ridge)(*system), chosen), reasons)
+    weights, finished = jax.vmap(nonnegative_ridge)(*system)
+    limit = jnp.asarray(StopReason.MOVE_LIMIT, reasons.dtype)
+    reasons = jnp.where(finished, reasons, limit)
+    return Matched(*first_slots(support, weights, chosen & (weights > 0)), reasons)
+
+
+def choose_form(
+    options: MatchingOptions,
+    n: int,
+    shape: tuple[int, int],
+    max_budget: int,
+    relative_lam: float | None = None,
+) -> Form:
+    """The form that `options.form` asks for, or the cheapest.
+
+    Args:
+        options: their `form` and `lam`.
+        n: atoms of a problem.
+        shape: (C, W) of an atom.
+        max_budget: picks.
+        relative_lam: the least lam over the mean squared norm of a problem; None where it is not
+            known, which leaves out the support form (float32 needs `LEAST_LAM` there).
+
+    Raises:
+        UserError: the features' or the support's form at lam = 0, where they are not defined. (A
+            traced lam is taken to be positive.)
+    """
+    positive = isinstance(options.lam, Tracer) or float(options.lam) > 0
+    if options.form in ("features", "support") and not positive:
+        raise UserError(f'form="{options.form}" needs lam > 0; use "gram" or "auto" at lam = 0')
+    if options.form != "auto":
+        return Form[options.form.upper()]
+    if not positive:
+        return Form.GRAM
+    costs = _costs(n, shape, max(max_budget, 1), options.nonnegative)
+    if relative_lam is None or relative_lam < LEAST_LAM:
+        del costs[Form.SUPPORT]
+    return min(costs, key=lambda form: costs[form])
+
+
+def _costs(n: int, shape: tuple[int, int], k: int, nonnegative: bool) -> dict[Form, float]:
+    """Seconds of one problem, about, on a core that moves 10 GB/s and does 20 GFLOP/s."""
+    classes, width = shape
+    d = classes * width
+    score = 1e-8 * n + 2.7e-10 * n * (classes + width) + 4e-11 * n * d
+    turn = 4e-10 * n * (classes**2 + width**2) + 1e-9 * width**3
+
+    def system(size: int) -> float:  # its rank-one updates and products, and a fresh inverse
+        return 3e-9 * size**2 + 2.3e-10 * size**3 / REFRESH
+
+    formed = n**2 * (1e-10 * (classes + width) + 1e-9)
+    pick = 1e-8 * n + 5e-10 * n * k + (2e-9 * k**2 if nonnegative else 0.0)
+    return {
+        Form.FEATURES: turn + k * (score + system(d)),
+        Form.SUPPORT: turn + k * (score + system(k) + 3e-9 * k * (classes + width)),
+        Form.GRAM: formed + k * pick,
+    }
 
 
 def omp(
@@ -67,50 +140,68 @@ def omp(
     target_sq_norm: Number,
     budget: Count,
     *,
-    lam: Number = 0.5,
-    eps: Number = 1e-10,
-    nonnegative: bool = True,
+    options: MatchingOptions = DEFAULTS,
+    **changes: Any,
 ) -> OMPResult:
     """Orthogonal matching pursuit on one Gram problem (paper, Algorithm 2).
 
-    gram: G = A A' of the atoms; correlations: c = A t; target_sq_norm: ‖t‖².
-    budget: how many atoms at most, exactly k (the listing's `|X| <= k` would take k + 1).
-    lam: ridge penalty, absolute as in the paper. lam = 0 is allowed: an atom that is a combination
-      of the chosen ones is then never picked.
-    eps: stop once E_lam < eps. In float32 E_lam is known to about 1e-7 ‖t‖² in the loop.
-    nonnegative: weights >= 0; False picks by |correlation|, which is the listing.
+    Works under `jit` (budget, eps and nonnegative static) and in any float dtype; for many problems
+    use `match`, which advances them in one loop, rather than `vmap`.
 
-    Fewer than `budget` atoms come back where nothing more is to be gained. `objective` is E_lam of
-    the returned weights. Works under `jit` (budget, eps and nonnegative static) and in any float
-    dtype; for many problems use `match`, which advances them in one loop, rather than `vmap`.
+    Args:
+        gram: G = A A' of the atoms.
+        correlations: c = A t.
+        target_sq_norm: ‖t‖².
+        budget: how many atoms at most, exactly k (the listing's `|X| <= k` would take k + 1).
+        options: of these, `lam`, absolute as in the paper (lam = 0 is allowed: an atom that is a
+            combination of the chosen ones is then never picked); `eps`, below which E_lam stops
+            (in float32 E_lam is known to about 1e-7 ‖t‖² in the loop); and `nonnegative`, where
+            False picks by |correlation|, which is the listing.
+        **changes: single options by name, as in `omp(..., lam=0.1)`.
+
+    Returns:
+        Fewer than `budget` atoms where nothing more is to be gained; `reason` says why.
+        `objective` is E_lam of the returned weights.
+
+    Raises:
+        UserError: a name that is no option.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> atoms, target = jnp.eye(3), jnp.array([3.0, 2.0, 1.0])
+        >>> omp(atoms @ atoms.T, atoms @ target, 14.0, 2, lam=0.0).indices.tolist()
+        [0, 1]
     """
+    options = with_changes(options, changes)
     gram = as_floats("gram", gram, (None, None))
     n = gram.shape[0]
     if gram.shape != (n, n):
         raise UserError(f"gram must be a square matrix, not of shape {gram.shape}")
     correlations = as_floats("correlations", correlations, (n,)).astype(gram.dtype)
-    target_sq_norm, lam = as_number("target_sq_norm", target_sq_norm), as_number("lam", lam)
-    budget, eps = as_budget(budget, None, n), as_number("eps", eps, static=True)
-    nonnegative = as_flag("nonnegative", nonnegative)
-    return _omp(gram, correlations, target_sq_norm, budget, lam, eps, nonnegative)
+    target_sq_norm = as_number("target_sq_norm", target_sq_norm)
+    budget = as_budget(budget, None, n)
+    return _omp(gram, correlations, target_sq_norm, budget, options)
 
 
-@partial(jax.jit, static_argnames=("budget", "eps", "nonnegative"))
-def _omp(gram, correlations, target_sq_norm, budget, lam, eps, nonnegative) -> OMPResult:
+@partial(jax.jit, static_argnames=("budget",))
+def _omp(gram, correlations, target_sq_norm, budget: int, options: MatchingOptions) -> OMPResult:
     n = gram.shape[0]
     target = jnp.asarray(target_sq_norm, gram.dtype)
-    lam = jnp.asarray(lam, gram.dtype)
-    if min(budget, n) == 0:
-        empty = jnp.full(budget, -1, jnp.int32), jnp.zeros(budget, gram.dtype)
-        return OMPResult(*empty, jnp.zeros((), jnp.int32), target)
+    lam = jnp.asarray(options.lam, gram.dtype)
     k = min(budget, n)
-    positions, weights = match(
-        gram[None], correlations[None], target[None], jnp.ones((1, n), bool),
-        jnp.full(1, k), k, lam[None], eps=eps, nonnegative=nonnegative,
+    if k == 0:
+        empty = jnp.full(budget, -1, jnp.int32), jnp.zeros(budget, gram.dtype)
+        none = jnp.zeros((), jnp.int32)
+        return OMPResult(*empty, none, target, jnp.asarray(StopReason.BUDGET, jnp.int32))
+    problem = Problem(
+        target[None], jnp.ones((1, n), bool), jnp.full(1, k, jnp.int32), lam[None],
+        gram=gram[None], correlations=correlations[None],
     )  # fmt: skip
+    positions, weights, reasons = match(problem, k, options, Form.GRAM)
     s, w = positions[0], weights[0]
     fitted = jnp.matmul(gram[s[:, None], s[None, :]], w, precision=lax.Precision.HIGHEST)
     gained = 2 * correlations[s] - fitted - lam * w
     objective = target - jnp.dot(w, gained, precision=lax.Precision.HIGHEST)
     indices = jnp.pad(s, (0, budget - k), constant_values=-1)
-    return OMPResult(indices, jnp.pad(w, (0, budget - k)), jnp.sum(s >= 0), objective)
+    size = jnp.sum(s >= 0, dtype=jnp.int32)
+    return OMPResult(indices, jnp.pad(w, (0, budget - k)), size, objective, reasons[0])

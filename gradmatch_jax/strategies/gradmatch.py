@@ -1,8 +1,5 @@
 """GRAD-MATCH in its three variants (paper, section 2 and appendix A.2.1)."""
 
-import dataclasses
-from typing import Any
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -55,7 +52,7 @@ def _per_class(
             target=target(snapshot) if validation_target else None,
             approximation=approximation,
             key=key,
-            **_keywords(options),
+            options=options,
         )
         return selection, state
 
@@ -85,7 +82,7 @@ def gradmatch_pb(
             batch_size,
             key=key,
             target=target(snapshot) if validation_target else None,
-            **_keywords(options),
+            options=options,
         )
         return selection, state
 
@@ -95,7 +92,3 @@ def gradmatch_pb(
 def _strategy(select, options: MatchingOptions, validation_target: bool) -> Strategy:
     needs: tuple[Need, ...] = ("train", "validation") if validation_target else ("train",)
     return Strategy(stateless, select, needs=needs, signed=not options.nonnegative)
-
-
-def _keywords(options: MatchingOptions) -> dict[str, Any]:
-    return {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}

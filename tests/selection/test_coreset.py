@@ -104,7 +104,8 @@ def test_planted_clusters_in_dataset_order(seed):
 def test_padding_changes_nothing():
     groups = partition(LABELS, BUDGET)
     wider = jnp.pad(groups.members, ((0, 2), (0, 5)), constant_values=-1)
-    padded = Groups(wider, jnp.pad(groups.budgets, (0, 2)), groups.max_budget, groups.budget)
+    budgets = jnp.pad(groups.budgets, (0, 2))
+    padded = Groups(wider, budgets, groups.group_of, groups.max_budget, groups.budget)
     found = select_coreset(random_gradients(), BUDGET, labels=padded)
     assert by_index(found) == by_index(select_coreset(random_gradients(), BUDGET, labels=LABELS))
 

@@ -106,7 +106,8 @@ def test_relative_lam_is_scale_invariant_and_absolute_is_not():
 def test_padding_changes_nothing():
     groups = partition(LABELS, BUDGET)
     wider = jnp.pad(groups.members, ((0, 2), (0, 5)), constant_values=-1)
-    padded = Groups(wider, jnp.pad(groups.budgets, (0, 2)), groups.max_budget, groups.budget)
+    budgets = jnp.pad(groups.budgets, (0, 2))
+    padded = Groups(wider, budgets, groups.group_of, groups.max_budget, groups.budget)
     assert_same(select(labels=padded, **SIGNED), select(**SIGNED))
 
 

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradmatch_jax import greedy
+from gradmatch_jax.solvers import gram_form
+from gradmatch_jax.solvers import problem as matching
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
+from gradmatch_jax.solvers.options import MatchingOptions
+from gradmatch_jax.solvers.problem import Form
 from gradmatch_jax.solvers.pursuit import match, omp
 from oracles import (
     digits_gradients,
@@ -37,6 +40,19 @@ def solve(problem, budget, dtype=jnp.float32, **options):
     assert np.all(np.asarray(result.weights)[size:] == 0)
     weights = np.asarray(result.weights, np.float64)[:size]
     return np.asarray(result.indices)[:size], weights, float(result.objective)
+
+
+def gram_problems(problems, lam, *, budgets, free=None):
+    """Problems of one size as a batch of Gram problems."""
+    shape = len(problems), len(problems[0].atoms)
+    return matching.Problem(
+        jnp.asarray([p.target @ p.target for p in problems], jnp.float32),
+        jnp.asarray(np.ones(shape, bool) if free is None else free),
+        jnp.asarray(budgets, jnp.int32),
+        jnp.full(shape[0], lam, jnp.float32),
+        gram=jnp.asarray([p.gram for p in problems], jnp.float32),
+        correlations=jnp.asarray([p.correlations for p in problems], jnp.float32),
+    )
 
 
 @pytest.mark.parametrize(("n", "d", "k"), SHAPES)
@@ -111,8 +127,8 @@ def test_blocks_and_one_buffer_agree(nonnegative, monkeypatch):
     """The Schur updates between blocks change where the factor lives, not the answer."""
     problem = random_problem(1, 150, 60, 0.5, "mixture")
     whole = solve(problem, 50, nonnegative=nonnegative)
-    monkeypatch.setattr(greedy, "SINGLE_BLOCK", 8)
-    monkeypatch.setattr(greedy, "BLOCK", 16)
+    monkeypatch.setattr(gram_form, "SINGLE_BLOCK", 8)
+    monkeypatch.setattr(gram_form, "BLOCK", 16)
     jax.clear_caches()
     blocked = solve(problem, 50, nonnegative=nonnegative)
     jax.clear_caches()
@@ -203,16 +219,8 @@ def test_many_problems_in_one_loop_equal_one_at_a_time():
     problems = [random_problem(seed, 50, 25, 0.5, "mixture") for seed in range(4)]
     budgets, sizes = [3, 20, 11, 0], [50, 50, 37, 50]
     free = np.arange(50)[None] < np.array(sizes)[:, None]
-    positions, weights = match(
-        jnp.asarray([p.gram for p in problems], jnp.float32),
-        jnp.asarray([p.correlations for p in problems], jnp.float32),
-        jnp.asarray([p.target @ p.target for p in problems], jnp.float32),
-        jnp.asarray(free),
-        jnp.asarray(budgets),
-        20,
-        jnp.full(4, 0.5),
-        eps=1e-10,
-        nonnegative=True,
+    positions, weights, _ = match(
+        gram_problems(problems, 0.5, budgets=budgets, free=free), 20, MatchingOptions(), Form.GRAM
     )
     for i, problem in enumerate(problems):
         alone = problem._replace(atoms=problem.atoms[: sizes[i]])
@@ -275,23 +283,15 @@ class TestLeastSquares:
             )
             expected = nonnegative_least_squares(problem.atoms, problem.target, 0.1)
             assert 0 < np.sum(expected == 0) < 25
-            np.testing.assert_allclose(ours, expected, atol=2e-3 * expected.max())
+            assert ours.finished
+            np.testing.assert_allclose(ours.weights, expected, atol=2e-3 * expected.max())
 
 
 def test_many_small_problems_with_departures():
     """Departures in one problem cost the others no moves: sixty equal what each is alone."""
     problems = [random_problem(seed, 50, 8, 0.1, "independent") for seed in range(60)]
-    _, weights = match(
-        jnp.asarray([p.gram for p in problems], jnp.float32),
-        jnp.asarray([p.correlations for p in problems], jnp.float32),
-        jnp.asarray([p.target @ p.target for p in problems], jnp.float32),
-        jnp.ones((60, 50), bool),
-        jnp.full(60, 7),
-        7,
-        jnp.full(60, 0.1),
-        eps=1e-10,
-        nonnegative=True,
-    )
+    batch = gram_problems(problems, 0.1, budgets=[7] * 60)
+    _, weights, _ = match(batch, 7, MatchingOptions(), Form.GRAM)
     sizes = np.sum(np.asarray(weights) > 0, axis=1)
     expected = [len(nonnegative_omp(p, 7)[0]) for p in problems]
     assert list(sizes) == expected

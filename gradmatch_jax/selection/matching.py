@@ -1,0 +1,170 @@
+"""Groups of gradients -> matching problems -> weighted examples: what is below `select_subset`."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from gradmatch_jax import gradients as gr
+from gradmatch_jax.gradients import LastLayerGradients
+from gradmatch_jax.selection.groups import Groups, bucket, map_groups
+from gradmatch_jax.selection.ranking import calibrated, fill_slots
+from gradmatch_jax.selection.result import (
+    Selection,
+    compact,
+    count_stops,
+    empty_selection,
+    relative_error,
+    trim,
+)
+from gradmatch_jax.solvers.atoms import factors
+from gradmatch_jax.solvers.options import MatchingOptions
+from gradmatch_jax.solvers.problem import Form, Problem
+from gradmatch_jax.solvers.pursuit import choose_form, match
+
+
+def match_groups(
+    gradients: gr.Atoms,
+    groups: Groups,
+    target: Array | None,
+    key: PRNGKeyArray,
+    budget: int,
+    own_column: bool,
+    options: MatchingOptions,
+) -> Selection:
+    """One matching problem a group, all by the form that costs least; `budget` entries come back.
+
+    Compiled for padded sizes: another budget or class size in the same bucket compiles nothing.
+    """
+    n = jax.tree.leaves(gradients)[0].shape[0]
+    if groups.max_budget == 0 or n == 0:
+        return empty_selection(budget)
+    m, slots = bucket(groups.members.shape[1]), bucket(groups.max_budget)
+    classes, width = factors(gradients).shape
+    shape = (1 if own_column else classes, width)
+    relative = _relative_lam(gradients, groups, options) if options.form == "auto" else None
+    form = choose_form(options, m, shape, slots, relative)
+    selection = _match_groups(
+        gradients, groups.padded(m), target, key, options,
+        slots=slots, room=bucket(budget), own_column=own_column, form=form,
+    )  # fmt: skip
+    return trim(selection, budget)
+
+
+def _relative_lam(gradients: gr.Atoms, groups: Groups, options: MatchingOptions) -> float | None:
+    """The least lam of the groups over their mean squared gradient norm; None inside jit."""
+    leaves = jax.tree.leaves((gradients, groups, options.lam))
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return None
+    if options.lam_scale == "relative":
+        return float(options.lam)
+    largest = float(_largest_mean_square(gradients, groups.group_of, groups.members.shape[0]))
+    return float(options.lam) / largest if largest > 0 else None
+
+
+@partial(jax.jit, static_argnames=("g",))
+def _largest_mean_square(gradients: gr.Atoms, group_of: Int[Array, "n"], g: int) -> Array:
+    squares = factors(gradients).squares()
+    totals, counts = (
+        jax.ops.segment_sum(x, group_of, g) for x in (squares, jnp.ones_like(squares))
+    )
+    return jnp.max(totals / jnp.maximum(counts, 1))
+
+
+def groups_at_once(g: int, m: int, shape: tuple[int, int], slots: int, form: Form) -> int:
+    """How many problems share one loop: bounded by the caches of a CPU, by an accelerator's memory.
+
+    A GPU's greedy loop is bound by launch latency, so there all problems advance together; on a
+    CPU it is bound by memory traffic once the buffers leave the last-level cache.
+    """
+    d = shape[0] * shape[1]
+    cpu = jax.default_backend() == "cpu"
+    if form is not Form.GRAM:
+        # On a CPU one by one: a problem that needs a fresh inverse would make all others wait.
+        side = d if form is Form.FEATURES else slots
+        return 1 if cpu else max(1, min(g, 2**32 // (4 * (m * sum(shape) + 3 * side * side))))
+    return max(1, min(g, 2**23 // (4 * m * slots) if cpu else 2**32 // (4 * m * m)))
+
+
+@partial(jax.jit, static_argnames=("slots", "room", "own_column", "form"))
+def _match_groups(
+    gradients: gr.Atoms,
+    groups: Groups,
+    target: Array | None,
+    key: PRNGKeyArray,
+    options: MatchingOptions,
+    *,
+    slots: int,
+    room: int,
+    own_column: bool,
+    form: Form,
+) -> Selection:
+    """Solve every group's problem, a few groups at a time, and join the answers."""
+    if own_column:
+        assert isinstance(gradients, LastLayerGradients)
+        gradients = gr.per_gradient(gradients, groups.group_of)
+    atoms = factors(gradients)
+    scores = jax.random.uniform(key, (atoms.n,), atoms.left.dtype)
+    g, m = groups.members.shape
+    if target is not None:
+        target = target.reshape(g, *atoms.shape)
+
+    def solve(members, budgets, targets):
+        return _solve(atoms, members, budgets, targets, scores, slots, options, form)
+
+    solved = map_groups(solve, groups, groups_at_once(g, m, atoms.shape, slots, form), target)
+    indices, weights = compact(solved.indices, solved.weights, room)
+    return Selection(
+        indices,
+        weights,
+        jnp.sum(indices >= 0, dtype=jnp.int32),
+        jnp.sum(solved.matched, dtype=jnp.int32),
+        relative_error(solved.squares, solved.target_squares),
+        count_stops(solved.reasons.reshape(-1), solved.posed.reshape(-1)),
+        jnp.asarray(form, jnp.int32),
+    )
+
+
+class _Solved(NamedTuple):
+    """A batch of groups' answers."""
+
+    indices: Int[Array, "g k"]  # of examples
+    weights: Float[Array, "g k"]
+    matched: Int[Array, ""]
+    squares: Float[Array, ""]  # ‖residual‖² of all
+    target_squares: Float[Array, ""]
+    reasons: Int[Array, "g"]
+    posed: Bool[Array, "g"]  # a problem with a budget
+
+
+def _solve(atoms, members, budgets, target, scores, slots, options, form) -> _Solved:
+    valid = members >= 0
+    atoms = atoms.take(members)
+    dtype = atoms.left.dtype
+    if target is None:
+        target = atoms.weighted_sum(valid.astype(dtype))
+    target_sq_norm = jnp.sum(target**2, axis=(1, 2))
+    lam = jnp.broadcast_to(jnp.asarray(options.lam, dtype), budgets.shape)
+    if options.lam_scale == "relative":
+        squares = jnp.where(valid, atoms.squares(), 0.0)
+        count = jnp.maximum(jnp.sum(valid, axis=1), 1).astype(dtype)
+        lam = lam * jnp.sum(squares, axis=1) / count
+    problem = Problem(target_sq_norm, valid, budgets, lam, atoms=atoms, target=target)
+    positions, weights, reasons = match(problem, slots, options, form)
+    matched = jnp.sum(positions >= 0, dtype=jnp.int32)
+    if options.fill != "none":
+        member_scores = jnp.where(valid, scores[members], -1.0)
+        positions, weights = fill_slots(positions, weights, valid, budgets, member_scores)
+    chosen = jax.vmap(type(atoms).take)(atoms, positions)
+    if options.fill == "calibrated":
+        weights = calibrated(chosen, positions >= 0, valid, target, lam, options.nonnegative)
+    residual = chosen.weighted_sum(weights) - target
+    rows = jnp.arange(members.shape[0])[:, None]
+    indices = jnp.where(positions >= 0, members[rows, positions], -1)
+    return _Solved(
+        indices, weights, matched, jnp.sum(residual**2), jnp.sum(target_sq_norm),
+        reasons, budgets > 0,
+    )  # fmt: skip

@@ -1,0 +1,99 @@
+"""What a solver is given and what it answers: the problem, why it stopped, which form solved it."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from gradmatch_jax.solvers.atoms import Atoms
+from gradmatch_jax.solvers.options import NAMES, MatchingOptions, unchecked
+
+# As a pytree its lam is data, so that another lam compiles nothing; the rest is static.
+_STATIC = tuple(name for name in NAMES if name != "lam")
+jax.tree_util.register_pytree_node(
+    MatchingOptions,
+    lambda options: ((options.lam,), tuple(getattr(options, name) for name in _STATIC)),
+    lambda static, lam: unchecked({"lam": lam[0], **dict(zip(_STATIC, static, strict=True))}),
+)
+
+
+class StopReason(IntEnum):
+    """Why a pursuit stopped."""
+
+    BUDGET = 0
+    EPS = 1
+    NOTHING_LEFT = 2
+    MOVE_LIMIT = 3
+
+    @property
+    def describe(self) -> str:
+        """The reason in words."""
+        return (
+            "the budget is met",
+            "the objective is below eps",
+            "nothing left to gain",
+            "the limit of moves is reached",
+        )[self]
+
+
+RUNNING = -1  # in a solver's loop: not stopped yet
+
+
+class Form(IntEnum):
+    """Which system of the ridge problem a pursuit worked on."""
+
+    GRAM = 0
+    FEATURES = 1
+    SUPPORT = 2
+
+
+class Problem(NamedTuple):
+    """A batch of g matching problems, by their atoms or by their Gram matrices.
+
+        minimise over S, w   ‖A_S' w - t‖² + lam ‖w‖²,   |S| <= budget
+
+    Either `atoms` and `target` are given, or `gram` and `correlations`.
+    """
+
+    target_sq_norm: Float[Array, "g"]
+    free: Bool[Array, "g n"]  # atoms that may be picked
+    budgets: Int[Array, "g"]
+    lam: Float[Array, "g"]
+    atoms: Atoms | None = None
+    target: Float[Array, "g ..."] | None = None
+    gram: Float[Array, "g n n"] | None = None
+    correlations: Float[Array, "g n"] | None = None
+
+    def with_gram(self) -> "Problem":
+        """The problem with its Gram matrix and correlations made of the atoms where missing."""
+        if self.gram is not None:
+            return self
+        assert self.atoms is not None
+        assert self.target is not None
+        correlations = jnp.where(self.free, self.atoms.products(self.target), 0.0)
+        return self._replace(gram=self.atoms.gram(), correlations=correlations)
+
+
+class Matched(NamedTuple):
+    """The answer to a batch of problems: matched atoms first, -1 and 0 behind."""
+
+    positions: Int[Array, "g k"]
+    weights: Float[Array, "g k"]
+    reasons: Int[Array, "g"]  # `StopReason`
+
+
+def first_slots(
+    positions: Int[Array, "g k"],
+    weights: Float[Array, "g k"],
+    kept: Bool[Array, "g k"],
+) -> tuple[Int[Array, "g k"], Float[Array, "g k"]]:
+    """The kept slots moved to the front, their order kept; -1 and 0 behind."""
+    g, k = positions.shape
+    rows = jnp.arange(g)[:, None]
+    place = jnp.where(kept, jnp.cumsum(kept, axis=1) - 1, k)  # the rest is dropped
+    return (
+        jnp.full_like(positions, -1).at[rows, place].set(positions, mode="drop"),
+        jnp.zeros_like(weights).at[rows, place].set(weights, mode="drop"),
+    )

@@ -1,0 +1,272 @@
+"""The loop of a pursuit on residuals: what the feature form and the support form share.
+
+With r = t - A_S' w and x = r / lam, the optimality of w reads
+
+    a_j . x = w_j on the support,      E_lam(S) = lam t . x,
+
+so that one product with all atoms gives the weights of the support and the residual correlations
+(over lam) of the others: the atom of largest score enters, and one whose own score turns negative
+leaves. The one whose weight reaches zero first on the way from the last feasible weights leaves
+first (Lawson & Hanson 1974), so that departures end at non-negative least squares. How x follows a
+move is the business of a `Side`.
+
+Scores are made of x afresh at every move, in the space of the atoms: no small correlation drowns in
+the rounding of the first ones, as it does where correlations are updated. The atoms are turned into
+the eigenbasis of their second moments, a factor at a time, which keeps a system of their
+coordinates graded: a small direction's entries are small, and so is their rounding.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from gradmatch_jax.solvers.atoms import Atoms
+from gradmatch_jax.solvers.problem import RUNNING, Matched, Problem, StopReason
+
+_HIGHEST = lax.Precision.HIGHEST
+
+
+class Constants(NamedTuple):
+    """What the loop reads, for every problem of the batch."""
+
+    left: Float[Array, "g C n"]  # the atoms' factors, an atom a column: half the time of rows
+    right: Float[Array, "g W n"]
+    target: Float[Array, "g d"]
+    lam: Float[Array, "g"]
+    free: Bool[Array, "g n"]
+    budgets: Int[Array, "g"]
+    spread: Float[Array, "g d"]  # mean square of each coordinate over the atoms
+    rounding: Float[Array, "g n"]  # of a score, per unit of the root of spread . x²
+    eps: float
+    nonnegative: bool
+
+
+class Move(NamedTuple):
+    """The next move of each problem."""
+
+    atom: Int[Array, "g"]
+    sign: Float[Array, "g"]  # +1 it enters, -1 it leaves, 0 none
+    step: Float[Array, "g"]  # how far the feasible weights go
+    reasons: Int[Array, "g"]
+
+
+class Side(NamedTuple):
+    """How x = (t - A_S' w) / lam follows the support.
+
+    start: (constants, slots) -> system, for an empty support.
+    follow: (constants, system, x, scores, move) -> (system, x).
+    score: (constants, system, x) -> a_j . x of all atoms; on the support, the weights.
+    """
+
+    start: Callable[[Constants, int], Any]
+    follow: Callable[[Constants, Any, Array, Array, Move], tuple[Any, Array]]
+    score: Callable[[Constants, Any, Array], Array]
+
+
+class _State(NamedTuple):
+    """State of the loop, for every problem of the batch."""
+
+    system: Any  # the side's own
+    solution: Float[Array, "g d"]  # x
+    scores: Float[Array, "g n"]  # a_j . x
+    chosen: Bool[Array, "g n"]
+    order: Int[Array, "g n"]  # the move that chose it
+    feasible: Float[Array, "g n"]  # the last non-negative weights, on their way to the scores
+    moves: Int[Array, "g"]
+    reasons: Int[Array, "g"]
+
+
+def pursue(
+    problem: Problem, max_budget: int, side: Side, *, eps: float, nonnegative: bool
+) -> Matched:
+    """OMP on a batch of problems given by their atoms; lam > 0.
+
+    A lam below the rounding of the atoms' squared norms is taken as that.
+    """
+    assert problem.atoms is not None
+    assert problem.target is not None
+    dtype = problem.atoms.left.dtype
+    free = problem.free.astype(dtype)
+    atoms, target = _turn(problem.atoms, problem.target, free)
+    machine = float(jnp.finfo(dtype).eps)
+    squares = free * atoms.squares()
+    lam = jnp.maximum(problem.lam, machine * jnp.max(squares, axis=1))
+    lam = jnp.where(lam > 0, lam, 1.0)
+    share = free / jnp.maximum(jnp.sum(free, axis=1, keepdims=True), 1)
+    mean = jnp.sum(share * squares, axis=1, keepdims=True)
+    spread = jnp.einsum(
+        "gnc,gnw->gcw", atoms.left**2 * share[..., None], atoms.right**2, precision=_HIGHEST
+    )
+    rounding = 4 * machine * jnp.sqrt(squares / jnp.where(mean > 0, mean, 1.0))
+    const = Constants(
+        jnp.swapaxes(atoms.left, 1, 2), jnp.swapaxes(atoms.right, 1, 2),
+        target, lam, problem.free, problem.budgets, spread.reshape(target.shape), rounding,
+        eps, nonnegative,
+    )  # fmt: skip
+    solution, none = target / lam[:, None], jnp.zeros_like(problem.budgets)
+    start = _State(
+        system=side.start(const, max_budget),
+        solution=solution,
+        scores=products(const, solution),
+        chosen=jnp.zeros(free.shape, bool),
+        order=jnp.zeros(free.shape, none.dtype),
+        feasible=jnp.zeros_like(free),
+        moves=none,
+        reasons=jnp.full_like(none, RUNNING),
+    )
+    end = lax.while_loop(
+        lambda state: jnp.any(state.reasons == RUNNING),
+        lambda state: _advance(const, side, state),
+        start,
+    )
+    return _answer(const, end, max_budget)
+
+
+def _advance(const: Constants, side: Side, state: _State) -> _State:
+    """One move of every problem that is not done."""
+    g = jnp.arange(state.moves.shape[0])
+    move = _next_move(const, state)
+    system, solution = side.follow(const, state.system, state.solution, state.scores, move)
+    feasible = state.feasible + move.step[:, None] * (state.scores - state.feasible)
+    moved = move.sign != 0
+    keep = jnp.where(moved, move.sign > 0, state.chosen[g, move.atom])
+    order = jnp.where(moved, state.moves, state.order[g, move.atom])
+    return _State(
+        system=system,
+        solution=solution,
+        scores=side.score(const, system, solution),
+        chosen=state.chosen.at[g, move.atom].set(keep),
+        order=state.order.at[g, move.atom].set(order),
+        feasible=jnp.where(state.chosen, feasible, 0.0).at[g, move.atom].set(0.0),
+        moves=state.moves + moved,
+        reasons=move.reasons,
+    )
+
+
+def _next_move(const: Constants, state: _State) -> Move:
+    """A departure where a weight has turned negative, else the best pick, else a reason to stop."""
+    rounding = const.rounding * jnp.sqrt(dot(const.spread, state.solution**2))[:, None]
+    scores, chosen, g = state.scores, state.chosen, jnp.arange(state.moves.shape[0])
+    gain = scores if const.nonnegative else jnp.abs(scores)
+    gain = jnp.where(const.free & ~chosen & (gain > rounding), gain, -jnp.inf)
+    atom = jnp.argmax(gain, axis=1)
+    objective = const.lam * dot(const.target, state.solution)
+    size = jnp.sum(chosen, axis=1)
+    limit = 4 * const.budgets + 4
+    leaving, step = jnp.zeros_like(atom, bool), jnp.ones_like(objective)
+    if const.nonnegative:
+        negative = chosen & (scores < -rounding)
+        way = jnp.where(
+            negative, state.feasible / jnp.where(negative, state.feasible - scores, 1.0), jnp.inf
+        )
+        first = jnp.argmin(way, axis=1)
+        leaving = jnp.any(negative, axis=1)
+        atom, step = jnp.where(leaving, first, atom), jnp.where(leaving, way[g, first], step)
+    stop = jnp.select(
+        [
+            state.reasons != RUNNING,
+            state.moves >= limit,
+            leaving,
+            size >= const.budgets,
+            objective < const.eps,
+            jnp.isneginf(gain[g, atom]),
+        ],
+        [
+            state.reasons,
+            *(
+                jnp.full_like(state.reasons, reason)
+                for reason in (
+                    StopReason.MOVE_LIMIT,
+                    RUNNING,
+                    StopReason.BUDGET,
+                    StopReason.EPS,
+                    StopReason.NOTHING_LEFT,
+                )
+            ),
+        ],
+        jnp.full_like(state.reasons, RUNNING),
+    )
+    sign = jnp.where(leaving, -1.0, 1.0) * (stop == RUNNING)
+    return Move(atom.astype(jnp.int32), sign.astype(step.dtype), step, stop)
+
+
+def _answer(const: Constants, state: _State, max_budget: int) -> Matched:
+    """The support in pick order with its weights; those of weight 0 are dropped."""
+    kept = state.chosen & (state.scores > 0) if const.nonnegative else state.chosen
+    latest = jnp.iinfo(jnp.int32).max
+    width = min(max_budget, kept.shape[1])
+    _, positions = lax.top_k(-jnp.where(kept, state.order, latest), width)
+    kept = jnp.take_along_axis(kept, positions, axis=1)
+    weights = jnp.where(kept, jnp.take_along_axis(state.scores, positions, axis=1), 0.0)
+    room = ((0, 0), (0, max_budget - width))
+    positions = jnp.where(kept, positions, -1).astype(jnp.int32)
+    return Matched(
+        jnp.pad(positions, room, constant_values=-1), jnp.pad(weights, room), state.reasons
+    )
+
+
+def _turn(
+    atoms: Atoms, target: Float[Array, "g ..."], free: Float[Array, "g n"]
+) -> tuple[Atoms, Float[Array, "g d"]]:
+    """Atoms and target in the eigenbasis of the atoms' second moments, a factor at a time."""
+    left, right = atoms
+    target = target.reshape(target.shape[0], left.shape[-1], right.shape[-1])
+    if left.shape[-1] == 1:  # the whole atom is the right factor
+        left, right = jnp.ones_like(left), left * right
+    else:
+        basis = _eigenbasis(left, jnp.sum(right**2, axis=-1) * free)
+        left = jnp.matmul(left, basis, precision=_HIGHEST)
+        target = jnp.matmul(jnp.swapaxes(basis, -1, -2), target, precision=_HIGHEST)
+    basis = _eigenbasis(right, jnp.sum(left**2, axis=-1) * free)
+    right = jnp.matmul(right, basis, precision=_HIGHEST)
+    target = jnp.matmul(target, basis, precision=_HIGHEST)
+    return Atoms(left, right), target.reshape(target.shape[0], -1)
+
+
+def _eigenbasis(factor: Float[Array, "g n w"], weights: Float[Array, "g n"]) -> Array:
+    weighted = factor * weights[..., None]
+    moments = jnp.matmul(jnp.swapaxes(weighted, -1, -2), factor, precision=_HIGHEST)
+    return jnp.linalg.eigh(moments)[1]
+
+
+def products(const: Constants, x: Float[Array, "g d"]) -> Float[Array, "g n"]:
+    """a_i . x of all atoms."""
+    target = x.reshape(-1, const.left.shape[1], const.right.shape[1])
+    return jnp.sum(const.left * matmul(target, const.right), axis=1)
+
+
+def row(const: Constants, j: Int[Array, "g"]) -> Float[Array, "g d"]:
+    """a_j as one vector of coordinates."""
+    g = jnp.arange(j.shape[0])
+    left, right = const.left[g, :, j], const.right[g, :, j]
+    return (left[:, :, None] * right[:, None, :]).reshape(j.shape[0], -1)
+
+
+def matmul(a: Float[Array, "g p q"], b: Float[Array, "g q r"]) -> Float[Array, "g p r"]:
+    """Batched product. A batch of one is done as plain matrices: twice as fast on a CPU."""
+    if a.shape[0] == 1:
+        return jnp.matmul(a[0], b[0], precision=_HIGHEST)[None]
+    return jnp.matmul(a, b, precision=_HIGHEST)
+
+
+def apply(matrix: Float[Array, "g p q"], vector: Float[Array, "g q"]) -> Float[Array, "g p"]:
+    """Batched matrix times vector."""
+    if matrix.shape[0] == 1:
+        return jnp.matmul(matrix[0], vector[0], precision=_HIGHEST)[None]
+    return jnp.einsum("gde,ge->gd", matrix, vector, precision=_HIGHEST)
+
+
+def dot(a: Float[Array, "g d"], b: Float[Array, "g d"]) -> Float[Array, "g"]:
+    """Batched scalar product."""
+    return jnp.einsum("gd,gd->g", a, b, precision=_HIGHEST)
+
+
+def inverse_of(system: Float[Array, "g d d"]) -> Float[Array, "g d d"]:
+    """Of positive definite matrices, by Cholesky."""
+    eye = jnp.broadcast_to(jnp.eye(system.shape[-1], dtype=system.dtype), system.shape)
+    factor = jnp.linalg.cholesky(system)
+    half = lax.linalg.triangular_solve(factor, eye, left_side=True, lower=True)
+    return matmul(jnp.swapaxes(half, -1, -2), half)

@@ -1,0 +1,125 @@
+"""What `select_subset` says of itself, its options, its forms, its fill and its compilations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.measure.clock import compile_seconds
+from gradmatch_jax.selection.groups import bucket, partition
+from gradmatch_jax.selection.ranking import calibrated
+from gradmatch_jax.selection.result import describe_stops, unweighted
+from gradmatch_jax.solvers.atoms import Atoms, dense_atoms
+from gradmatch_jax.solvers.options import MatchingOptions
+from gradmatch_jax.solvers.problem import Form, StopReason
+from oracles import nonnegative_least_squares
+from plain_omp import LABELS, assert_same, random_gradients, select
+
+
+def test_both_forms_select_the_same_and_say_so():
+    features, gram = select(form="features"), select(form="gram")
+    assert_same(features, gram, rtol=1e-3)
+    assert (int(features.form), int(gram.form)) == (Form.FEATURES, Form.GRAM)
+    said = describe_stops(features)
+    assert said == {"form": "features", "stops": {"the budget is met": 4}}
+    assert describe_stops(unweighted(jnp.asarray([1]))) == {"form": None, "stops": {}}
+
+
+def test_reasons_are_counted():
+    selection = select(eps=1e12)
+    assert int(selection.stops[StopReason.EPS]) == 4
+    assert int(selection.num_matched) == 0
+
+
+def test_options_whole_or_by_name():
+    whole = select(options=MatchingOptions(lam=0.1, fill="none"))
+    assert_same(whole, select(lam=0.1, fill="none"))
+    with pytest.raises(UserError, match=r"no option named 'lamb'.*Did you mean 'lam'"):
+        select(lamb=0.1)
+    with pytest.raises(UserError, match=r"no form named .dense."):
+        select(form="dense")
+
+
+def test_products_that_overflow_are_an_error():
+    gradients = random_gradients()
+    huge = gradients._replace(residuals=gradients.residuals * 1e25)
+    for form in ("gram", "features"):
+        with pytest.raises(UserError):
+            select(huge, form=form)
+
+
+def test_another_budget_or_class_size_in_the_bucket_compiles_nothing():
+    gradients = random_gradients()
+    rng = np.random.default_rng(3)
+    sizes = [[21, 19, 20], [20, 21, 19], [19, 20, 21]]  # 21 is in the bucket of 22
+    labels = [rng.permutation(np.repeat(np.arange(3), size)) for size in sizes]
+    assert {bucket(max(size)) for size in sizes} == {22}
+    jax.block_until_ready(select(gradients, 51, labels=labels[0]))
+    with compile_seconds() as read:
+        for budget, more in ((51, labels[1]), (52, labels[0]), (52, labels[2])):
+            selection = select(gradients, budget, labels=more, lam=0.3)
+            assert int(selection.size) == budget == selection.indices.shape[0]
+    assert read() == 0.0
+
+
+def test_groups_know_each_examples_group():
+    assert partition(LABELS, 10).group_of.tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize("d", [4, 40])
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_calibrated_weights_are_the_ridge_around_the_design_weights(d, nonnegative):
+    """Both sides of the system (d below and above k), padded slots, two problems at once."""
+    rng = np.random.default_rng(0)
+    m, k, lam = 50, 12, 0.7
+    rows = rng.normal(size=(2, k, d))
+    target = 60 * rng.normal(size=(2, d)) + m / k * rows.sum(axis=1)
+    real = np.arange(k) < np.array([[12], [9]])
+    found = calibrated(
+        dense_atoms(jnp.asarray(rows, jnp.float32)),
+        jnp.asarray(real),
+        jnp.ones((2, m), bool),
+        jnp.asarray(target[:, None], jnp.float32),
+        jnp.full(2, lam, jnp.float32),
+        nonnegative,
+    )
+    negative = 0
+    for i, size in enumerate((12, 9)):
+        a, t, share = rows[i, :size], target[i], m / size
+        plain = share + a @ np.linalg.solve(lam * np.eye(d) + a.T @ a, t - share * a.sum(axis=0))
+        negative += np.sum(plain < 0)
+        # min ‖a'w - t‖² + lam ‖w - d‖² with w >= 0: the ridge on rows [a; sqrt(lam) I].
+        stacked = np.concatenate([a, np.sqrt(lam) * np.eye(size)], axis=1)
+        goal = np.concatenate([t, np.full(size, np.sqrt(lam) * share)])
+        kept = nonnegative_least_squares(stacked, goal, 0.0)
+        expected = kept if nonnegative else plain
+        np.testing.assert_allclose(found[i, :size], expected, rtol=2e-3, atol=2e-3)
+        assert np.all(np.asarray(found[i, size:]) == 0)
+    assert negative > 0, "the sign matters here"
+
+
+def test_calibrated_fill_brings_the_match_back():
+    """Weights around n/k match what a random fill's constant weights spoil."""
+    gradients = random_gradients()
+    half = gradients._replace(features=gradients.features.at[:, 2:].set(0.0))
+    error = {
+        fill: float(select(half, 50, lam=5.0, fill=fill, eps=2000.0).matching_error)
+        for fill in ("random", "calibrated")
+    }
+    assert error["calibrated"] < error["random"]
+
+
+def test_atoms_are_what_their_dense_rows_are():
+    rng = np.random.default_rng(0)
+    left, right = rng.normal(size=(7, 3)), rng.normal(size=(7, 4))
+    rows = (left[:, :, None] * right[:, None, :]).reshape(7, -1)
+    atoms = Atoms(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32))
+    target, weights = rng.normal(size=(3, 4)), rng.normal(size=7)
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    np.testing.assert_allclose(atoms.gram(), rows @ rows.T, **close)
+    np.testing.assert_allclose(atoms.squares(), np.sum(rows**2, axis=1), **close)
+    products = atoms.products(jnp.asarray(target, jnp.float32))
+    np.testing.assert_allclose(products, rows @ target.ravel(), **close)
+    total = atoms.weighted_sum(jnp.asarray(weights, jnp.float32))
+    np.testing.assert_allclose(np.ravel(total), weights @ rows, **close)
