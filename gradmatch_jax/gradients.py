@@ -19,7 +19,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Float, Integer
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import (
@@ -95,8 +95,17 @@ def gradients_by_definition(
         kernel, bias: (E, C) and (C,), the last layer's parameters.
         features: (n, E).
 
+    Returns:
+        (n, C (1 + E)), one gradient a row.
+
     Raises:
         UserError: shapes that do not fit; nan or inf.
+
+    Example:
+        >>> def squared(logits, label):
+        ...     return jnp.sum((logits - label) ** 2) / 2
+        >>> gradients_by_definition(squared, [[1.0]], [0.0], [[2.0]], [1.0]).tolist()
+        [[1.0, 2.0]]
     """
     (features,) = as_rows("features", features)
     kernel = as_floats("kernel", kernel, (features.shape[1], None))
@@ -161,6 +170,9 @@ def weighted_sum(
         atoms: `LastLayerGradients` or a dense (n, d) array; batches of them too.
         weights: (n,), one an atom.
 
+    Returns:
+        (C, 1+E) of factored atoms, the bias in column 0; (d,) of dense ones.
+
     Raises:
         UserError: shapes that do not fit; nan or inf, or a sum that overflows (when not traced).
 
@@ -203,6 +215,9 @@ def class_sums(
         labels: (n,), classes 0..num_classes-1.
         num_classes: how many sums to return; 0 for a class that does not occur.
 
+    Returns:
+        (num_classes, C, 1+E) or (num_classes, d), as `weighted_sum` lays them out.
+
     Raises:
         UserError: shapes that do not fit; nan or inf; labels that are not such classes.
 
@@ -221,50 +236,6 @@ def class_sums(
     return checked("the sum of a class", lax.map(one, jnp.arange(num_classes, dtype=jnp.int32)))
 
 
-def batch_gram(
-    gradients: LastLayerGradients,
-    batches: Int[AnyArray, "b size"],
-    target: Float[AnyArray, "C D"],
-    *,
-    centred: bool = False,
-    block_bytes: int = 2**28,
-) -> tuple[Float[Array, "b b"], Float[Array, "b"]]:
-    """Gram matrix and correlations of mini-batch mean gradients (GRAD-MATCHPB's atoms).
-
-    The b x C(1+E) matrix of means is built over blocks of the class axis of at most `block_bytes`
-    and folded into the Gram matrix, so it never has to fit as a whole. `batches` is padded with -1.
-    centred: of the means less their own mean, which leaves distances as they are and precise.
-    """
-    residuals, features = gradients
-    b, classes, width = batches.shape[0], residuals.shape[1], features.shape[1] + 1
-    in_batch = batches >= 0
-    share = in_batch.astype(features.dtype)
-    share = share / jnp.maximum(jnp.sum(share, axis=1, keepdims=True), 1)
-    block = max(1, min(classes, block_bytes // (4 * b * width)))
-    count = -(-classes // block)
-    padding = count * block - classes  # classes with zero residuals add nothing
-    residuals = jnp.pad(residuals, ((0, 0), (0, padding))).reshape(-1, count, block)
-    targets = jnp.pad(jnp.asarray(target, features.dtype), ((0, padding), (0, 0))).reshape(
-        count, block, width
-    )
-    batch_features = features[batches]
-
-    def add(carry, part):
-        gram_sum, correlation_sum = carry
-        index, target_block = part
-        rows = residuals[batches, index]
-        means = _weighted_sum(LastLayerGradients(rows, batch_features), share)
-        flat = means.reshape(b, -1)
-        flat = flat - jnp.mean(flat, axis=0, keepdims=True) if centred else flat
-        gram_sum += gram(flat)
-        correlation_sum += correlations(flat, target_block.reshape(-1))
-        return (gram_sum, correlation_sum), None
-
-    start = (jnp.zeros((b, b), features.dtype), jnp.zeros(b, features.dtype))
-    total, _ = lax.scan(add, start, (jnp.arange(count), targets))
-    return total
-
-
 def matching_error(
     atoms: ArrayLike, indices: ArrayLike, weights: ArrayLike, target: ArrayLike | None = None
 ) -> Float[Array, ""]:
@@ -277,6 +248,9 @@ def matching_error(
         indices: (k,), rows of the atoms; padded entries (-1) count as nothing.
         weights: (k,).
         target: (C, 1+E) or (d,); the sum of the atoms by default. Zero gives the norm itself.
+
+    Returns:
+        A scalar, 0 for a perfect match and 1 for none.
 
     Raises:
         UserError: shapes that do not fit; indices out of range; nan or inf, or a sum that is.

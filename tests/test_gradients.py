@@ -8,6 +8,7 @@ import pytest
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
+from gradmatch_jax.selection.batches import batch_gram
 
 N, C, E = 12, 4, 5
 
@@ -132,7 +133,7 @@ def test_batch_gram_of_means(factored, classes_a_block):
     means = np.stack([atoms[b[b >= 0]].mean(axis=0) for b in BATCHES])
     target = np.random.default_rng(2).normal(size=(C, 1 + E))
     block_bytes = 4 * len(BATCHES) * (1 + E) * classes_a_block
-    gram, correlations = gr.batch_gram(
+    gram, correlations = batch_gram(
         factored,
         jnp.asarray(BATCHES),
         jnp.asarray(target, jnp.float32),
@@ -145,9 +146,9 @@ def test_batch_gram_of_means(factored, classes_a_block):
 def test_batch_gram_ignores_what_lies_behind_the_padding(factored):
     """-1 reads the last example: it must not leak into the means."""
     target = jnp.ones((C, 1 + E))
-    first = gr.batch_gram(factored, jnp.asarray(BATCHES[1:]), target)
+    first = batch_gram(factored, jnp.asarray(BATCHES[1:]), target)
     spoilt = LastLayerGradients(*(x.at[-1].set(1e3) for x in factored))
-    second = gr.batch_gram(spoilt, jnp.asarray(BATCHES[1:]), target)
+    second = batch_gram(spoilt, jnp.asarray(BATCHES[1:]), target)
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
 

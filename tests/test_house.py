@@ -94,6 +94,16 @@ def test_public_names():
     assert callable(importlib.import_module("gradmatch_jax").omp)
 
 
+@pytest.mark.parametrize("name", gradmatch_jax.__all__)
+def test_public_functions_say_what_they_take_and_give(name):
+    """Under headers that a documentation tool reads, with an example that test_docstrings runs."""
+    value = getattr(gradmatch_jax, name)
+    if inspect.isclass(value):
+        return
+    wanted = ("Args:", "Returns:", "Example:")
+    assert [part for part in wanted if f"    {part}\n" not in value.__doc__] == []
+
+
 def test_the_map_is_the_tree():
     """CONTRIBUTING's map names every file of the package, and no other."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -99,15 +99,27 @@ def load_dataset(
     the same share of every class, drawn by `seed` (paper, appendix A.3.1). digits has no test
     split either: 20 % of it is the test set, the same rows whatever the seed.
 
-    data_dir: the folder of the set's original files (npz: the file; tsv: the training file, its
-      folder, or FOLDER/NAME of NAME.train.tsv and NAME.test.tsv; digits: not read). None
-      downloads mnist, cifar10, cifar100 and svhn into the cache.
-    reader: "files" for the original files, "tfds" for what TensorFlow Datasets has prepared in
-      `data_dir` (None: its default folder)
-    image_size: side in pixels to which imagenet is resized and cropped; the other sets keep theirs
+    Args:
+        name: of the set.
+        data_dir: the folder of the set's original files (npz: the file; tsv: the training file, its
+            folder, or FOLDER/NAME of NAME.train.tsv and NAME.test.tsv; digits: not read). None
+            downloads mnist, cifar10, cifar100 and svhn into the cache.
+        reader: "files" for the original files, "tfds" for what TensorFlow Datasets has prepared in
+            `data_dir` (None: its default folder).
+        validation_fraction: share of the training set that is held out.
+        seed: of that draw.
+        image_size: side in pixels to which imagenet is resized and cropped; the others keep theirs.
+
+    Returns:
+        The data set, checked.
 
     Raises:
-      UserError: if an argument, a file or its contents are unfit; one line that says what to do.
+        UserError: if an argument, a file or its contents are unfit; one line that says what to do.
+
+    Example:
+        >>> digits = load_dataset("digits")
+        >>> len(digits.train), digits.train.shape, digits.num_classes
+        (1294, (8, 8, 1), 10)
     """
     spec = _find_spec(name)
     if not 0.0 < validation_fraction < 1.0:

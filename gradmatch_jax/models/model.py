@@ -88,6 +88,26 @@ def from_nnx(name: str, constructor: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     dictionaries of arrays with string keys, so that nothing downstream sees Flax. Train and
     evaluation mode are `module.train()` and `module.eval()`, which batch-norm and dropout heed.
     Splitting and merging happen in traced code only: under `jax.jit` they cost nothing a step.
+
+    Args:
+        name: what to call it in messages and results.
+        constructor: makes the module from its random streams.
+
+    Returns:
+        The model as two pure functions.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> class Net(nnx.Module):
+        ...     def __init__(self, rngs):
+        ...         self.body, self.head = nnx.Linear(4, 8, rngs=rngs), nnx.Linear(8, 3, rngs=rngs)
+        ...     def __call__(self, x):
+        ...         features = nnx.relu(self.body(x))
+        ...         return self.head(features), features
+        >>> model = from_nnx("mine", Net)
+        >>> variables = model.init(jax.random.key(0))
+        >>> [x.shape for x in model.apply(variables, jnp.ones((2, 4)), True)[:2]]
+        [(2, 3), (2, 8)]
     """
 
     @functools.cache

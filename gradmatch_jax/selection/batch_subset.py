@@ -10,7 +10,7 @@ from gradmatch_jax import gradients as gr
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key
 from gradmatch_jax.inputs.atoms import as_factored, as_target
 from gradmatch_jax.inputs.values import as_count
-from gradmatch_jax.selection.batches import batches_for, even_batches, to_members
+from gradmatch_jax.selection.batches import batch_gram, batches_for, even_batches, to_members
 from gradmatch_jax.selection.ranking import calibrated, fill_slots
 from gradmatch_jax.selection.result import (
     Selection,
@@ -42,7 +42,27 @@ def select_batches(
     The examples are shuffled into batches of `batch_size`, as even as they come; whole batches are
     selected, and a batch's weight is shared by its members, so that sum_i w_i g_i over the examples
     returned is the match. The lightest batch is cut so that exactly `budget` examples come back.
-    Arguments and errors as `select_subset`.
+
+    Args:
+        gradients: `LastLayerGradients`, or a dense (n, d) array with one atom a row.
+        budget: how many examples; the result has this many entries, -1 behind where n is smaller.
+        batch_size: examples a batch, about.
+        key: for the shuffle and the fill (None: a fixed key).
+        target: (C, 1+E) or (d,); the sum of all atoms by default.
+        fraction: the budget as a share of n, in its place.
+        options: see `MatchingOptions`.
+        **changes: single options by name, as for `select_subset`.
+
+    Returns:
+        As `select_subset`; `matching_error` is that of the whole gradient, the cut included.
+
+    Raises:
+        UserError: as `select_subset`; batch_size < 1.
+
+    Example:
+        >>> chosen = select_batches([[1.0], [1.0], [3.0], [3.0]], 2, 2, lam=0.0)
+        >>> float(chosen.matching_error) < 1e-3, int(chosen.size)
+        (True, 2)
     """
     atoms, n, budget = as_problem(gradients, budget, fraction)
     atoms = as_factored(atoms)
@@ -64,7 +84,7 @@ def _select_batches(gradients, target, options, key, budget, batch_size) -> Sele
     count = batches.shape[0]
     if target is None:
         target = gr.weighted_sum(gradients, jnp.ones(n, gradients.features.dtype))
-    gram, correlations = gr.batch_gram(gradients, batches, target)
+    gram, correlations = batch_gram(gradients, batches, target)
     lam = jnp.asarray(options.lam, gram.dtype)
     if options.lam_scale == "relative":
         lam = lam * jnp.mean(jnp.diagonal(gram))

@@ -2,8 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from gradmatch_jax import gradients as gr
+from gradmatch_jax.gradients import LastLayerGradients
+from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.selection.result import compact
 
 
@@ -44,3 +48,47 @@ def even_batches(key: PRNGKeyArray, n: int, batch_size: int) -> Int[Array, "b si
     rest = order[long * width :].reshape(count - long, width - 1)
     rest = jnp.pad(rest, ((0, 0), (0, 1)), constant_values=-1)
     return jnp.concatenate([full, rest])
+
+
+def batch_gram(
+    gradients: LastLayerGradients,
+    batches: Int[AnyArray, "b size"],
+    target: Float[AnyArray, "C D"],
+    *,
+    centred: bool = False,
+    block_bytes: int = 2**28,
+) -> tuple[Float[Array, "b b"], Float[Array, "b"]]:
+    """Gram matrix and correlations of mini-batch mean gradients (GRAD-MATCHPB's atoms).
+
+    The b x C(1+E) matrix of means is built over blocks of the class axis of at most `block_bytes`
+    and folded into the Gram matrix, so it never has to fit as a whole. `batches` is padded with -1.
+    centred: of the means less their own mean, which leaves distances as they are and precise.
+    """
+    residuals, features = gradients
+    b, classes, width = batches.shape[0], residuals.shape[1], features.shape[1] + 1
+    in_batch = batches >= 0
+    share = in_batch.astype(features.dtype)
+    share = share / jnp.maximum(jnp.sum(share, axis=1, keepdims=True), 1)
+    block = max(1, min(classes, block_bytes // (4 * b * width)))
+    count = -(-classes // block)
+    padding = count * block - classes  # classes with zero residuals add nothing
+    residuals = jnp.pad(residuals, ((0, 0), (0, padding))).reshape(-1, count, block)
+    targets = jnp.pad(jnp.asarray(target, features.dtype), ((0, padding), (0, 0))).reshape(
+        count, block, width
+    )
+    batch_features = features[batches]
+
+    def add(carry, part):
+        gram_sum, correlation_sum = carry
+        index, target_block = part
+        rows = residuals[batches, index]
+        means = gr.weighted_sum(LastLayerGradients(rows, batch_features), share)
+        flat = means.reshape(b, -1)
+        flat = flat - jnp.mean(flat, axis=0, keepdims=True) if centred else flat
+        gram_sum += gr.gram(flat)
+        correlation_sum += gr.correlations(flat, target_block.reshape(-1))
+        return (gram_sum, correlation_sum), None
+
+    start = (jnp.zeros((b, b), features.dtype), jnp.zeros(b, features.dtype))
+    total, _ = lax.scan(add, start, (jnp.arange(count), targets))
+    return total

@@ -24,7 +24,7 @@ from gradmatch_jax.inputs.atoms import (
     classes_of,
 )
 from gradmatch_jax.inputs.values import as_budget, as_count
-from gradmatch_jax.selection.batches import batches_for, even_batches, to_members
+from gradmatch_jax.selection.batches import batch_gram, batches_for, even_batches, to_members
 from gradmatch_jax.selection.groups import Groups, as_groups, map_groups
 from gradmatch_jax.selection.result import Selection, compact, empty_selection, pad, relative_error
 from gradmatch_jax.solvers.facility_location import (
@@ -57,6 +57,9 @@ def select_coreset(
             problem a class, as CRAIG has it, their budgets in proportion to the classes and adding
             up to `budget`. Under `jit` pass the `Groups` that `partition(labels, budget)` makes.
         fraction: the budget as a share of n, in its place.
+
+    Returns:
+        Indices, and cluster sizes as weights.
 
     Raises:
         UserError: both or neither of budget and fraction, or such as are no budget; shapes that do
@@ -175,6 +178,9 @@ def select_coreset_batches(
         key: for the shuffle (None: a fixed key).
         fraction: the budget as a share of n, in its place.
 
+    Returns:
+        The members of the chosen batches, with their shares of the batches' weights.
+
     Raises:
         UserError: as `select_coreset`; batch_size < 1.
 
@@ -197,7 +203,7 @@ def _select_batches(gradients, key, budget: int, batch_size: int) -> Selection:
     count = batches.shape[0]
     picks = batches_for(budget, n, count)
     target = gr.weighted_sum(gradients, jnp.ones(n, gradients.features.dtype))
-    gram, _ = gr.batch_gram(gradients, batches, target, centred=True)
+    gram, _ = batch_gram(gradients, batches, target, centred=True)
     valid = jnp.ones((1, count), bool)
     similarities = similarities_of(squared_distances(gram[None]), valid)
     budgets = jnp.full(1, picks, jnp.int32)

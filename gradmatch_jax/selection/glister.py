@@ -91,6 +91,9 @@ def glister(
         key: for the draws (None: a fixed key).
         fraction: the budget as a share of n, in its place.
 
+    Returns:
+        The examples in the order they were picked, weight 1 each; `matching_error` is nan.
+
     Raises:
         UserError: both or neither of budget and fraction, or such as are no budget; a negative eta;
             refresh outside (0, 1]; an unknown `greedy`; an empty validation set, one of other

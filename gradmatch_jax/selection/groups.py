@@ -86,6 +86,9 @@ def partition(
         num_classes: C, where the last classes may be absent.
         fraction: the budget as a share of n, in its place.
 
+    Returns:
+        Groups to hand to `select_subset` or `select_coreset` as labels, under `jit` too.
+
     Raises:
         UserError: labels are traced, not integers, negative, or at least `num_classes`; both or
             neither of budget and fraction.

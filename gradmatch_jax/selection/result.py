@@ -41,9 +41,16 @@ def count_stops(reasons: Int[Array, "g"], posed: Bool[Array, "g"]) -> Int[Array,
 def describe_stops(selection: Selection) -> dict[str, Any]:
     """Which form matched, and how many problems stopped for each reason that occurred.
 
-    >>> from gradmatch_jax.selection.subset import select_subset
-    >>> describe_stops(select_subset(jnp.eye(3), 2, lam=0.1))
-    {'form': 'features', 'stops': {'the budget is met': 1}}
+    Args:
+        selection: of a matching method; of others nothing is said.
+
+    Returns:
+        "form" by its name or None, "stops" as counts by reason in words.
+
+    Example:
+        >>> from gradmatch_jax.selection.subset import select_subset
+        >>> describe_stops(select_subset(jnp.eye(3), 2, lam=0.1, form="features"))
+        {'form': 'features', 'stops': {'the budget is met': 1}}
     """
     counts = zip(StopReason, np.asarray(selection.stops).tolist(), strict=True)
     form = int(selection.form)
@@ -119,8 +126,18 @@ def relative_error(squares: Float[Array, "*g"], target_squares: Float[Array, "*g
 def unweighted(indices: ArrayLike) -> Selection:
     """A selection with weight 1 each and nothing matched to a gradient (matching_error is nan).
 
+    Args:
+        indices: (k,), of examples; -1 behind for entries that are none.
+
+    Returns:
+        The selection.
+
     Raises:
         UserError: indices that are no integers (k,), or below -1, which is padding.
+
+    Example:
+        >>> unweighted([4, 2, -1]).weights.tolist()
+        [1.0, 1.0, 0.0]
     """
     indices = as_indices("indices", indices)
     real = indices >= 0

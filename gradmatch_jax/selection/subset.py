@@ -37,36 +37,43 @@ def select_subset(
 
     by orthogonal matching pursuit (paper, equation 1 and Algorithm 2).
 
-    gradients: `LastLayerGradients`, or a dense (n, d) array with one atom a row.
-    labels: None is one problem over all examples. Labels (n,) make one problem a class (the
-      paper's per-class approximation), all solved in one batched loop, their budgets in proportion
-      to the classes and adding up to `budget`. Under `jit` pass the `Groups` that
-      `partition(labels, budget)` makes once.
-    target: what to match; the sum of the atoms (of each class) by default, or that of validation
-      gradients (the paper's isValid), scaled to the training set's size: (C, 1+E) as
-      `gradients.weighted_sum` gives it or (d,) for dense atoms; with labels, one a class, as
-      `gradients.class_sums` gives them.
-    approximation: "exact" matches the whole last-layer gradient; "per_gradient" the class's own
-      column of it (the paper's default; needs labels).
-    key: for the fill; the same key gives the same fill (None: a fixed key).
-    fraction: the budget as a share of n, in its place.
-    options: lam, lam_scale, eps, nonnegative, fill, form: see `MatchingOptions`.
-    changes: single options by name, as in `select_subset(gradients, 100, lam=0.1)`. lam is in the
-      units of a squared gradient norm as in the paper, or with `lam_scale="relative"` in those of
-      the problem's mean squared atom norm. OMP stops early where nothing more is to be matched:
-      `fill` "random" tops up each problem to its budget (see `ranking.fill_slots` for the
-      weights), "calibrated" does so and weighs all of them once more (`ranking.calibrated`),
-      "none" leaves the entries out (index -1, weight 0). `num_matched` tells how many were matched
-      either way, `stops` why no more were, `form` which form of the solver it was.
+    Args:
+        gradients: `LastLayerGradients`, or a dense (n, d) array with one atom a row.
+        budget: how many examples; the result has this many entries, -1 behind where n is smaller.
+        labels: None is one problem over all examples. Labels (n,) make one problem a class (the
+            paper's per-class approximation), their budgets in proportion to the classes and adding
+            up to `budget`. Under `jit` pass the `Groups` that `partition(labels, budget)` makes.
+        target: what to match; the sum of the atoms (of each class) by default, or that of
+            validation gradients (the paper's isValid), scaled to the training set's size: (C, 1+E)
+            as `weighted_sum` gives it or (d,) for dense atoms; with labels, one a class, as
+            `class_sums` gives them.
+        approximation: "exact" matches the whole last-layer gradient; "per_gradient" the class's own
+            column of it (the paper's default; needs labels).
+        key: for the fill; the same key gives the same fill (None: a fixed key).
+        fraction: the budget as a share of n, in its place.
+        options: lam, lam_scale, eps, nonnegative, fill, form: see `MatchingOptions`.
+        **changes: single options by name, as in `select_subset(gradients, 100, lam=0.1)`. lam is in
+            the units of a squared gradient norm as in the paper, or with `lam_scale="relative"` in
+            those of the problem's mean squared atom norm. OMP stops early where nothing more is to
+            be matched: `fill` "random" tops up each problem to its budget (`ranking.fill_slots`),
+            "calibrated" does so and weighs all of them once more (`ranking.calibrated`), "none"
+            leaves the entries out (index -1, weight 0).
 
-    `matching_error` is that of the problem solved: over all classes together,
-    sqrt(sum_c ‖residual_c‖²) / sqrt(sum_c ‖target_c‖²), of what is returned, fill included.
-    `gradients.matching_error` measures any weighted subset on the whole gradient.
+    Returns:
+        Indices and weights; `num_matched` of them were matched, `stops` says why no more were,
+        `form` which form of the solver it was. `matching_error` is that of the problem solved: over
+        all classes together, sqrt(sum_c ‖residual_c‖²) / sqrt(sum_c ‖target_c‖²), fill included;
+        the function `matching_error` measures any weighted subset on the whole gradient.
 
     Raises:
         UserError: both or neither of budget and fraction, or such as are no budget; lam < 0; shapes
-          that do not fit; non-finite gradients, or such that their products overflow (when not
-          traced); labels that are not class numbers.
+            that do not fit; non-finite gradients, or such that their products overflow (when not
+            traced); labels that are not class numbers.
+
+    Example:
+        >>> chosen = select_subset([[2.0, 0.0], [0.0, 2.0], [0.1, 0.1]], 2, lam=0.0)
+        >>> sorted(chosen.indices.tolist()), int(chosen.num_matched)
+        ([0, 1], 2)
     """
     atoms, n, budget = as_problem(gradients, budget, fraction)
     options = with_changes(options, changes)

@@ -188,6 +188,9 @@ def facility_location(
         budget: how many examples; beyond n, entries are padded.
         block: see `maximise`.
 
+    Returns:
+        The picks in order, with what each added to F and how many examples are nearest to it.
+
     Raises:
         UserError: budget < 0; not a square matrix; negative or non-finite entries, or such that
             F overflows (when not traced).

@@ -166,9 +166,18 @@ def register(name: str, entry: Entry) -> None:
         name: what it is called; lower case, no spaces.
         entry: its line.
 
+    Returns:
+        Nothing; `STRATEGIES` has it from now on.
+
     Raises:
         UserError: the name is taken or is none, or ends in "-warm", which means the warm start; or
-          the entry is none.
+            the entry is none.
+
+    Example:
+        >>> from gradmatch_jax.strategies.baselines import random
+        >>> register("my-random", Entry(random, "epoch", "a fresh draw every epoch", "me"))
+        >>> STRATEGIES.pop("my-random").reselect
+        'epoch'
     """
     if not isinstance(name, str) or not name.strip() or name != "".join(name.split()):
         raise UserError(f"{name!r} is no name for a strategy; use letters, digits and hyphens")

@@ -67,7 +67,18 @@ class Strategy(NamedTuple):
     signed: bool = False
 
 
-def stateless(key: PRNGKeyArray) -> State:
-    """The state of a strategy that carries nothing on."""
+def stateless(key: PRNGKeyArray | None) -> State:
+    """The state of a strategy that carries nothing on: a strategy's `init`.
+
+    Args:
+        key: not used.
+
+    Returns:
+        An empty state.
+
+    Example:
+        >>> stateless(None)
+        {}
+    """
     del key
     return {}

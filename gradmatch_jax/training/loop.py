@@ -61,6 +61,9 @@ def train(
           its default).
         on_epoch: called with each log row and the number of epochs in the plan.
 
+    Returns:
+        The summary (as in result.json), the final state with the network's variables, and the log.
+
     Raises:
         UserError: bad configuration, data or folder, before anything long starts; a run that
           diverges; a strategy of the user's own that returns what cannot be.
