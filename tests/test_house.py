@@ -34,7 +34,7 @@ FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
 # Among those of the second floor: who may know whom.
 NEIGHBOURS = {
     "models": set(),
-    "data": set(),
+    "data": {"inputs"},
     "measure": set(),
     "gradients": {"inputs", "solvers"},
     "solvers": {"inputs"},

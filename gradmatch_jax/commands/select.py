@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
+from gradmatch_jax.data.npy import read_arrays
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import as_count, as_path, check_literal
 from gradmatch_jax.solvers.options import MatchingOptions, matching_options
@@ -112,20 +113,10 @@ def _read(config: SelectConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise UserError(f"--out: there is no folder {config.out.parent}; make it first")
     if not config.input.is_file():
         raise UserError(f"--input {config.input} is no file; pass an .npz")
-    try:
-        with np.load(config.input, allow_pickle=False) as file:
-            missing = [name for name in ("logits", "features", "labels") if name not in file]
-            if missing:
-                raise UserError(
-                    f"--input {config.input} lacks {', '.join(missing)}; it needs logits (n, C), "
-                    "features (n, E) and labels (n,)"
-                )
-            logits, features, labels = file["logits"], file["features"], file["labels"]
-    except UserError:
-        raise
-    except Exception as error:  # numpy raises many kinds for a file that is no npz
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"cannot read {config.input} as .npz: {reason}") from error
+    names = ("logits", "features", "labels")
+    wants = "logits (n, C), features (n, E) and labels (n,)"
+    arrays = read_arrays(config.input, f"--input {config.input}", names, wants=wants)
+    logits, features, labels = (arrays[name] for name in names)
     if logits.ndim != 2:
         raise UserError(f"--input {config.input}: logits must be (n, C), not {logits.shape}")
     return logits, features, labels

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any
 
 from gradmatch_jax.data import cifar, digits, folder, mnist, npz, svhn, tfds, tsv
 from gradmatch_jax.data.dataset import NOTHING_ASSUMED, Dataset, Field, assemble
 from gradmatch_jax.data.files import one_line
 from gradmatch_jax.data.splits import Parts
-from gradmatch_jax.errors import UserError, no_such
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.values import as_count, as_number, as_path, as_plain, check_literal, short
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,17 @@ DATASETS = MappingProxyType(
     }
 )
 DATASET_NAMES = tuple(DATASETS)
+_MOST_PIXELS = 4096  # a side; one batch of 20 is a GB
 
 
 def load_dataset(
     name: str,
-    data_dir: str | Path | None = None,
+    data_dir: Any = None,
     *,
-    reader: Literal["files", "tfds"] = "files",
-    validation_fraction: float = 0.1,
-    seed: int = 0,
-    image_size: int = 224,
+    reader: str = "files",
+    validation_fraction: Any = 0.1,
+    seed: Any = 0,
+    image_size: Any = 224,
 ) -> Dataset:
     """Load the set `name`, one of `DATASET_NAMES`.
 
@@ -121,33 +123,28 @@ def load_dataset(
         >>> len(digits.train), digits.train.shape, digits.num_classes
         (1294, (8, 8, 1), 10)
     """
-    spec = _find_spec(name)
-    if not 0.0 < validation_fraction < 1.0:
-        raise UserError(f"validation_fraction must be between 0 and 1, not {validation_fraction}")
-    if seed < 0:
-        raise UserError(f"seed must be 0 or more, not {seed}")
-    if image_size < 1:
-        raise UserError(f"image_size must be at least 1 pixel, not {image_size}")
-    path = None if data_dir is None else Path(data_dir).expanduser()
+    spec = DATASETS[check_literal("data set", name, DATASET_NAMES)]
+    held_out = as_number("validation_fraction", validation_fraction, above=True, static=True)
+    if held_out >= 1.0:
+        raise UserError(f"validation_fraction must be between 0 and 1, not {held_out}")
+    seed = as_plain(seed)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UserError(f"seed must be a whole number from 0 to 4294967295, not {short(seed)}")
+    size = as_count("image_size", image_size, least=1)
+    if size > _MOST_PIXELS:
+        raise UserError(f"image_size must be at most {_MOST_PIXELS} pixels, not {size}")
+    path = None if data_dir is None else as_path("data_dir", data_dir)
     read = _reader(name, spec, reader)
     try:
-        parts = read(path, image_size)
-    except OSError as error:  # no permission, a failing disk: readers answer for contents only
+        parts = read(path, size)
+    except (OSError, MemoryError) as error:  # readers answer for contents only
         raise UserError(f"cannot read {name}: {one_line(error)}") from error
-    return assemble(name, parts, spec.field, validation_fraction, seed)
-
-
-def _find_spec(name: str) -> Spec:
-    if name in DATASETS:
-        return DATASETS[name]
-    raise no_such("data set", name, DATASET_NAMES)
+    return assemble(name, parts, spec.field, held_out, seed)
 
 
 def _reader(name: str, spec: Spec, reader: str) -> Callable[[Path | None, int], Parts]:
-    if reader == "files":
+    if check_literal("reader", reader, ("files", "tfds")) == "files":
         return spec.read
-    if reader != "tfds":
-        raise UserError(f"no reader {reader!r}; there are files and tfds")
     if spec.tfds_name is None:
         raise UserError(f"{name} is not read through tfds; use reader files")
     return functools.partial(tfds.read_tfds, spec.tfds_name)

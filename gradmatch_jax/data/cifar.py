@@ -1,7 +1,6 @@
 """CIFAR-10 and CIFAR-100 from their original binary archives, or from one .npz file."""
 
-import tarfile
-import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,12 +8,21 @@ import numpy as np
 
 from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.download import Remote, fetch
-from gradmatch_jax.data.files import cache_dir, missing_message, one_line, require_dir
+from gradmatch_jax.data.files import (
+    cache_dir,
+    gunzip,
+    missing_message,
+    originals,
+    read_bytes,
+    require_dir,
+)
 from gradmatch_jax.data.npz import read_npz
 from gradmatch_jax.data.splits import Parts, Split
+from gradmatch_jax.data.tar import plain_files
 from gradmatch_jax.errors import UserError
 
 _SITE = "https://www.cs.toronto.edu/~kriz/"
+_TEST_ROWS = 10_000
 _PIXELS = 3 * 32 * 32  # a row's image: red, green and blue planes of 32 x 32
 
 _NAMES10 = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -29,6 +37,9 @@ _NAMES100 = """
     tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm"""
 
 
+Buffer = bytes | memoryview
+
+
 class Layout(NamedTuple):
     """One CIFAR's files: rows are `label_bytes` labels (the last one counts), then the image."""
 
@@ -37,6 +48,7 @@ class Layout(NamedTuple):
     folder: str  # inside the archive
     train: tuple[str, ...]
     test: str
+    train_rows: int  # of each training file; the test file has 10,000
     label_bytes: int
     class_names: tuple[str, ...]
     pickles: tuple[str, str]  # names of the version for Python
@@ -52,6 +64,7 @@ CIFAR10 = Layout(
     folder="cifar-10-batches-bin",
     train=tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
     test="test_batch.bin",
+    train_rows=10_000,
     label_bytes=1,
     class_names=tuple(_NAMES10.split()),
     pickles=("cifar-10-python.tar.gz", "cifar-10-batches-py"),
@@ -66,6 +79,7 @@ CIFAR100 = Layout(
     folder="cifar-100-binary",
     train=("train.bin",),
     test="test.bin",
+    train_rows=50_000,
     label_bytes=2,  # coarse, fine
     class_names=tuple(_NAMES100.split()),
     pickles=("cifar-100-python.tar.gz", "cifar-100-python"),
@@ -99,7 +113,9 @@ def _read_dir(layout: Layout, directory: Path) -> Parts:
     if (directory / f"{layout.name}.npz").is_file():
         return read_npz(directory / f"{layout.name}.npz")
     if (directory / layout.archive.name).is_file():
-        return _read_archive(layout, directory / layout.archive.name)
+        archive = directory / layout.archive.name
+        originals({archive: layout.archive.md5}, layout.archive.url)
+        return _read_archive(layout, archive)
     for folder in (directory, directory / layout.folder):
         if (folder / layout.test).is_file():
             return _read_bins(layout, folder)
@@ -119,32 +135,22 @@ def _read_bins(layout: Layout, folder: Path) -> Parts:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UserError(missing_message(folder, missing, layout.archive.url))
-    return _parse(layout, folder, {name: (folder / name).read_bytes() for name in names})
+    return _parse(layout, folder, {name: read_bytes(folder / name) for name in names})
 
 
 def _read_archive(layout: Layout, archive: Path) -> Parts:
     wanted = {*layout.train, layout.test}
-    blobs: dict[str, bytes] = {}
-    try:
-        with tarfile.open(archive, "r:gz") as tar:
-            for member in tar:  # one pass: seeking back would decompress from the start
-                name = Path(member.name).name
-                if name in wanted and (stream := tar.extractfile(member)) is not None:
-                    blobs[name] = stream.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise UserError(
-            f"{archive} is truncated or damaged ({one_line(error)}); fetch it again from "
-            f"{layout.archive.url}"
-        ) from error
+    blobs = plain_files(gunzip(archive, layout.archive.url), str(archive), wanted)
     missing = sorted(wanted - blobs.keys())
     if missing:
         raise UserError(f"{archive} lacks {', '.join(missing)}; get it from {layout.archive.url}")
     return _parse(layout, archive, blobs)
 
 
-def _parse(layout: Layout, where: Path, blobs: dict[str, bytes]) -> Parts:
+def _parse(layout: Layout, where: Path, blobs: Mapping[str, Buffer]) -> Parts:
     def split(names: tuple[str, ...]) -> Split:
-        batches = [_rows(layout, f"{where} {name}", blobs[name]) for name in names]
+        most = _TEST_ROWS if names == (layout.test,) else layout.train_rows
+        batches = [_rows(layout, f"{where} {name}", blobs[name], most) for name in names]
         rows = np.concatenate(batches)
         planes = rows[:, layout.label_bytes :].reshape(-1, 3, 32, 32)
         images = np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
@@ -153,10 +159,12 @@ def _parse(layout: Layout, where: Path, blobs: dict[str, bytes]) -> Parts:
     return Parts(split(layout.train), split((layout.test,)))
 
 
-def _rows(layout: Layout, where: str, blob: bytes) -> np.ndarray:
+def _rows(layout: Layout, where: str, blob: Buffer, most: int) -> np.ndarray:
     length = layout.label_bytes + _PIXELS
     if len(blob) % length:
         raise UserError(
             f"{where} is truncated: {len(blob)} bytes are no whole number of {length}-byte rows"
         )
+    if len(blob) > most * length:
+        raise UserError(f"{where} holds {len(blob) // length} rows; the original has {most}")
     return np.frombuffer(blob, np.uint8).reshape(-1, length)

@@ -8,14 +8,13 @@ scaled to round(255 x / 16) and stored as uint8.
 
 from importlib import resources
 
-import numpy as np
-
 from gradmatch_jax.data.checks import make_split
+from gradmatch_jax.data.npy import read_arrays
 from gradmatch_jax.data.splits import Parts
 
 
 def read_digits() -> Parts:
     """Return all 1,797 images (8, 8, 1) in their original order; there is no test split."""
     with (resources.files("gradmatch_jax.data") / "digits.npz").open("rb") as file:
-        stored = np.load(file, allow_pickle=False)
+        stored = read_arrays(file, "the package's digits.npz", ("images", "labels"))
         return Parts(make_split("digits", stored["images"], stored["labels"]), test=None)

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from gradmatch_jax.data.files import one_line
+from gradmatch_jax.data.files import MOST_BYTES, md5_of, one_line
 from gradmatch_jax.errors import UserError
 
 _CHUNK = 1 << 20  # bytes
@@ -32,10 +32,16 @@ def fetch(remote: Remote, directory: Path, *, timeout: float = 60.0) -> Path:
     timeout: seconds without an answer before giving up
 
     Raises:
-      UserError: if the download fails, the md5 differs, or the directory cannot be written.
+      UserError: if the download fails, the md5 differs (of what lies there already, too), or the
+        directory cannot be written.
     """
     target = directory / remote.name
     if target.is_file():
+        if md5_of(target) != remote.md5:
+            raise UserError(
+                f"{target} is not what was downloaded (md5 {md5_of(target)}, published "
+                f"{remote.md5}); remove it, and it is downloaded again"
+            )
         return target
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -55,6 +61,8 @@ def fetch(remote: Remote, directory: Path, *, timeout: float = 60.0) -> Path:
             while chunk := answer.read(_CHUNK):
                 digest.update(chunk)
                 out.write(chunk)
+                if out.tell() > MOST_BYTES:
+                    raise UserError(f"{remote.url} has no end; pass --data-dir with {remote.name}")
         if digest.hexdigest() != remote.md5:
             raise UserError(
                 f"{remote.url} has md5 {digest.hexdigest()}, expected {remote.md5}; "

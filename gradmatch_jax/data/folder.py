@@ -77,6 +77,9 @@ def read_folder(data_dir: Path | None, image_size: int) -> Parts:
 
 def _classes(directory: Path) -> tuple[str, ...]:
     names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir())
+    foreign = [name for name in names if not _is_utf8(name)]
+    if foreign:
+        raise UserError(f"{directory}: the class folder {foreign[0]!r} is no UTF-8; rename it")
     if not names:
         raise UserError(f"{directory} has no class folders; sort its pictures into {_WANTS}")
     return tuple(names)
@@ -98,6 +101,13 @@ def _list_images(directory: Path, names: tuple[str, ...], size: int, *, every: b
 
 
 def _pictures(folder: Path) -> list[str]:
-    return sorted(
-        entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(_SUFFIXES)
-    )
+    found = [entry for entry in os.scandir(folder) if entry.name.lower().endswith(_SUFFIXES)]
+    # A pipe would be waited for, and a link to nothing is a picture lost.
+    unfit = [entry.path for entry in found if not entry.is_file()]
+    if unfit:
+        raise UserError(f"{unfit[0]!r} is called a picture but is no file; remove it")
+    return sorted(entry.path for entry in found)
+
+
+def _is_utf8(name: str) -> bool:
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)

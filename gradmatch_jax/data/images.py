@@ -1,8 +1,10 @@
 """From pictures of any size to uint8 squares, the way ImageNet is evaluated."""
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import ModuleType
 from typing import IO, TYPE_CHECKING
 
@@ -14,6 +16,8 @@ from gradmatch_jax.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+_MOST_PIXELS = 89_478_485  # a picture's; from here on Pillow warns of bombs (268 MB in RGB)
 
 
 def require_pillow() -> ModuleType:
@@ -27,11 +31,36 @@ def require_pillow() -> ModuleType:
     return Image
 
 
+@contextmanager
+def opened(file: str | IO[bytes], name: str) -> Iterator["Image.Image"]:
+    """A JPEG or PNG whose size its header says; no other kind is tried, whatever the name.
+
+    Whatever is raised while it is open becomes a `UserError` that calls it `name`.
+    """
+    pillow = require_pillow()
+    try:
+        with pillow.open(file, formats=("JPEG", "PNG")) as image:
+            width, height = image.size
+            if width * height > _MOST_PIXELS:
+                raise UserError(
+                    f"{name} has {width} x {height} pixels, above {_MOST_PIXELS:,}; shrink it"
+                )
+            yield image
+    except UserError:
+        raise
+    except pillow.UnidentifiedImageError as error:
+        raise UserError(f"cannot decode {name}: it is no JPEG or PNG; replace it") from error
+    except Exception as error:  # Pillow raises a dozen types on damaged files
+        raise UserError(f"cannot decode {name}: {one_line(error)}; replace it") from error
+
+
 def square(image: "Image.Image", size: int) -> UInt8[np.ndarray, "size size 3"]:
     """Return the central size x size pixels in RGB, once the shorter side is 256/224 size."""
     shorter = round(size * 256 / 224)
     scale = shorter / min(image.size)
     width, height = (max(round(side * scale), shorter) for side in image.size)
+    if width * height > _MOST_PIXELS:
+        raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are too narrow for a square")
     resized = image.convert("RGB").resize((width, height), require_pillow().Resampling.BILINEAR)
     left, top = (width - size) // 2, (height - size) // 2
     return np.asarray(resized.crop((left, top, left + size, top + size)), np.uint8)
@@ -45,18 +74,17 @@ def decode_squares(
     names: what to call each file in messages
 
     Raises:
-      UserError: if a file is gone or damaged, naming it.
+      UserError: if a file is gone, damaged, no JPEG or PNG, or above 89 million pixels, naming it.
     """
-    pillow = require_pillow()
+    require_pillow()
     batch = np.empty((len(files), size, size, 3), np.uint8)
 
     def decode(row: int) -> None:
-        try:
-            with pillow.open(files[row]) as image:
-                batch[row] = square(image, size)
-        except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
-            raise UserError(f"cannot decode {names[row]}: {one_line(error)}; replace it") from error
+        with opened(files[row], names[row]) as image:
+            batch[row] = square(image, size)
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    # Pillow's warnings (odd metadata, large pictures) say nothing that the errors do not.
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")
         list(pool.map(decode, range(len(files))))  # the list re-raises what a thread raised
     return batch

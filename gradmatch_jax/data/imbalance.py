@@ -1,14 +1,16 @@
 """Class imbalance made on purpose: the paper's robust-learning setting (appendix A.3.2, A.3.3)."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from gradmatch_jax.data.dataset import Dataset
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.values import as_number
 
 
-def imbalanced(dataset: Dataset, keep: float, classes: float = 0.3, *, seed: int = 0) -> Dataset:
+def imbalanced(dataset: Dataset, keep: Any, classes: Any = 0.3, *, seed: int = 0) -> Dataset:
     """`dataset` with only a share `keep` of the training examples of a share of the classes.
 
     The paper's settings cut 30 % of the classes to a tenth, its results speak of a half. Which
@@ -18,9 +20,8 @@ def imbalanced(dataset: Dataset, keep: float, classes: float = 0.3, *, seed: int
     Raises:
         UserError: a share outside (0, 1], or so small that no class would be cut.
     """
-    for name, share in (("keep", keep), ("classes", classes)):
-        if not 0 < share <= 1:
-            raise UserError(f"{name} must be above 0 and at most 1, not {share}")
+    keep = as_number("keep", keep, most=1.0, above=True, static=True)
+    classes = as_number("classes", classes, most=1.0, above=True, static=True)
     count = round(classes * dataset.num_classes)
     if count == 0:
         raise UserError(

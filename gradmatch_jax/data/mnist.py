@@ -1,15 +1,20 @@
 """MNIST from its four original idx files, gzipped or not."""
 
-import gzip
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.download import Remote, fetch
-from gradmatch_jax.data.files import cache_dir, missing_message, one_line, require_dir
+from gradmatch_jax.data.files import (
+    cache_dir,
+    gunzip,
+    missing_message,
+    originals,
+    read_bytes,
+    require_dir,
+)
 from gradmatch_jax.data.splits import Parts
 from gradmatch_jax.errors import UserError
 
@@ -32,6 +37,7 @@ def read_mnist(data_dir: Path | None) -> Parts:
         paths = _downloaded()
     else:
         paths = _find(require_dir(data_dir, "MNIST's four idx files"))
+        originals({path: _MD5[path.name] for path in paths if path.name in _MD5}, _MIRROR)
     train_images, train_labels, test_images, test_labels = paths
     return Parts(
         train=make_split("MNIST train", read_idx(train_images, 3), read_idx(train_labels, 1)),
@@ -48,10 +54,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     Raises:
       UserError: if the gzip stream is damaged, the header wrong, or bytes are missing or left over.
     """
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {path} ({one_line(error)}); fetch it again") from error
+    raw = gunzip(path, _MIRROR) if path.suffix == ".gz" else read_bytes(path)
     magic = bytes([0, 0, 8, ndim])
     if raw[:4] != magic:
         raise UserError(

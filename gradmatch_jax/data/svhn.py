@@ -6,7 +6,15 @@ import numpy as np
 
 from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.download import Remote, fetch
-from gradmatch_jax.data.files import cache_dir, one_line, require_dir, require_files
+from gradmatch_jax.data.files import (
+    MOST_BYTES,
+    cache_dir,
+    one_line,
+    originals,
+    require_dir,
+    require_files,
+)
+from gradmatch_jax.data.mat import read_mat
 from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
@@ -28,17 +36,21 @@ def read_svhn(data_dir: Path | None) -> Parts:
     if data_dir is None:
         cache = cache_dir("svhn")
         paths = [fetch(Remote(name, _SITE + name, md5), cache) for name, md5 in _MD5.items()]
+        same = set(paths)
     else:
         directory = require_dir(data_dir, " and ".join(_MD5))
         paths = require_files(directory, tuple(_MD5), _SITE)
-    return Parts(_read_mat(paths[0]), _read_mat(paths[1]))
+        large = [path for path in paths if path.stat().st_size > MOST_BYTES]
+        if large:
+            raise UserError(f"{large[0]} is larger than {MOST_BYTES} bytes; get it from {_SITE}")
+        same = originals({path: _MD5[path.name] for path in paths}, _SITE)
+    train, test = (_split(path, original=path in same) for path in paths)
+    return Parts(train, test)
 
 
-def _read_mat(path: Path) -> Split:
-    from scipy.io import loadmat  # a second of import that only this set needs
-
+def _split(path: Path, *, original: bool) -> Split:
     try:
-        arrays = loadmat(path, variable_names=["X", "y"])
+        arrays = read_mat(path, ("X", "y"), original=original)
     except Exception as error:  # scipy raises a dozen types on damaged files
         raise UserError(
             f"{path} is damaged or no .mat file ({one_line(error)}); get it from {_SITE}"

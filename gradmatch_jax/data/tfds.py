@@ -12,7 +12,7 @@ from jaxtyping import Int, UInt8
 
 from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.files import one_line, require_dir
-from gradmatch_jax.data.images import decode_squares, require_pillow
+from gradmatch_jax.data.images import decode_squares, opened, require_pillow
 from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
@@ -60,11 +60,10 @@ def read_tfds(tfds_name: str, data_dir: Path | None, image_size: int) -> Parts:
     one pass over all records.
 
     Raises:
-      UserError: if the packages or the prepared files are missing.
+      UserError: if the packages or the prepared files are missing, or damaged.
     """
     splits = ["train", "validation" if tfds_name == _STREAMED else "test"]
     train, test = _open(tfds_name, data_dir, splits)
-    names = tuple(train.dataset_info.features["label"].names)
 
     def split(records: Any, part: str) -> Split:
         where = f"{tfds_name} {part}"
@@ -73,7 +72,15 @@ def read_tfds(tfds_name: str, data_dir: Path | None, image_size: int) -> Parts:
             return make_split(where, TfdsImages(records, image_size), np.asarray(labels))
         return _in_memory(where, records)
 
-    return Parts(split(train, splits[0]), split(test, splits[1]), class_names=names)
+    try:
+        names = tuple(train.dataset_info.features["label"].names)
+        return Parts(split(train, splits[0]), split(test, splits[1]), class_names=names)
+    except UserError:
+        raise
+    except Exception as error:  # other features than the set's own
+        raise UserError(
+            f"what tfds prepared of {tfds_name} is unfit ({one_line(error)}); prepare it again"
+        ) from error
 
 
 def _open(tfds_name: str, data_dir: Path | None, splits: list[str]) -> list[Any]:
@@ -120,10 +127,9 @@ def _fetch(records: Any, rows: list[int]) -> Sequence[dict[str, Any]]:
 
 
 def _in_memory(where: str, records: Any) -> Split:
-    pillow = require_pillow()
     images, labels = [], []
-    for record in _chunked(records):
-        with pillow.open(io.BytesIO(record["image"])) as image:
+    for row, record in enumerate(_chunked(records)):
+        with opened(io.BytesIO(record["image"]), f"record {row} of {where}") as image:
             images.append(np.asarray(image, np.uint8))
         labels.append(record["label"])
     return make_split(where, np.stack(images), np.asarray(labels))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradmatch_jax.data.checks import make_split
+from gradmatch_jax.data.files import read_bytes
 from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.data.words import encode, make_vocabulary, split_words
 from gradmatch_jax.errors import UserError
@@ -14,6 +15,8 @@ from gradmatch_jax.errors import UserError
 _WANTS = "NAME.train.tsv and NAME.test.tsv (NAME.dev.tsv where there is one)"
 _DEV = ("dev", "val", "valid", "validation")
 _SHARE = 99  # percent of the training texts that are not cut short
+_MOST_IDS = 1 << 30  # 4 GiB of them: one long text in a hundred sets the length of all
+_MOST_DIGITS = 18  # labels this short are sorted as numbers
 
 
 class Lines(NamedTuple):
@@ -55,6 +58,11 @@ def read_tsv(path: Path | None) -> Parts:
     length = max(1, int(np.percentile(lengths, _SHARE, method="higher")))
 
     def split(lines: Lines) -> Split:
+        if length * len(lines.texts) > _MOST_IDS:
+            raise UserError(
+                f"{lines.path}: {len(lines.texts)} texts of up to {length} words are too much to "
+                "hold; cut the texts"
+            )
         labels = _number(lines, names, train.path)
         return make_split(str(lines.path), encode(lines.texts, vocabulary, length), labels)
 
@@ -93,7 +101,7 @@ def _find(path: Path | None) -> str:
 def _read(path: Path) -> Lines:
     lines = Lines(path, [], [], [])
     # On line feeds alone: str.splitlines also breaks at characters that texts hold.
-    for number, raw in enumerate(path.read_bytes().split(b"\n"), start=1):
+    for number, raw in enumerate(read_bytes(path).split(b"\n"), start=1):
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r")
         except UnicodeDecodeError as error:
@@ -123,7 +131,7 @@ def _classes(train: Lines) -> tuple[str, ...]:
             f"{train.path}: each of its {len(names)} rows has a label of its own, such as "
             f"{names[0][:40]!r}; a line is label<TAB>text"
         )
-    if all(name.isdecimal() for name in names):
+    if all(name.isdecimal() and len(name) <= _MOST_DIGITS for name in names):
         names.sort(key=int)
     return tuple(names)
 

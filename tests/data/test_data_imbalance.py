@@ -50,6 +50,6 @@ def test_limits(digits):
 
 
 def test_a_configuration_asks_for_it():
-    whole, cut = (load(resolve(TrainConfig(imbalance=keep))) for keep in (None, 0.1))
+    whole, cut = (load(resolve(TrainConfig(imbalance=keep))) for keep in (1.0, 0.1))
     assert len(cut.train) < 0.8 * len(whole.train)
     assert len(cut.test) == len(whole.test)

@@ -93,9 +93,9 @@ GZIPPED = gzip.compress(GOOD, mtime=0)
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.gz", GZIPPED[:-12], "cannot read .*a.gz"),
-        ("a.gz", GZIPPED[:14] + b"\xff" * 20, "cannot read .*a.gz"),
-        ("a.gz", GOOD, "cannot read .*Not a gzipped file"),
+        ("a.gz", GZIPPED[:-12], "a.gz is truncated or damaged"),
+        ("a.gz", GZIPPED[:14] + b"\xff" * 20, "a.gz is truncated or damaged"),
+        ("a.gz", GOOD, "a.gz is truncated or damaged .Not a gzipped file"),
         ("a", idx(np.arange(3)), "not an idx file of 3-d bytes: it starts with 00000801"),
         ("a", b"", "starts with nothing, expected 00000803"),
         ("a", b"<html>", "starts with 3c68746d"),
@@ -163,7 +163,7 @@ def test_a_failed_download_says_to_pass_data_dir(mirror, tmp_path):
 def test_no_server_and_no_cache(tmp_path):
     remote = Remote("a.gz", "http://127.0.0.1:9/a.gz", "0" * 32)
     with pytest.raises(UserError, match=r"cannot download http://127.0.0.1:9/a.gz"):
-        fetch(remote, tmp_path, timeout=5)
+        fetch(remote, tmp_path, timeout=5.0)
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match=r"cannot write to the cache .*XDG_CACHE_HOME"):
         fetch(remote, tmp_path / "file" / "below")
