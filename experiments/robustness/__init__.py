@@ -1,0 +1,1 @@
+"""What must not break: kills, damaged files, full disks; each a command with its record."""
