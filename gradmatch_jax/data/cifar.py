@@ -15,6 +15,7 @@ from gradmatch_jax.data.files import (
     originals,
     read_bytes,
     require_dir,
+    warn_once,
 )
 from gradmatch_jax.data.npz import read_npz
 from gradmatch_jax.data.splits import Parts, Split
@@ -135,7 +136,12 @@ def _read_bins(layout: Layout, folder: Path) -> Parts:
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UserError(missing_message(folder, missing, layout.archive.url))
-    return _parse(layout, folder, {name: read_bytes(folder / name) for name in names})
+    blobs = {name: read_bytes(folder / name) for name in names}
+    rows = dict.fromkeys(layout.train, layout.train_rows) | {layout.test: _TEST_ROWS}
+    short = [n for n in names if len(blobs[n]) < rows[n] * (layout.label_bytes + _PIXELS)]
+    if short:  # files of rows carry no checksum
+        warn_once(f"{folder}: fewer rows than published, read all the same: {', '.join(short)}")
+    return _parse(layout, folder, blobs)
 
 
 def _read_archive(layout: Layout, archive: Path) -> Parts:
@@ -161,6 +167,8 @@ def _parse(layout: Layout, where: Path, blobs: Mapping[str, Buffer]) -> Parts:
 
 def _rows(layout: Layout, where: str, blob: Buffer, most: int) -> np.ndarray:
     length = layout.label_bytes + _PIXELS
+    if len(blob) == 0:
+        raise UserError(f"{where} holds no images; fetch it again")
     if len(blob) % length:
         raise UserError(
             f"{where} is truncated: {len(blob)} bytes are no whole number of {length}-byte rows"

@@ -111,17 +111,19 @@ def originals(files: Mapping[Path, str], source: str) -> set[Path]:
     The others may be meant, a smaller set in the same format say: one line on stderr names them.
     """
     same = {path for path, md5 in files.items() if md5_of(path) == md5}
-    other = [str(path) for path in files if path not in same]
+    other = [path for path in files if path not in same]
     if other:
-        _warn_once(
-            f"{', '.join(other)}: not as published (another md5); read all the same. If it should "
-            f"be the original, fetch it again from {source}"
+        names = ", ".join(path.name for path in other)
+        warn_once(
+            f"{other[0].parent}: not as published (another md5), read all the same: {names}; "
+            f"the originals are at {source}"
         )
     return same
 
 
 @functools.cache  # a comparison reads its data for every run
-def _warn_once(message: str) -> None:
+def warn_once(message: str) -> None:
+    """Say one line on stderr, the first time."""
     print(f"warning: {message}", file=sys.stderr)
 
 

@@ -5,8 +5,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
 from types import ModuleType
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
@@ -32,7 +33,7 @@ def require_pillow() -> ModuleType:
 
 
 @contextmanager
-def opened(file: str | IO[bytes], name: str) -> Iterator["Image.Image"]:
+def opened(file: str | BytesIO, name: str) -> Iterator["Image.Image"]:
     """A JPEG or PNG whose size its header says; no other kind is tried, whatever the name.
 
     Whatever is raised while it is open becomes a `UserError` that calls it `name`.
@@ -67,7 +68,7 @@ def square(image: "Image.Image", size: int) -> UInt8[np.ndarray, "size size 3"]:
 
 
 def decode_squares(
-    files: Sequence[str | IO[bytes]], names: Sequence[str], size: int
+    files: Sequence[str | BytesIO], names: Sequence[str], size: int
 ) -> UInt8[np.ndarray, "b size size 3"]:
     """Decode `files` (paths or open files) on all cores and make a `square` of each.
 
