@@ -1,1 +1,1 @@
-"""What must not break: kills, damaged files, full disks; each a command with its record."""
+"""Runs that are killed, damaged or very long: nothing is lost, nothing silently wrong."""

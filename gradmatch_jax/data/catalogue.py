@@ -134,6 +134,8 @@ def load_dataset(
     if size > _MOST_PIXELS:
         raise UserError(f"image_size must be at most {_MOST_PIXELS} pixels, not {size}")
     path = None if data_dir is None else as_path("data_dir", data_dir)
+    if len(str(path).splitlines()) > 1:
+        raise UserError(f"data_dir {str(path)!r} holds a line break; rename it")
     read = _reader(name, spec, reader)
     try:
         parts = read(path, size)

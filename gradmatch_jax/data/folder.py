@@ -77,9 +77,11 @@ def read_folder(data_dir: Path | None, image_size: int) -> Parts:
 
 def _classes(directory: Path) -> tuple[str, ...]:
     names = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir())
-    foreign = [name for name in names if not _is_utf8(name)]
+    foreign = [name for name in names if not _is_plain(name)]
     if foreign:
-        raise UserError(f"{directory}: the class folder {foreign[0]!r} is no UTF-8; rename it")
+        raise UserError(
+            f"{directory}: the class folder {foreign[0]!r} is no plain text (UTF-8, one line); rename it"
+        )
     if not names:
         raise UserError(f"{directory} has no class folders; sort its pictures into {_WANTS}")
     return tuple(names)
@@ -109,5 +111,5 @@ def _pictures(folder: Path) -> list[str]:
     return sorted(entry.path for entry in found)
 
 
-def _is_utf8(name: str) -> bool:
-    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
+def _is_plain(name: str) -> bool:
+    return len(name.splitlines()) == 1 and not any("\ud800" <= c <= "\udfff" for c in name)

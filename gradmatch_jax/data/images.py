@@ -39,6 +39,7 @@ def opened(file: str | BytesIO, name: str) -> Iterator["Image.Image"]:
     Whatever is raised while it is open becomes a `UserError` that calls it `name`.
     """
     pillow = require_pillow()
+    name = " ".join(name.splitlines())
     try:
         with pillow.open(file, formats=("JPEG", "PNG")) as image:
             width, height = image.size

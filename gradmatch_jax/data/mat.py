@@ -13,50 +13,54 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gradmatch_jax.data.files import one_line
 from gradmatch_jax.data.npy import is_plain, read_arrays
+from gradmatch_jax.errors import UserError
 
 _SECONDS = 120  # SVHN's larger file takes 3
 _MOST_MEMORY = 3 << 30  # bytes; it takes 1 GB
 
 
-def read_mat(path: Path, names: Sequence[str], *, original: bool) -> dict[str, np.ndarray]:
-    """Those of the arrays `names` that the file has.
+def read_mats(paths: Sequence[Path], names: Sequence[str], source: str) -> list[dict[str, Any]]:
+    """Of each file, those of the arrays `names` that it has; all files in one child.
 
-    original: whether a checksum says that the file is a known one, which is read in this process
+    source: where the files can be had
 
     Raises:
-      ValueError: what is wrong with the file, in one line.
+      UserError: if a file is damaged, holds no plain numbers, or takes too long or too much.
     """
-    if original:
-        return _load(path, names)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "arrays.npz"
         # -P and PYTHONPATH: the child imports what this process would.
-        command = [sys.executable, "-P", "-m", __name__, str(path.absolute()), str(out), *names]
-        paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        environment = os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-P", "-m", __name__, folder, ",".join(names)]
+        entries = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         try:
             done = subprocess.run(
-                command,
-                env=environment,
+                [*command, *(str(path.absolute()) for path in paths)],
+                env=os.environ | {"PYTHONPATH": entries, "OPENBLAS_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_SECONDS,
                 check=False,
             )
-        except subprocess.TimeoutExpired as error:
-            raise ValueError(f"no end of it after {_SECONDS} s") from error
-        if done.returncode != 0:
             said = done.stdout.decode(errors="replace").strip()
-            raise ValueError(said or f"SciPy's reader died of it, status {done.returncode}")
-        return read_arrays(out, str(path), (), optional=names)
+            said = said or f"SciPy's reader died of it, status {done.returncode}"
+        except subprocess.TimeoutExpired:
+            said = f"no end of it after {_SECONDS} s"
+        outs = [Path(folder) / f"{i}.npz" for i in range(len(paths))]
+        # Files are read in order, and what is written is whole.
+        lost = [path for path, out in zip(paths, outs, strict=True) if not out.exists()]
+        if lost:
+            raise UserError(f"{lost[0]} is damaged or no .mat file ({said}); get it from {source}")
+        read = zip(outs, paths, strict=True)
+        return [read_arrays(out, str(path), (), optional=names) for out, path in read]
 
 
-def _load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+def load_mat(path: Path, names: Sequence[str]) -> dict[str, Any]:
+    """The same of one file in this process: only for one whose checksum is known."""
     from scipy.io import loadmat  # a second of import that only this needs
 
     with warnings.catch_warnings():
@@ -79,12 +83,15 @@ def _bound() -> None:
             resource.setrlimit(limit, (low, hard))
 
 
-def main(path: str, out: str, *names: str) -> int:
-    """The child: read, write, or say on stdout what is wrong."""
+def main(folder: str, names: str, *paths: str) -> int:
+    """The child: a file for each path, or a line on stdout on what is wrong with the next."""
     _bound()
     try:
-        arrays = _load(Path(path), names)
-        np.savez(out, **arrays)  # type: ignore[arg-type]
+        for i, path in enumerate(paths):
+            part = Path(folder) / f"{i}.part"
+            with part.open("wb") as file:
+                np.savez(file, **load_mat(Path(path), names.split(",")))
+            part.rename(part.with_suffix(".npz"))
     except Exception as error:  # scipy raises a dozen types on damaged files
         print(one_line(error))
         return 1

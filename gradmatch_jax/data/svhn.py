@@ -1,6 +1,7 @@
 """SVHN, cropped digits, from its two original .mat files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,12 +10,11 @@ from gradmatch_jax.data.download import Remote, fetch
 from gradmatch_jax.data.files import (
     MOST_BYTES,
     cache_dir,
-    one_line,
     originals,
     require_dir,
     require_files,
 )
-from gradmatch_jax.data.mat import read_mat
+from gradmatch_jax.data.mat import load_mat, read_mats
 from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
@@ -44,17 +44,16 @@ def read_svhn(data_dir: Path | None) -> Parts:
         if large:
             raise UserError(f"{large[0]} is larger than {MOST_BYTES} bytes; get it from {_SITE}")
         same = originals({path: _MD5[path.name] for path in paths}, _SITE)
-    train, test = (_split(path, original=path in same) for path in paths)
+    names = ("X", "y")
+    if same == set(paths):
+        read = [load_mat(path, names) for path in paths]
+    else:
+        read = read_mats(paths, names, _SITE)
+    train, test = (_split(path, arrays) for path, arrays in zip(paths, read, strict=True))
     return Parts(train, test)
 
 
-def _split(path: Path, *, original: bool) -> Split:
-    try:
-        arrays = read_mat(path, ("X", "y"), original=original)
-    except Exception as error:  # scipy raises a dozen types on damaged files
-        raise UserError(
-            f"{path} is damaged or no .mat file ({one_line(error)}); get it from {_SITE}"
-        ) from error
+def _split(path: Path, arrays: dict[str, Any]) -> Split:
     if "X" not in arrays or "y" not in arrays:
         raise UserError(f"{path} lacks X or y; take the cropped digits, {path.name}, from {_SITE}")
     images, labels = arrays["X"], arrays["y"]

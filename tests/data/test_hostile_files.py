@@ -205,7 +205,9 @@ def test_files_without_permission(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn", "imagenet", "npz", "tsv"])
-@pytest.mark.parametrize("path", ["x" * 300, "x/" * 3000, "nul\0byte", "/dev/null", "/dev/zero"])
+@pytest.mark.parametrize(
+    "path", ["x" * 300, "x/" * 3000, "nul\0byte", "a\nline", "/dev/null", "/dev/zero"]
+)
 def test_paths_that_are_none(name, path):
     refused(name, path)
 
