@@ -80,7 +80,7 @@ def _classes(directory: Path) -> tuple[str, ...]:
     foreign = [name for name in names if not _is_plain(name)]
     if foreign:
         raise UserError(
-            f"{directory}: class folder {foreign[0]!r} is no plain text (UTF-8, one line); rename it"
+            f"{directory}: folder {foreign[0]!r} is no plain text (UTF-8 of one line): rename it"
         )
     if not names:
         raise UserError(f"{directory} has no class folders; sort its pictures into {_WANTS}")

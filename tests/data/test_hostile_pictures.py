@@ -78,7 +78,7 @@ def test_names_and_kinds_of_files(tmp_path):
             load_dataset("imagenet", tmp_path)
         path.rmdir() if path.is_dir() else path.unlink()
     os.mkdir(os.fsencode(tmp_path) + b"/train/\xff")
-    with pytest.raises(UserError, match=r"class folder '\\udcff' is no plain text"):
+    with pytest.raises(UserError, match=r"folder '\\udcff' is no plain text"):
         load_dataset("imagenet", tmp_path)
 
 
