@@ -84,6 +84,18 @@ def _hints(kind: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
+def annotation(hint: Any) -> tuple[Any, tuple[Range, ...]]:
+    """A field's type and its ranges, from its annotation.
+
+    >>> annotation(Annotated[float, Range(0)])
+    (<class 'float'>, (Range(low=0, high=inf, open_low=False, open_high=False, unit=''),))
+    """
+    if get_origin(hint) is not Annotated:
+        return hint, ()
+    kind, *extra = get_args(hint)
+    return kind, tuple(r for r in extra if isinstance(r, Range))
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
@@ -91,9 +103,9 @@ def _flag(name: str) -> str:
 def _fit(flag: str, hint: Any, value: Any) -> Any:
     """`value` as `hint` wants it."""
     if get_origin(hint) is Annotated:
-        hint, *ranges = get_args(hint)
-        fitted = _fit(flag, hint, value)
-        for allowed in (r for r in ranges if isinstance(r, Range)):
+        kind, ranges = annotation(hint)
+        fitted = _fit(flag, kind, value)
+        for allowed in ranges:
             numbers = fitted if isinstance(fitted, tuple) else (fitted,)
             for number in numbers:
                 if number is not None and not allowed.holds(number):
@@ -127,6 +139,9 @@ def _plain(flag: str, kind: Any, value: Any) -> Any:
     if kind is str and isinstance(scalar, str):
         return str(scalar)
     if kind is Path and isinstance(scalar, (str, os.PathLike)):
-        return Path(scalar).expanduser()
+        try:
+            return Path(scalar).expanduser()
+        except RuntimeError as error:  # ~nobody
+            raise UserError(f"{flag} {scalar}: no such home; write the path out") from error
     wanted = {bool: "True or False", int: "a whole number", float: "a number", str: "a name"}
     raise UserError(f"{flag} must be {wanted.get(kind, 'a path')}, not {value!r}")

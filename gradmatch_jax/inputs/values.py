@@ -13,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from gradmatch_jax.errors import UserError, no_such
+from gradmatch_jax.settings import annotation
 
 # Entries past n are padding; this many (128 MiB with their weights) are still no slip of the pen.
 MOST_PADDING = 2**24
@@ -116,6 +117,9 @@ def check_fields(options: Any) -> dict[str, Any]:
             values[name] = as_flag(name, value)
         elif hint is float:
             values[name] = as_number(name, value, static=name != "lam")
+            for allowed in ranges:
+                if not is_traced(value) and not allowed.holds(values[name]):
+                    raise UserError(f"{name} must be {allowed}, not {short(value)}")
     return values
 
 

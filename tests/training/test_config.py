@@ -248,3 +248,7 @@ def test_a_strategy_of_ones_own_takes_the_settings_that_its_signature_names():
     assert {"lam", "ratio", "warm"} <= config.applies <= OPTIONAL | config.applies
     with pytest.raises(UserError, match="--greedy does not apply to mine"):
         resolve(TrainConfig(strategy="mine", greedy="naive"), entry=entry)
+
+
+def test_a_home_that_is_none():
+    assert "no such home" in refused(data_dir="~nobody-here/data")
