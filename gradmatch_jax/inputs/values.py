@@ -104,13 +104,13 @@ def as_number(
 
 
 def check_fields(options: Any) -> dict[str, Any]:
-    """The knobs of a dataclass, each checked by its type: a choice, a switch, a number from 0.
+    """A dataclass of knobs, each checked by its type: a choice, a switch, a number in its range.
 
     `lam` may be traced; the others are part of the compiled program.
     """
     values = {}
-    for name, hint in get_type_hints(type(options)).items():
-        value = getattr(options, name)
+    for name, annotated in get_type_hints(type(options), include_extras=True).items():
+        value, (hint, ranges) = getattr(options, name), annotation(annotated)
         if get_args(hint):
             values[name] = check_literal(name, value, get_args(hint))
         elif hint is bool:
