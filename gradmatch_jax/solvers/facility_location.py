@@ -160,11 +160,12 @@ def similarities_of(
     squared: Float[Array, "g n n"], valid: Bool[Array, "g n"]
 ) -> Float[Array, "g n n"]:
     """CRAIG's s_ij = max d - d_ij of squared distances d²; the maximum is over `valid` pairs."""
-    itself = jnp.eye(squared.shape[1], dtype=bool)[None]
-    distances = jnp.sqrt(jnp.where(itself, 0.0, jnp.maximum(squared, 0.0)))
     pairs = valid[:, :, None] & valid[:, None, :]
-    furthest = jnp.max(jnp.where(pairs, distances, 0.0), axis=(1, 2), keepdims=True)
-    return jnp.where(pairs, furthest - distances, 0.0)
+    apart = pairs & ~jnp.eye(squared.shape[1], dtype=bool)[None]
+    # One root for the largest: the root is monotone, and n x n of them cost as much as the rest.
+    furthest = jnp.max(squared, axis=(1, 2), keepdims=True, initial=0.0, where=apart)
+    distances = jnp.sqrt(jnp.where(apart, jnp.maximum(squared, 0.0), 0.0))
+    return jnp.where(pairs, jnp.sqrt(furthest) - distances, 0.0)
 
 
 def squared_distances(gram: Float[Array, "g n n"]) -> Float[Array, "g n n"]:

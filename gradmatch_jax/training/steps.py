@@ -11,9 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gradmatch_jax.data import Dataset, Prepare
 from gradmatch_jax.models.model import Model, Variables
-from gradmatch_jax.models.spec import InputSpec
 from gradmatch_jax.strategies.strategy import Recorded, record_nothing
-from gradmatch_jax.training.feed import input_spec
 
 
 class Learner(NamedTuple):
@@ -38,7 +36,6 @@ class Steps(NamedTuple):
     train_scan: Callable[..., tuple[Learner, Outcome]]
     predict: Callable[..., tuple[Array, Array]]
     gradient_norms: Callable[..., Array]
-    widths: Callable[[Variables], tuple[int, int]]  # of logits and features
 
 
 def weighted_loss(
@@ -74,15 +71,13 @@ def make_steps(
         augmented: whether training inputs are augmented.
         record: what a step remembers of each example, see `Strategy.record`.
     """
-    spec = input_spec(dataset)
-    return _make_steps(model, dataset.prepare, spec, momentum, weight_decay, augmented, record)
+    return _make_steps(model, dataset.prepare, momentum, weight_decay, augmented, record)
 
 
 @functools.lru_cache(maxsize=8)
 def _make_steps(
     model: Model,
     prepare: Prepare,
-    spec: InputSpec,
     momentum: float,
     weight_decay: float,
     augmented: bool,
@@ -118,13 +113,26 @@ def _make_steps(
 
         return jax.lax.scan(one, learner, (rows, weights, start + jnp.arange(rows.shape[0])))
 
-    def predict(variables: Variables, pool, rows, outputs, start):
-        """Write a batch's logits and features into `outputs` from row `start` on."""
-        logits, features, _ = model.apply(variables, prepare(None, pool[rows]), False)
-        return tuple(
-            jax.lax.dynamic_update_slice_in_dim(whole, part, start, axis=0)
-            for whole, part in zip(outputs, (logits, features), strict=True)
-        )
+    def predict(variables: Variables, raw, count):
+        """Logits and features (s b, ...) of the first `count` of `raw`'s s batches, 0 behind.
+
+        The batches are one loop in one call, so that they can be as small as a CPU's caches like
+        them. `count` is an array: what is left over at the end of a set costs what it is and
+        compiles nothing.
+        """
+
+        def forward(batch):
+            logits, features, _ = model.apply(variables, prepare(None, batch), False)
+            return logits, features
+
+        def one(i, outputs):
+            made = forward(raw[i])
+            return tuple(x.at[i].set(y) for x, y in zip(outputs, made, strict=True))
+
+        shapes = jax.eval_shape(forward, raw[0])
+        outputs = tuple(jnp.zeros((len(raw), *x.shape), x.dtype) for x in shapes)
+        outputs = jax.lax.fori_loop(0, count, one, outputs)
+        return tuple(x.reshape(-1, x.shape[-1]) for x in outputs)
 
     def gradient_norms(variables: Variables, pool, labels, rows):
         """‖dl_i/dtheta‖ of each row over all parameters, in evaluation mode, by vmap(grad)."""
@@ -138,18 +146,10 @@ def _make_steps(
         grads = jax.tree.leaves(each(variables.params, pool[rows], labels))
         return jnp.sqrt(sum(jnp.sum(g.reshape(len(rows), -1) ** 2, axis=1) for g in grads))
 
-    def widths(variables: Variables) -> tuple[int, int]:
-        one = jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype)
-        logits, features, _ = jax.eval_shape(
-            lambda variables, inputs: model.apply(variables, inputs, False), variables, one
-        )
-        return logits.shape[1], features.shape[1]
-
     return Steps(
         init=init,
         train=jax.jit(step, donate_argnums=0),
         train_scan=jax.jit(scan, donate_argnums=0),
-        predict=jax.jit(predict, donate_argnums=3),
+        predict=jax.jit(predict),
         gradient_norms=jax.jit(gradient_norms),
-        widths=widths,
     )

@@ -10,7 +10,12 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.selection.batches import even_batches
-from gradmatch_jax.selection.coreset import select_coreset, select_coreset_batches
+from gradmatch_jax.selection.coreset import (
+    CPU_BLOCK,
+    distances_of,
+    select_coreset,
+    select_coreset_batches,
+)
 from gradmatch_jax.selection.groups import Groups, partition
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
@@ -242,3 +247,18 @@ def test_strategies_read_what_they_are_named_for():
                 indices=selection.indices
             )
         check_per_class(selection, atoms[name])
+
+
+@pytest.mark.parametrize("n", [CPU_BLOCK, CPU_BLOCK + 1, 2 * CPU_BLOCK + 77])
+def test_distances_made_in_blocks_are_the_dense_ones(n):
+    rng = np.random.default_rng(n)
+    residuals, features = rng.standard_normal((n, 3)), rng.random((n, 4))
+    valid = np.arange(n) < n - 5
+    parts = (jnp.asarray(x[None], jnp.float32) for x in (residuals, features))
+    found = distances_of(LastLayerGradients(*parts), jnp.asarray(valid[None]))[0]
+    wide = np.concatenate([np.ones((n, 1)), features], axis=1)
+    dense = (residuals[:, :, None] * wide[:, None]).reshape(n, -1)[valid]
+    squares = (dense**2).sum(axis=1)
+    expected = squares[:, None] + squares[None] - 2 * dense @ dense.T
+    assert found.shape == (n, n)
+    np.testing.assert_allclose(found[: n - 5, : n - 5], expected, atol=1e-4 * expected.max())

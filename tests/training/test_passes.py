@@ -53,3 +53,24 @@ def test_accuracy_in_percent(steps, data):
     assert evaluate(steps, variables, Feed(data.test)) == pytest.approx(expected)
     right = Split(data.test.inputs, best.astype(np.int32))
     assert evaluate(steps, variables, Feed(right)) == 100.0
+
+
+def test_a_pass_compiles_its_network_once_for_every_size(data):
+    """The last call does the batches that are left, whatever their number."""
+    steps, traced = linear_steps(data), []
+    variables = steps.init(jax.random.key(5)).variables
+    whole, _ = collect(steps, variables, Feed(data.train), batch_size=1)
+    compiled = steps.predict._cache_size()
+
+    def counted(*arguments):
+        traced.append(arguments[1].shape)
+        return steps.predict(*arguments)
+
+    for n in (1, 7, 9, 22):
+        part, _ = collect(
+            steps._replace(predict=counted), variables, Feed(data.train),
+            rows=np.arange(n), batch_size=1,
+        )  # fmt: skip
+        np.testing.assert_array_equal(part, whole[:n])
+    assert len(set(traced)) == 1
+    assert steps.predict._cache_size() == compiled

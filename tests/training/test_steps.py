@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.data import Split
+from gradmatch_jax.models.model import Variables
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.passes import run_epoch
 from gradmatch_jax.training.schedule import Batching
-from gradmatch_jax.training.steps import Outcome, weighted_loss
+from gradmatch_jax.training.steps import Learner, Outcome, weighted_loss
 from linear_problem import CLASSES, N, apply, inputs, linear_data, linear_steps
 from toys import Stream
 
@@ -123,6 +124,7 @@ class Recorder:
 
 INDICES = np.array([3, 17, 5, 11, 0, 22, 8, 14, 2, 19, 6])
 WEIGHTS = np.linspace(0.1, 3.0, len(INDICES))
+ANY = Learner(Variables({}, {}), ())  # what the Recorder hands back as it is
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators run epochs in a scan")
@@ -133,7 +135,7 @@ def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, stre
     assert feed.resident == (not streamed)
     recorder = Recorder(steps)
     options = {"batch_size": 4, "lr": 0.25, "key": jax.random.key(3)}
-    _, loss, seen_of = run_epoch(recorder.steps, None, feed, INDICES, WEIGHTS, **options)
+    _, loss, seen_of = run_epoch(recorder.steps, ANY, feed, INDICES, WEIGHTS, **options)
     assert [len(call[2]) for call in recorder.calls] == [4, 4, 3], "the last batch is ragged"
     assert [call[5] for call in recorder.calls] == [0, 1, 2]
     assert {call[4] for call in recorder.calls} == {0.25}
@@ -152,8 +154,8 @@ def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, stre
         assert seen_of.recorded["correct"].tolist() == [i % 2 == 0 for i in seen]
         assert loss == pytest.approx(np.mean(WEIGHTS * INDICES)), "batches count by their size"
     again, other = Recorder(steps), Recorder(steps)
-    run_epoch(again.steps, None, feed, INDICES, WEIGHTS, **options)
-    run_epoch(other.steps, None, feed, INDICES, WEIGHTS, **options | {"key": jax.random.key(4)})
+    run_epoch(again.steps, ANY, feed, INDICES, WEIGHTS, **options)
+    run_epoch(other.steps, ANY, feed, INDICES, WEIGHTS, **options | {"key": jax.random.key(4)})
     order = [call[1].tolist() + call[3].tolist() for call in recorder.calls]
     assert order == [call[1].tolist() + call[3].tolist() for call in again.calls]
     assert order != [call[1].tolist() + call[3].tolist() for call in other.calls]
@@ -201,11 +203,11 @@ def test_weights_relative_to_their_batch(steps, data):
     options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2)}
     relative, feed = options | {"batching": Batching("batch")}, Feed(data.train)
     weights = np.where(np.arange(len(INDICES)) == 3, 1000.0, WEIGHTS)
-    run_epoch(recorder.steps, None, feed, INDICES, weights, **relative)
-    run_epoch(plain.steps, None, feed, INDICES, weights, **options)
+    run_epoch(recorder.steps, ANY, feed, INDICES, weights, **relative)
+    run_epoch(plain.steps, ANY, feed, INDICES, weights, **options)
     for (*_, found, _, _), (*_, given, _, _) in zip(recorder.calls, plain.calls, strict=True):
         np.testing.assert_allclose(found, given / given.mean(), rtol=1e-6)
-    run_epoch(zeros.steps, None, feed, INDICES, 0 * WEIGHTS, **relative)
+    run_epoch(zeros.steps, ANY, feed, INDICES, 0 * WEIGHTS, **relative)
     assert all(np.all(call[3] == 0) for call in zeros.calls)
 
 
