@@ -61,7 +61,7 @@ def both(python: Path, args: "AgainstCords") -> list[dict[str, Any]]:
     budget = budget_of(args.fraction, len(dataset.train))
     with tempfile.TemporaryDirectory() as folder:
         npz, out = Path(folder) / "run.npz", Path(folder) / "selections.npz"
-        np.savez(npz, **handed_over(dataset, learner))
+        np.savez(npz, allow_pickle=False, **handed_over(dataset, learner))
         question = {
             "work": "train", "npz": str(npz), "out": str(out), "budget": budget, "lam": args.lam,
             "eps": args.eps, "epochs": args.epochs, "every": args.select_every,

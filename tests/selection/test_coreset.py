@@ -18,7 +18,7 @@ from gradmatch_jax.selection.coreset import (
 )
 from gradmatch_jax.selection.groups import Groups, partition
 from gradmatch_jax.strategies import build_strategy
-from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
+from gradmatch_jax.strategies.task import Pass, Snapshot, Task
 from oracles import check_greedy, naive_facility_location, similar
 
 # Class 0 has one example, class 2 none; budgets 1, 8, 0, 6, 5.
@@ -239,7 +239,7 @@ def test_strategies_read_what_they_are_named_for():
     look = Pass(*(jnp.asarray(x, jnp.float32) for x in (logits, features)), jnp.asarray(LABELS))
     atoms = {"craig": dense(look.gradients), "facility-location": np.asarray(look.features, float)}
     for name in atoms:
-        strategy = build_strategy(name, Task(LABELS, C, BUDGET), Options())
+        strategy = build_strategy(name, Task(LABELS, C, BUDGET))
         selection, _ = strategy.select({}, Snapshot(look), jax.random.key(0))
         if name == "facility-location":
             assert set(selection.weights.tolist()) == {1.0}

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import facility_location_benchmark
+from experiments.bench import facility_location as facility_location_benchmark
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.solvers.facility_location import (
     facility_location,
