@@ -45,9 +45,9 @@ def test_cords_gets_the_same_problem(other_python, tmp_path):
     assert records.keys() == {"gradmatch_jax", "cords default", "cords older"}
     for r in records.values():
         assert 0 < r["matched"] <= 12
-        assert r["refitted"] <= r["error"] * 1.01
     ours, theirs = records["gradmatch_jax"], records["cords default"]
     assert ours["objective"] <= theirs["objective"] * 1.01
+    assert ours["error"] == pytest.approx(ours["refitted"], rel=1e-4)
 
 
 def test_training_is_timed_on_both_sides(other_python, tmp_path):
