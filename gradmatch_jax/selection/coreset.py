@@ -131,7 +131,7 @@ def distances_of(atoms: Atoms, valid: Bool[Array, "g m"]) -> Float[Array, "g m m
     where D, E and the differences of a and of b come from the centred factors.
 
     On a CPU the matrix is made a block at a time and its upper half copied from the lower: half
-    the products, and nothing n x n is written that is not the answer (twice as fast at n = 5,000).
+    the products, and nothing n x n is written that is not the answer.
     """
     factors = atoms if isinstance(atoms, LastLayerGradients) else (jnp.asarray(atoms),)
     sides = tuple(_side(x, valid) for x in factors)
