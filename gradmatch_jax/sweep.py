@@ -16,10 +16,10 @@ from gradmatch_jax.errors import Blocked, Diverged, UserError
 from gradmatch_jax.report.summary import label_of
 from gradmatch_jax.training.claim import claim
 from gradmatch_jax.training.config import NOT_IDENTITY, RunConfig, Settings, TrainConfig, resolve
-from gradmatch_jax.training.records import FailureRecord, mismatches
 
 if TYPE_CHECKING:
     from gradmatch_jax.data import Dataset
+    from gradmatch_jax.training.records import FailureRecord
 
 FAILED = "failed.json"
 # What decides which examples a run is given: runs that share these share the loaded data.
@@ -264,6 +264,7 @@ def _read_back(job: Job) -> dict[str, Any] | None:
         return None
     from gradmatch_jax.training.files import read_json
     from gradmatch_jax.training.folder import RunFolder
+    from gradmatch_jax.training.records import FailureRecord, mismatches
 
     folder = RunFolder(job.folder, job.config)
     if (result := folder.result) is not None:

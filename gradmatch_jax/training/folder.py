@@ -285,7 +285,7 @@ class RunFolder:
                 history_indices=table["row"],
                 history_weights=table["weight"],
                 history_epochs=table["epoch"],
-                **split,
+                **split,  # pyright: ignore[reportArgumentType]
             )
         content = json.dumps(finite(result), indent=2) + "\n"
         with replacing(self.path / RESULT) as stream:

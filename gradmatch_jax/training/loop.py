@@ -34,6 +34,10 @@ from gradmatch_jax.training.summary import summarise
 OWN = "own"  # the name of a strategy that was handed over without one
 
 
+def _never() -> bool:
+    return False
+
+
 class Result(NamedTuple):
     """What a run came to."""
 
@@ -51,7 +55,7 @@ def train(
     strategy: OwnStrategy | Any = None,  # Any: `as_entry` says what is none
     on_epoch: Callable[[dict[str, Any], int], None] = lambda row, total: None,
     on_note: Callable[[str], None] = lambda text: None,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], bool] = _never,
 ) -> Result:
     """Train as `config` says; with `out`, log and checkpoint there and resume what is there.
 
@@ -113,7 +117,7 @@ def _train(
     while not _done(run, state):
         index = int(state.epoch)
         try:  # where the state before it is saved, an epoch can be left: nothing more could be kept
-            state, row = _epoch(run, state, index, stop if saved_at == index else None)
+            state, row = _epoch(run, state, index, stop if saved_at == index else _never)
         except Stopped:
             raise _stopped(index, saved_at, folder) from None
         _check_finite(state, row, folder)
@@ -211,7 +215,7 @@ def _progress(run: Run, state: TrainState, epoch: Epoch) -> float:
 
 
 def _epoch(
-    run: Run, state: TrainState, index: int, stop: Callable[[], bool] | None
+    run: Run, state: TrainState, index: int, stop: Callable[[], bool]
 ) -> tuple[TrainState, dict[str, Any]]:
     """Select if the plan says so, then one epoch of SGD; returns the state and its log row."""
     epoch = run.plan[index]
@@ -231,7 +235,7 @@ def _epoch(
         learner, loss, seen = run_epoch(
             run.steps[epoch.network], learner, run.train, *chosen,
             batch_size=run.batch_size, lr=lr, key=sgd_key, batching=epoch.batching,
-            **({} if stop is None else {"stop": stop}),
+            stop=stop,
         )  # fmt: skip
         strategy_state = state.strategy
         if epoch.network == run.scorer:  # scores are of one network's training

@@ -138,6 +138,7 @@ class ComparedRow(TypedDict):
     failures: list[str]
     diverged: bool
     stopped: list[str]
+    warnings: list[str]
 
 
 class CompareRecord(TypedDict):
