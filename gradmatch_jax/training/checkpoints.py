@@ -8,6 +8,7 @@ A checkpoint is made under another name, synced and renamed, so that it is whole
 are kept: where the newer one is damaged on disk, the older one serves.
 """
 
+import errno
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,8 +100,10 @@ def _write_state(path: Path, state: Any) -> None:
     saver = ocp.Checkpointer(ocp.StandardCheckpointHandler())
     try:
         saver.save(path.resolve(), args=ocp.args.StandardSave(state))
-    except (ValueError, RuntimeError) as error:  # the array writer's own words for a full disk
-        raise OSError(" ".join(str(error).split())[:200]) from error
+    except (ValueError, RuntimeError) as error:  # the array writer's own words
+        said = " ".join(str(error).split())[:200]
+        full = "RESOURCE_EXHAUSTED" in said or "No space left" in said
+        raise (OSError(errno.ENOSPC, said) if full else OSError(said)) from error
     finally:
         saver.close()
 

@@ -78,9 +78,9 @@ class RunFolder:
         }
         if list(differ) == ["epochs"]:
             raise UserError(
-                f"--out {path} holds a run of {earlier['epochs']} epochs, and its learning rate's "
-                f"cosine falls to 0 over those: one of {wanted['epochs']} is another run from its "
-                "first epoch on; name another folder"
+                f"--out {path} holds a run of {earlier.get('epochs')} epochs, and its learning "
+                f"rate's cosine falls to 0 over those: one of {wanted['epochs']} is another run "
+                "from its first epoch on; name another folder"
             )
         if differ:
             raise UserError(
