@@ -1,6 +1,6 @@
 """Runs killed with -9 before each kind of file operation they do, and taken up again.
 
-    python -m experiments.robustness.kills            # about 150 kills, half an hour on two cores
+    python -m experiments.robustness.kills            # about 100 kills, half an hour on two cores
     python -m experiments.robustness.kills --quick
 
 For each kind of run: one is left alone, and what it does in its folder is listed: opening the log,
@@ -50,7 +50,7 @@ class Kills:
     """Which runs to kill."""
 
     kinds: tuple[str, ...] = tuple(KINDS)
-    most: int = 40
+    most: int = 16
     """Kills of a kind at most; the moments are thinned out."""
     quick: bool = False
     """One kind and a few kills."""

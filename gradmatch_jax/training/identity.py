@@ -31,7 +31,7 @@ def identity(
     facts = {"classes": str(dataset.num_classes)}
     for part in ("train", "validation", "test"):
         facts |= {f"{part} {name}": value for name, value in _split(getattr(dataset, part)).items()}
-    facts["network"] = f"{network}: {_shapes(state.networks)}"
+    facts["network"] = f"{network}: {_shapes(_parameters(state))}"
     facts["strategy's state"] = _shapes(state.strategy)
     if own is not None:
         facts["strategy's function"] = _name(own)
@@ -54,6 +54,10 @@ def _checksum(array: np.ndarray) -> str:
     for start in range(0, len(array), step):
         made.update(np.ascontiguousarray(array[start : start + step]).view(np.uint8))
     return made.hexdigest()
+
+
+def _parameters(state: TrainState) -> dict[str, Any]:
+    return {name: learner.variables.params for name, learner in state.networks.items()}
 
 
 def _shapes(tree: Any) -> str:

@@ -1,5 +1,6 @@
 """SIGINT and SIGTERM: answered in time, what is done is saved, no traceback."""
 
+import json
 import os
 import signal
 import subprocess
@@ -50,7 +51,7 @@ def test_a_run_is_saved_and_can_go_on(tmp_path, number, status):
     done = 0
     for _ in range(2):
         process = start(out, "--checkpoint-seconds", "9999")
-        wait_for(process, lambda: epochs_in(out) > done + 20)
+        wait_for(process, lambda least=done + 20: epochs_in(out) > least)
         process.send_signal(number)
         code, error = ended(process)
         assert code == status, error
@@ -70,6 +71,22 @@ def test_before_anything_can_be_saved_it_leaves_at_once(tmp_path):
     code, error = ended(process)
     assert (code, error) == (130, "gradmatch-jax: stopped; nothing had to be saved\n")
     assert time.monotonic() - sent < 5, "a second or two, and room for a busy machine"
+
+
+def test_a_second_process_says_so_and_leaves(tmp_path):
+    out = tmp_path / "run"
+    process = start(out)
+    wait_for(process, lambda: epochs_in(out) > 5)
+    code, error = ended(start(out))
+    assert code == 2
+    assert error == (
+        f"gradmatch-jax: --out {out} is in use by process {process.pid}; wait for it, or name "
+        "another folder\n"
+    )
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(len(lines)))
 
 
 def test_what_cannot_be_interrupted_is_left_at_once():

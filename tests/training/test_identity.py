@@ -1,4 +1,4 @@
-"""The same data: a run is taken up only with what it was started with, and rows keep their names."""
+"""The same data: a run is taken up only with what it was started with; rows keep their names."""
 
 import dataclasses
 import json
