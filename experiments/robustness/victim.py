@@ -51,7 +51,7 @@ def main(settings: str, out: str, arrays: str, moment: str = "", nth: str = "1")
 
     def raw(leaf) -> np.ndarray:
         leaf = jax.numpy.asarray(leaf)
-        key = jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        key = jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key)
         return np.asarray(jax.random.key_data(leaf) if key else leaf)
 
     kept = (state.networks, state.selection, state.strategy, int(state.epoch))
