@@ -279,9 +279,8 @@ def _billed(run: Run, state: TrainState, bill: Bill) -> Iterator[Callable[[], Tr
 
 @jax.jit
 def _all_finite(tree: Any) -> jax.Array:
-    parts = [
-        jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree) if jnp.issubdtype(x, jnp.inexact)
-    ]
+    leaves = jax.tree.leaves(tree)
+    parts = [jnp.all(jnp.isfinite(x)) for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.stack(parts)) if parts else jnp.asarray(True)
 
 

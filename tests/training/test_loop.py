@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -117,7 +118,7 @@ def test_accuracies_are_those_of_the_final_network(finished):
     for name, split in (("test", dataset.test), ("validation", dataset.validation)):
         (mean,), (std,) = dataset.prepare.mean, dataset.prepare.std
         pixels = (split.inputs.astype(np.float32) / 255 - mean) / std
-        logits = model.apply(variables, pixels, False)[0]
+        logits = model.apply(variables, jnp.asarray(pixels), False)[0]
         share = 100 * np.mean(np.argmax(np.asarray(logits), axis=1) == split.labels)
         assert result.summary[f"{name}_accuracy"] == pytest.approx(share, abs=1e-4)
         assert result.log[1][f"{name}_accuracy"] <= 100
