@@ -11,7 +11,7 @@ from typing import Any
 
 from gradmatch_jax.measure.versions import device_name, versions
 from gradmatch_jax.report.tables import Column
-from gradmatch_jax.training.folder import finite
+from gradmatch_jax.training.files import finite
 
 
 def stamp(

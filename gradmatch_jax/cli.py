@@ -4,47 +4,59 @@ import contextlib
 import io
 import re
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-import tyro
-
-import gradmatch_jax
-from gradmatch_jax.commands import compare, select, strategies, train
-from gradmatch_jax.commands.compare import CompareConfig
-from gradmatch_jax.commands.select import SelectConfig
-from gradmatch_jax.commands.strategies import StrategiesCommand
-from gradmatch_jax.commands.train import TrainCommand
-from gradmatch_jax.errors import UserError
-
-Command = (
-    Annotated[TrainCommand, tyro.conf.subcommand("train")]
-    | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
-    | Annotated[SelectConfig, tyro.conf.subcommand("select")]
-    | Annotated[StrategiesCommand, tyro.conf.subcommand("strategies")]
-)
+from gradmatch_jax.commands.signals import Asked, answered, status
+from gradmatch_jax.errors import Stopped, UserError, blocked
 
 
 def main() -> None:
-    """Entry point: exit status 2 and one line on bad input."""
+    """Entry point: exit status 2 and one line on bad input, 130 or 143 where a signal ends it."""
+    # What takes time to import is imported under it: a signal is answered then as well.
+    with answered() as asked:
+        try:
+            _main(asked)
+        except UserError as error:
+            _leave(error, 2)
+        except OSError as error:
+            _leave(blocked(error.filename or "a file", error), 2)
+        except Stopped as error:
+            _leave(error, status(asked.number))
+
+
+def _leave(error: Exception, code: int) -> None:
+    print(f"gradmatch-jax: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _main(asked: Asked) -> None:
     if sys.argv[1:] == ["--version"]:
+        import gradmatch_jax
+
         print(f"gradmatch-jax {gradmatch_jax.__version__}")
         return
-    try:
-        _run(_parse())
-    except UserError as error:
-        print(f"gradmatch-jax: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("gradmatch-jax: interrupted; the same command resumes a run with --out")
-        sys.exit(130)
+    _run(_parse(), asked)
 
 
-def _parse() -> Command:
+def _parse() -> Any:
+    import tyro
+
+    from gradmatch_jax.commands.compare import CompareConfig
+    from gradmatch_jax.commands.select import SelectConfig
+    from gradmatch_jax.commands.strategies import StrategiesCommand
+    from gradmatch_jax.commands.train import TrainCommand
+
+    command = (
+        Annotated[TrainCommand, tyro.conf.subcommand("train")]
+        | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
+        | Annotated[SelectConfig, tyro.conf.subcommand("select")]
+        | Annotated[StrategiesCommand, tyro.conf.subcommand("strategies")]
+    )
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
             return tyro.cli(
-                Command,  # type: ignore[arg-type]
+                command,  # type: ignore[arg-type]
                 prog="gradmatch-jax",
                 description=(
                     "Train on a weighted subset of your data: GRAD-MATCH and its rivals in JAX. "
@@ -77,14 +89,16 @@ def _in_one_line(box: str) -> str:
     return f"{said} (see --help)"
 
 
-def _run(command: Command) -> None:
-    if isinstance(command, TrainCommand):
-        train.run(command, sys.argv)
-    elif isinstance(command, CompareConfig):
+def _run(command: Any, asked: Asked) -> None:
+    from gradmatch_jax.commands import compare, select, strategies, train
+
+    if isinstance(command, train.TrainCommand):
+        train.run(command, sys.argv, asked)
+    elif isinstance(command, compare.CompareConfig):
         from rich.console import Console
 
-        compare.run(command, Console())
-    elif isinstance(command, SelectConfig):
+        compare.run(command, Console(), asked)
+    elif isinstance(command, select.SelectConfig):
         select.run(command)
     else:
         strategies.run()

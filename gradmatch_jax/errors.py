@@ -1,7 +1,10 @@
-"""The one exception for input that a user can mend, and the one did-you-mean."""
+"""The exceptions for what a user can mend, and the one did-you-mean."""
 
 import difflib
-from collections.abc import Iterable
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class UserError(ValueError):
@@ -10,6 +13,46 @@ class UserError(ValueError):
 
 class Diverged(UserError):
     """Training that came to nothing: a loss that is no number. Other runs may go on."""
+
+
+class Blocked(UserError):
+    """What stands in the way of other runs as well: a full disk, another process in the folder."""
+
+
+class Stopped(Exception):
+    """A run was asked to stop and did. The message says what is kept and how to go on."""
+
+
+_REMEDIES = {
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): "make space, then do the same again",
+    (errno.EROFS,): "it cannot be written to; name another place",
+    (errno.EACCES, errno.EPERM): "name a place that is yours, or change its permissions",
+    (errno.ENAMETOOLONG,): "name a shorter one",
+    (errno.EEXIST, errno.ENOTDIR): "a file or a link that leads nowhere is in the way; "
+    "remove it or name another place",
+    (errno.ENOENT,): "there is no such place; name another",
+    (errno.ELOOP,): "its links lead in a circle; name another place",
+}
+
+
+def blocked(what: object, error: OSError) -> Blocked:
+    """The one line for what an operating system refuses: the cause, and what to do.
+
+    >>> str(blocked("--out runs", OSError(28, "")))
+    '--out runs: No space left on device; make space, then do the same again'
+    """
+    cause = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    known = (remedy for codes, remedy in _REMEDIES.items() if error.errno in codes)
+    return Blocked(f"{what}: {cause}; {next(known, 'name another place')}")
+
+
+@contextmanager
+def explained(what: object) -> Iterator[None]:
+    """Every `OSError` of the block in one line, as `blocked` says it of `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise blocked(what, error) from error
 
 
 def no_such(kind: str, name: object, known: Iterable[str]) -> UserError:

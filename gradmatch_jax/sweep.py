@@ -8,19 +8,17 @@ import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gradmatch_jax.errors import Diverged, UserError
+from gradmatch_jax.errors import Blocked, Diverged, UserError
 from gradmatch_jax.report.summary import label_of
 from gradmatch_jax.training.claim import claim
 from gradmatch_jax.training.config import NOT_IDENTITY, RunConfig, Settings, TrainConfig, resolve
 
 if TYPE_CHECKING:
     from gradmatch_jax.data import Dataset
-    from gradmatch_jax.training.folder import RunFolder
     from gradmatch_jax.training.records import FailureRecord
 
 FAILED = "failed.json"
@@ -155,6 +153,7 @@ def sweep(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     *,
     wait: bool = True,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Finished]:
     """Do the runs that are not finished, and give every run as it is known.
 
@@ -168,12 +167,15 @@ def sweep(
         wait: give what other processes are running as well, when it is done; otherwise leave it
             out.
 
+        stop: as `train`'s.
+
     Yields:
         The runs, in order but for those waited for. While the caller has one, it is held: no
         other process gets it.
 
     Raises:
         UserError: a folder holds another run, before anything runs; or the data cannot be read.
+        Stopped: `stop` said so.
     """
     jobs = list(jobs)
     found = {job.folder: _read_back(job) for job in jobs}
@@ -187,7 +189,8 @@ def sweep(
                 continue
             row = found[job.folder] or _read_back(job)
             if row is None:
-                row = _run(job, data, Progress(done, len(jobs), job.name, 0, 0), on_progress)
+                start = Progress(done, len(jobs), job.name, 0, 0)
+                row = _run(job, data, start, on_progress, stop)
             done += 1
             epochs = len(row["log"])
             on_progress(Progress(done, len(jobs), job.name, epochs, epochs))
@@ -211,7 +214,11 @@ class _Data:
 
 
 def _run(
-    job: Job, data: _Data, start: Progress, on_progress: Callable[[Progress], None]
+    job: Job,
+    data: _Data,
+    start: Progress,
+    on_progress: Callable[[Progress], None],
+    stop: Callable[[], bool],
 ) -> dict[str, Any]:
     """Train; the run's row, also where it comes to nothing."""
     from gradmatch_jax.training.loop import train
@@ -222,7 +229,9 @@ def _run(
     on_progress(start)
     dataset = data.of(job.config)
     try:
-        result = train(job.config, job.folder, dataset=dataset, on_epoch=on_epoch)
+        result = train(job.config, job.folder, dataset=dataset, on_epoch=on_epoch, stop=stop)
+    except Blocked:  # a full disk, say: it would meet the others too
+        raise
     except _OWN_FAILURES as error:
         return _failed(job, error)
     return _row(job, result.summary, result.log)
@@ -230,19 +239,19 @@ def _run(
 
 def _failed(job: Job, error: Exception) -> dict[str, Any]:
     """Record in the run's folder why it came to nothing; its row."""
-    from gradmatch_jax.training.folder import write_json
+    from gradmatch_jax.training.files import write_json
+    from gradmatch_jax.training.folder import RunFolder
 
     diverged = isinstance(error, (Diverged, ArithmeticError))
     said = " ".join(str(error).split())
     reason = said if isinstance(error, UserError) else f"{type(error).__name__}: {said}"
-    with _opened(job) as folder:
-        log = folder.read_log()
-        failure: FailureRecord = {
-            "kind": "diverged" if diverged else "failed",
-            "reason": reason,
-            "epoch": len(log),
-        }
-        write_json(job.folder / FAILED, dict(failure))
+    log = RunFolder(job.folder, job.config).read_log()
+    failure: FailureRecord = {
+        "kind": "diverged" if diverged else "failed",
+        "reason": reason,
+        "epoch": len(log),
+    }
+    write_json(job.folder / FAILED, dict(failure))
     return _row(job, {"failed": failure}, log)
 
 
@@ -253,28 +262,21 @@ def _read_back(job: Job) -> dict[str, Any] | None:
     """
     if not job.folder.is_dir() or not any(job.folder.iterdir()):
         return None
-    with _opened(job) as folder:
-        if folder.result is not None:
-            return _row(job, folder.result, folder.read_log())
-        file = job.folder / FAILED
-        if file.exists():
-            return _row(job, {"failed": json.loads(file.read_text())}, folder.read_log())
-        return None
-
-
-@contextmanager
-def _opened(job: Job) -> "Iterator[RunFolder]":
+    from gradmatch_jax.training.files import read_json
     from gradmatch_jax.training.folder import RunFolder
+    from gradmatch_jax.training.records import FailureRecord, mismatches
 
     folder = RunFolder(job.folder, job.config)
-    try:
-        yield folder
-    finally:
-        folder.close()
+    if (result := folder.result) is not None:
+        return _row(job, result, folder.read_log())
+    failure = read_json(job.folder / FAILED)  # a damaged one says nothing: it is tried again
+    if failure is not None and not mismatches(failure, FailureRecord):
+        return _row(job, {"failed": failure}, folder.read_log())
+    return None
 
 
 def _row(job: Job, summary: dict[str, Any], log: list[dict[str, Any]]) -> dict[str, Any]:
-    from gradmatch_jax.training.folder import finite
+    from gradmatch_jax.training.files import finite
 
     c = job.config
     known = {

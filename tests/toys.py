@@ -31,10 +31,11 @@ def linear():
     return Model("linear", init, apply)
 
 
-def toy(out=None, **settings):
+def toy(out=None, *, dataset=None, on_note=lambda text: None, **settings):
     settings = {"strategy": "adaptive-random", "fraction": 0.2, "epochs": 5} | settings
     config = TrainConfig(batch_size=5, lr=settings.pop("lr", 0.05), **settings)
-    return train(config, out, dataset=toy_dataset(), model=linear())
+    dataset = dataset or toy_dataset()
+    return train(config, out, dataset=dataset, model=linear(), on_note=on_note)
 
 
 class Stream:

@@ -76,7 +76,9 @@ def plan_runs(config: CompareConfig) -> list[Job]:
 
 
 def compare(
-    config: CompareConfig, on_progress: Callable[[Progress], None] = lambda progress: None
+    config: CompareConfig,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
     """Do every run that is not finished yet; returns the runs in order, as `sweep` gives them.
 
@@ -84,7 +86,7 @@ def compare(
         UserError: bad settings, or a folder that holds another run, before anything runs.
     """
     jobs = plan_runs(config)
-    rows = {finished.job.folder: finished.row for finished in sweep(jobs, on_progress)}
+    rows = {finished.job.folder: finished.row for finished in sweep(jobs, on_progress, stop=stop)}
     return [rows[job.folder] for job in jobs]
 
 
@@ -108,6 +110,8 @@ def galleries(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> "list[Ga
     for row in chosen:
         with np.load(Path(row["folder"]) / "selection.npz", allow_pickle=False) as stored:
             indices, weights = stored["indices"], stored["weights"]
+            if "train_rows" in stored:  # an earlier version counted in the training split
+                indices = dataset.train.positions(indices)
         if len(indices) == 0:  # full training, cut short: nothing was selected
             continue
         label = label_of(row["strategy"], row["warm"])
@@ -118,7 +122,9 @@ def galleries(config: CompareConfig, rows: Sequence[dict[str, Any]]) -> "list[Ga
     return result
 
 
-def run(config: CompareConfig, console: "Console") -> None:
+def run(
+    config: CompareConfig, console: "Console", stop: Callable[[], bool] = lambda: False
+) -> None:
     """The command: compare, print the table, and write it with the report beside the runs.
 
     Raises:
@@ -126,7 +132,7 @@ def run(config: CompareConfig, console: "Console") -> None:
     """
     jobs = plan_runs(config)  # what cannot be is said before a bar is drawn
     keep_compiled(config.compilation_cache)
-    rows = _with_bar(config, console)
+    rows = _with_bar(config, console, stop)
     table = summarise(rows)
     said = notes(table)
     console.print(rich_table(COMPARISON, table, apart=lambda row: row.fraction))
@@ -156,7 +162,9 @@ def _settings(config: CompareConfig, full: Job) -> dict[str, Any]:
     return shared | {k: list(getattr(config, k)) for k in ("strategies", "fractions", "seeds")}
 
 
-def _with_bar(config: CompareConfig, console: "Console") -> list[dict[str, Any]]:
+def _with_bar(
+    config: CompareConfig, console: "Console", stop: Callable[[], bool]
+) -> list[dict[str, Any]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
@@ -175,4 +183,4 @@ def _with_bar(config: CompareConfig, console: "Console") -> list[dict[str, Any]]
             bar.update(epochs, description=progress.name, completed=progress.epoch,
                        total=progress.epochs or None)  # fmt: skip
 
-        return compare(config, show)
+        return compare(config, show, stop)

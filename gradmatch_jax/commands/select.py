@@ -9,9 +9,10 @@ import numpy as np
 
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
 from gradmatch_jax.data.npy import read_arrays
-from gradmatch_jax.errors import UserError
+from gradmatch_jax.errors import UserError, explained
 from gradmatch_jax.inputs.values import as_count, as_path, check_literal
 from gradmatch_jax.solvers.options import MatchingOptions, matching_options
+from gradmatch_jax.training.files import replacing
 
 Method = Literal["per-class", "per-gradient", "per-batch", "whole"]
 
@@ -94,12 +95,13 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
         "num_matched": int(selection.num_matched),
         "matching_error": float(selection.matching_error),
     }
-    np.savez(
-        config.out,
-        indices=np.asarray(selection.indices)[:size],
-        weights=weights / mean if mean > 0 else weights,
-        **facts,
-    )
+    with explained(f"--out {config.out}"), replacing(config.out) as stream:
+        np.savez(
+            stream,
+            indices=np.asarray(selection.indices)[:size],
+            weights=weights / mean if mean > 0 else weights,
+            **facts,
+        )
     return facts
 
 
@@ -107,12 +109,17 @@ def _read(config: SelectConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """logits, features and labels as they are in the file; the door checks what they hold."""
     if config.out.suffix != ".npz":
         raise UserError(f"--out {config.out} must end in .npz")
-    if config.out.exists():
-        raise UserError(f"--out {config.out} exists; name another file or remove it")
-    if not config.out.parent.is_dir():
-        raise UserError(f"--out: there is no folder {config.out.parent}; make it first")
-    if not config.input.is_file():
-        raise UserError(f"--input {config.input} is no file; pass an .npz")
+    with explained(f"--out {config.out}"):
+        if config.out.exists() or config.out.is_symlink():
+            raise UserError(f"--out {config.out} exists; name another file or remove it")
+        if not config.out.parent.is_dir():
+            raise UserError(f"--out: there is no folder {config.out.parent}; make it first")
+        with replacing(config.out):  # whether it can be written, before anything is computed
+            pass
+        config.out.unlink()
+    with explained(f"--input {config.input}"):
+        if not config.input.is_file():
+            raise UserError(f"--input {config.input} is no file; pass an .npz")
     names = ("logits", "features", "labels")
     wants = "logits (n, C), features (n, E) and labels (n,)"
     arrays = read_arrays(config.input, f"--input {config.input}", names, wants=wants)

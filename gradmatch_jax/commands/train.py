@@ -1,7 +1,7 @@
 """`gradmatch-jax train`: one run, with a bar while it goes and a line when it is done."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,21 @@ def named(arguments: Sequence[str]) -> frozenset[str]:
     return frozenset({f if f in known else f.removeprefix("no_") for f in flags} & known)
 
 
-def run(command: TrainCommand, arguments: Sequence[str]) -> None:
+def run(
+    command: TrainCommand,
+    arguments: Sequence[str],
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
     """Train, and say what came of it.
 
     Args:
         command: the settings and the folder.
         arguments: of the command line, which say what was named.
+        stop: as `train`'s.
 
     Raises:
         UserError: as `train`.
+        Stopped: as `train`.
     """
     fields = {f.name: getattr(command, f.name) for f in dataclasses.fields(TrainConfig)}
     config = resolve(TrainConfig(**fields), given=named(arguments))
@@ -61,8 +67,13 @@ def run(command: TrainCommand, arguments: Sequence[str]) -> None:
                 note += f"  test {row['test_accuracy']:.2f} %"
             progress.update(task, total=total, completed=row["epoch"] + 1, note=note)
 
-        result = train(config, command.out, on_epoch=on_epoch)
+        def on_note(text: str) -> None:
+            console.print(text, soft_wrap=True, highlight=False)
+
+        result = train(config, command.out, on_epoch=on_epoch, on_note=on_note, stop=stop)
     console.print(in_words(result.summary))
+    if result.summary.get("warning"):
+        console.print(f"warning: {result.summary['warning']}", style="yellow", highlight=False)
     if command.out is not None:
         console.print(f"records in {command.out}")
 

@@ -65,10 +65,13 @@ class Split:
 
     inputs: an array (n, ...) or an `InputSource` of n
     labels: int32 (n,), classes 0..num_classes-1
+    origin: where this is a part of what a user handed over, the row of each in that; None: the rows
+        are their own
     """
 
     inputs: Shaped[np.ndarray, "n ..."] | InputSource
     labels: Int32[np.ndarray, " n"]
+    origin: Int[np.ndarray, " n"] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -82,6 +85,16 @@ class Split:
     def dtype(self) -> np.dtype:
         """The type of the inputs' values."""
         return np.dtype(self.inputs.dtype)
+
+    @property
+    def rows(self) -> Int[np.ndarray, " n"]:
+        """The row of each in what the user handed over, before anything was held out or cut."""
+        return np.arange(len(self)) if self.origin is None else self.origin
+
+    def positions(self, rows: Int[np.ndarray, " m"]) -> Int[np.ndarray, " m"]:
+        """Where in this split rows of the user's numbering are: `rows` backwards."""
+        order = np.argsort(self.rows)
+        return order[np.searchsorted(self.rows, rows, sorter=order)]
 
     @property
     def in_memory(self) -> bool:
@@ -99,8 +112,8 @@ class Split:
         indices = np.asarray(indices)
         inputs = self.inputs
         if isinstance(inputs, np.ndarray):
-            return Split(inputs[indices], self.labels[indices])
-        return Split(Subset(inputs, indices), self.labels[indices])
+            return Split(inputs[indices], self.labels[indices], self.rows[indices])
+        return Split(Subset(inputs, indices), self.labels[indices], self.rows[indices])
 
 
 class Parts(NamedTuple):

@@ -30,6 +30,7 @@ class Row(NamedTuple):
     failures: tuple[str, ...]  # a run each: its seed, what became of it and why
     diverged: bool  # some run did
     stopped: tuple[str, ...]  # why the last selections ended before their budget
+    warnings: tuple[str, ...]  # what looks wrong with runs that ended, a run each
 
 
 def label_of(strategy: str, warm: bool) -> str:
@@ -124,6 +125,9 @@ def _row(label: str, fraction: float, runs: list[dict[str, Any]], full: _Yardsti
         failures=tuple(map(failure, failed)),
         diverged=any(run["failed"]["kind"] == "diverged" for run in failed),
         stopped=tuple(dict.fromkeys(stopped)),
+        warnings=tuple(
+            f"seed {run['seed']}: {run['warning']}" for run in members if run.get("warning")
+        ),
     )
 
 
@@ -134,7 +138,7 @@ def failure(run: dict[str, Any]) -> str:
 
 
 def notes(table: Iterable[Row]) -> list[str]:
-    """A line for each row that has something to say: runs without a result, early stops."""
+    """A line for each row that has something to say: runs without a result, stops, warnings."""
     lines = []
     for row in table:
         name = f"{row.label} on {percent(row.fraction)}"
@@ -143,6 +147,8 @@ def notes(table: Iterable[Row]) -> list[str]:
             lines.append(f"{name}: {'; '.join(row.failures)} ({again}).")
         if row.stopped:
             lines.append(f"{name}: matching stopped early ({'; '.join(row.stopped)}).")
+        if row.warnings:
+            lines.append(f"{name}: {'; '.join(row.warnings)}.")
     return lines
 
 

@@ -119,6 +119,11 @@ def prepare(
         meter=meter,
         key=jax.random.key(config.seed),
         facts=_facts(config, dataset, model),
+        num_classes=dataset.num_classes,
+        rows={
+            "train_rows": np.asarray(dataset.train.rows),
+            "validation_rows": np.asarray(dataset.validation.rows),
+        },
     )
     return run, _first_state(run, budget)
 

@@ -1,146 +1,293 @@
-"""A run's folder: its configuration, its log, and checkpoints that a killed run resumes from."""
+"""A run's folder: its configuration, its log, its selections, checkpoints, and its result."""
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
+from jaxtyping import Float, Integer
 
-from gradmatch_jax.errors import UserError
+from gradmatch_jax.errors import Blocked, UserError, blocked, explained
+from gradmatch_jax.training import checkpoints
+from gradmatch_jax.training.checkpoints import Checkpoint
+from gradmatch_jax.training.claim import holder, lock
 from gradmatch_jax.training.config import NOT_IDENTITY, RunConfig, TrainConfig
+from gradmatch_jax.training.files import (
+    SEAL,
+    TEMPORARY,
+    broken,
+    finite,
+    read_json,
+    replacing,
+    seal,
+    write_json,
+    write_text,
+)
+from gradmatch_jax.training.selections import Selections
+
+CONFIG, LOG, SELECTION, RESULT, LOCK = (
+    "config.json", "metrics.jsonl", "selection.npz", "result.json", ".lock",
+)  # fmt: skip
+FACTS = "data"  # in config.json: what the run was given beside its configuration
 
 
 class RunFolder:
-    """Files of one run: config.json, metrics.jsonl, checkpoints/, selection.npz, result.json."""
+    """Files of one run: config.json, metrics.jsonl, selections.bin, checkpoints/, selection.npz,
+    result.json.
+
+    Made, it has only looked: `held` claims the folder, and all that writes belongs in its block.
+    """
 
     def __init__(self, path: Path, config: RunConfig):
-        """Claim `path` for `config`, or take up the run of the same configuration in it.
+        """Look at `path`.
 
         Raises:
-            UserError: the folder holds another run, or things that are no run at all.
+            UserError: the folder holds another run, or things that are no run at all, or cannot be
+              read.
         """
         self.path = path
+        self.notes: list[str] = []  # what was found damaged, and what became of it
+        self._config = config
         self._checkpoints = path / "checkpoints"
+        self._selections = Selections(path / "selections.bin")
+        self._lines: list[str] | None = None  # of the log, once it is written here
+        with explained(f"--out {path}"):
+            self._refuse_other()
+
+    def _refuse_other(self) -> None:
+        path, file = self.path, self.path / CONFIG
         if path.exists() and not path.is_dir():
             raise UserError(f"--out {path} is a file; name a folder")
-        config_file = path / "config.json"
-        if config_file.exists():
-            self._refuse_other(config_file, config)
-        elif path.is_dir() and any(p.name != "config.json.tmp" for p in path.iterdir()):
-            raise UserError(f"--out {path} is not empty and holds no run; name another folder")
-        else:
-            path.mkdir(parents=True, exist_ok=True)
-            write_json(config_file, config.to_json())
-        options = ocp.CheckpointManagerOptions(max_to_keep=1, create=True)
-        self._manager = ocp.CheckpointManager(self._checkpoints.resolve(), options=options)
-
-    def _refuse_other(self, config_file: Path, config: RunConfig) -> None:
-        try:
-            earlier = dict(json.loads(config_file.read_text()))
-        except (OSError, ValueError, TypeError) as error:
-            raise UserError(
-                f"cannot read {config_file} ({error}); remove the folder or name another"
-            ) from error
-        wanted = config.to_json()
+        if not file.exists():
+            ours = (LOCK, CONFIG + TEMPORARY)
+            if path.is_dir() and any(p.name not in ours for p in path.iterdir()):
+                raise UserError(f"--out {path} is not empty and holds no run; name another folder")
+            return
+        earlier, wanted = self._read_config(), self._config.to_json()
         # What an earlier version did not know of, it did as the default does now.
         defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
-        differ = [
-            f"{name} {earlier.get(name, defaults.get(name))!r} there, {value!r} here"
+        differ = {
+            name: f"{name} {earlier.get(name, defaults.get(name))!r} there, {value!r} here"
             for name, value in wanted.items()
             if name not in NOT_IDENTITY and earlier.get(name, defaults.get(name)) != value
+        }
+        if list(differ) == ["epochs"]:
+            raise UserError(
+                f"--out {path} holds a run of {earlier.get('epochs')} epochs, and its learning "
+                f"rate's cosine falls to 0 over those: one of {wanted['epochs']} is another run "
+                "from its first epoch on; name another folder"
+            )
+        if differ:
+            raise UserError(
+                f"--out {path} holds a run of another configuration "
+                f"({'; '.join(differ.values())}); name another folder"
+            )
+
+    def _read_config(self) -> dict[str, Any]:
+        earlier = read_json(self.path / CONFIG)
+        if earlier is None:
+            raise UserError(
+                f"{self.path / CONFIG} is damaged; remove the folder or name another --out"
+            )
+        return earlier
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Claim the folder for the block; it is made and named where it is new.
+
+        Raises:
+            Blocked: another process has it, or it cannot be written to.
+            UserError: it holds another run.
+        """
+        with explained(f"--out {self.path}"):
+            self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with lock(self.path / LOCK) as mine:
+                if not mine:
+                    raise Blocked(
+                        f"--out {self.path} is in use by {holder(self.path / LOCK)}; wait for it, "
+                        "or name another folder"
+                    )
+                with explained(f"--out {self.path}"):
+                    self._refuse_other()  # again: it may have been another's until now
+                    if not (self.path / CONFIG).exists():
+                        write_json(self.path / CONFIG, self._config.to_json())
+                yield
+        except OSError as error:  # writing the log, say, in the middle of a run
+            raise blocked(f"--out {self.path}", error) from error
+
+    def identify(self, facts: dict[str, str]) -> None:
+        """Note what the run was given, or compare it with what it was given before.
+
+        Raises:
+            UserError: it was given something else.
+        """
+        earlier = self._read_config()
+        known = earlier.get(FACTS)
+        if not isinstance(known, dict):
+            write_json(self.path / CONFIG, earlier | {FACTS: facts})
+            return
+        differ = [
+            f"{name} {known[name]!r} there, {value!r} here"
+            for name, value in facts.items()
+            if known.get(name, value) != value
         ]
         if differ:
             raise UserError(
-                f"--out {self.path} holds a run of another configuration ({'; '.join(differ)}); "
-                "name another folder"
+                f"--out {self.path} holds a run on other data, or of another model or strategy "
+                f"({'; '.join(differ)}); name another folder"
             )
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """The result, if the run is finished."""
-        file = self.path / "result.json"
-        return json.loads(file.read_text()) if file.exists() else None
+        """The result, if the run is finished and its files are as they were written."""
+        result = read_json(self.path / RESULT)
+        if result is None or ((self.path / SEAL).exists() and broken(self.path) is not None):
+            return None
+        return result
 
     def restore(self, template: Any) -> Any | None:
-        """The newest whole checkpoint in `template`'s structure, or None. Cuts the log to it."""
-        step = self._manager.latest_step()
-        if step is None:
-            self._cut_log(0)
-            return None
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-        try:
-            state = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        except (ValueError, KeyError) as error:  # other fields, or other shapes
-            raise UserError(
-                f"the checkpoints in {self.path} are another version's; give another --out"
-            ) from error
-        self._cut_log(step)
+        """The newest whole checkpoint in `template`'s structure, or None; the log as it was then.
+
+        What a killed process left behind is removed.
+
+        Raises:
+            UserError: every checkpoint is damaged, or that of the finished run is; or it is another
+              version's.
+        """
+        finished = self.result is not None
+        found = self._newest(finished)
+        state = None if found is None else checkpoints.restore(found, template)
+        checkpoints.prune(
+            self._checkpoints,
+            [s for s in checkpoints.steps(self._checkpoints) if found and s <= found.step],
+        )
+        for file in self.path.glob(f"*{TEMPORARY}"):
+            file.unlink(missing_ok=True)
+        self._selections.cut(None if found is None else found.selections)
+        self._lines = [] if found is None else found.lines
+        text = "".join(f"{line}\n" for line in self._lines)
+        if not (self.path / LOG).exists() or (self.path / LOG).read_bytes() != text.encode():
+            write_text(self.path / LOG, text)
+        if not finished and (self.path / RESULT).exists():
+            self.notes.append(
+                f"{self.path} was finished and is damaged ({self._damage()}): "
+                "its files are written again"
+            )
         return state
+
+    def _damage(self) -> str:
+        """What is wrong with the files of a run that was finished."""
+        return (broken(self.path) if (self.path / SEAL).exists() else None) or RESULT
+
+    def _newest(self, finished: bool) -> Checkpoint | None:
+        steps, troubles = checkpoints.steps(self._checkpoints), []
+        for step in steps:
+            found = checkpoints.whole(self._checkpoints, step)
+            trouble = (
+                found if isinstance(found, str) else self._selections.trouble(found.selections)
+            )
+            if isinstance(found, Checkpoint) and trouble is None:
+                if troubles:
+                    self.notes.append(f"{'; '.join(troubles)}: going on from epoch {step}")
+                return found
+            troubles.append(f"checkpoint {self._checkpoints / str(step)} is damaged ({trouble})")
+            if finished:
+                raise UserError(
+                    f"{self.path} is finished and its result holds, but {troubles[0]}; remove "
+                    f"{self.path / RESULT} to train its last epochs again"
+                )
+        if finished:
+            raise UserError(
+                f"{self.path} is finished and its result holds, but its checkpoints are gone; "
+                "name another folder to train again"
+            )
+        if troubles:
+            raise UserError(f"{'; '.join(troubles)}; remove {self.path} or name another --out")
+        return None
 
     def describe_last(self) -> str:
         """The last good checkpoint, in words."""
-        step = self._manager.latest_step()
-        if step is None:
+        steps = checkpoints.steps(self._checkpoints)
+        if not steps:
             return f"{self.path} has no checkpoint"
-        return f"the last good checkpoint in {self.path} is after epoch {step - 1}"
+        return f"the last good checkpoint in {self.path} is after epoch {steps[0] - 1}"
+
+    def make_sure_of_room(self, state: Any) -> None:
+        """Find out before anything trains whether a checkpoint has room on the disk.
+
+        Raises:
+            Blocked: it has not.
+        """
+        wanted = sum(getattr(leaf, "nbytes", 8) for leaf in jax.tree.leaves(state))
+        free = shutil.disk_usage(self.path).free
+        if free < wanted:
+            raise Blocked(
+                f"--out {self.path}: {free / 1e6:.0f} MB are free and a checkpoint takes "
+                f"{wanted / 1e6:.0f} MB; make space or name another disk"
+            )
 
     def save(self, epoch: int, state: Any) -> None:
         """Checkpoint `state` after `epoch` epochs; whole on disk when this returns."""
-        self._manager.save(epoch, args=ocp.args.StandardSave(state))
-        self._manager.wait_until_finished()
+        assert self._lines is not None
+        checkpoints.save(self._checkpoints, epoch, state, self._lines, self._selections.mark())
 
     def log(self, row: dict[str, Any]) -> None:
         """Append an epoch to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(finite(row)) + "\n")
+        assert self._lines is not None
+        self._lines.append(json.dumps(finite(row)))
+        with (self.path / LOG).open("a") as file:
+            file.write(self._lines[-1] + "\n")
+
+    def select(
+        self, epoch: int, rows: Integer[np.ndarray, " k"], weights: Float[np.ndarray, " k"]
+    ) -> None:
+        """Keep a selection: rows in the user's numbering, before `epoch`."""
+        self._selections.append(epoch, rows, weights)
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl, up to a line that a kill cut short."""
-        file = self.path / "metrics.jsonl"
+        """The rows of the log: of the run here, or of what its files hold, up to a cut line."""
+        if self._lines is not None:
+            return [json.loads(line) for line in self._lines]
         rows = []
-        for line in file.read_text().splitlines() if file.exists() else []:
+        file = self.path / LOG
+        for line in file.read_text(errors="replace").splitlines() if file.exists() else []:
             try:
                 rows.append(json.loads(line))
             except json.JSONDecodeError:
                 break
         return rows
 
-    def _cut_log(self, epochs: int) -> None:
-        """Drop rows logged after the checkpoint: the resumed run writes them again."""
-        rows = [row for row in self.read_log() if row["epoch"] < epochs]
-        replace(self.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    def finish(
+        self,
+        result: dict[str, Any],
+        last: tuple[Integer[np.ndarray, " k"], Float[np.ndarray, " k"]],
+        split: dict[str, Integer[np.ndarray, " n"]],
+    ) -> None:
+        """Write selection.npz and the result, in that order: result.json means finished.
 
-    def finish(self, result: dict[str, Any], indices: np.ndarray, weights: np.ndarray) -> None:
-        """Write the last selection and the result, in that order: result.json means finished."""
-        np.savez(self.path / "selection.npz", indices=indices, weights=weights)
-        write_json(self.path / "result.json", result)
-
-    def close(self) -> None:
-        """Release the checkpoint manager's threads."""
-        self._manager.close()
-
-
-def finite(value: Any) -> Any:
-    """`value` with nan and inf as null, which is all that JSON has for them."""
-    if isinstance(value, dict):
-        return {k: finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(v) for v in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
-def write_json(file: Path, value: dict[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    replace(file, json.dumps(finite(value), indent=2) + "\n")
-
-
-def replace(file: Path, text: str) -> None:
-    """Write `text` to `file` by renaming a finished temporary file over it."""
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text(text)
-    temporary.replace(file)
+        Args:
+            result: the summary.
+            last: the last selection, rows in the user's numbering and weights.
+            split: "train_rows" and "validation_rows", the user's row of each row of those splits.
+        """
+        table = self._selections.table()
+        with replacing(self.path / SELECTION) as stream:
+            np.savez(
+                stream,
+                indices=last[0],
+                weights=last[1],
+                history_indices=table["row"],
+                history_weights=table["weight"],
+                history_epochs=table["epoch"],
+                **split,  # pyright: ignore[reportArgumentType]
+            )
+        content = json.dumps(finite(result), indent=2) + "\n"
+        with replacing(self.path / RESULT) as stream:
+            stream.write(content.encode())
+        seal(self.path, (LOG, SELECTION, RESULT))

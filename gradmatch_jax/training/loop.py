@@ -13,23 +13,29 @@ import numpy as np
 
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.data.dataset import check
-from gradmatch_jax.errors import Diverged, UserError
+from gradmatch_jax.errors import Diverged, Stopped, UserError
+from gradmatch_jax.inputs.values import as_path
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import Selection
 from gradmatch_jax.strategies.check import check_answer
-from gradmatch_jax.strategies.strategy import Pass, Snapshot
 from gradmatch_jax.training.build import OwnStrategy, as_entry, fresh_network, load, prepare
 from gradmatch_jax.training.config import TrainConfig, resolve
 from gradmatch_jax.training.examples import examples_of
-from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.folder import RunFolder
-from gradmatch_jax.training.passes import collect, collect_gradient_norms, evaluate, run_epoch
+from gradmatch_jax.training.identity import identity
+from gradmatch_jax.training.passes import evaluate, run_epoch
 from gradmatch_jax.training.presets import AUTO
 from gradmatch_jax.training.schedule import Bill, Epoch, cosine
+from gradmatch_jax.training.snapshot import describe, take_snapshot
 from gradmatch_jax.training.state import Limit, Run, TrainState
+from gradmatch_jax.training.summary import summarise
 
 OWN = "own"  # the name of a strategy that was handed over without one
+
+
+def _never() -> bool:
+    return False
 
 
 class Result(NamedTuple):
@@ -48,6 +54,8 @@ def train(
     model: Model | None = None,
     strategy: OwnStrategy | Any = None,  # Any: `as_entry` says what is none
     on_epoch: Callable[[dict[str, Any], int], None] = lambda row, total: None,
+    on_note: Callable[[str], None] = lambda text: None,
+    stop: Callable[[], bool] = _never,
 ) -> Result:
     """Train as `config` says; with `out`, log and checkpoint there and resume what is there.
 
@@ -60,6 +68,9 @@ def train(
           default, or a `Strategy`. `config.strategy` is then only its name ("own" where left at
           its default).
         on_epoch: called with each log row and the number of epochs in the plan.
+        on_note: called with what there is to say of the folder: resumed, finished, damaged.
+        stop: asked after epochs, and within those that a checkpoint has just been made before:
+          where it says so, the run is saved and left.
 
     Returns:
         The summary (as in result.json), the final state with the network's variables, and the log.
@@ -67,6 +78,7 @@ def train(
     Raises:
         UserError: bad configuration, data or folder, before anything long starts; a run that
           diverges; a strategy of the user's own that returns what cannot be.
+        Stopped: `stop` said so.
 
     Example:
         >>> config = TrainConfig(strategy="random", fraction=0.1, epochs=2, model="logistic")
@@ -83,46 +95,93 @@ def train(
         if config.model is None:  # what suits the data, not what suits those that are not read
             config = dataclasses.replace(config, model=AUTO)
     resolved = resolve(config, entry=entry)
-    dataset = dataset if dataset is not None else load(resolved)
-    folder = RunFolder(Path(out).expanduser(), resolved) if out is not None else None
-    try:
+    if out is None:
+        run, state = prepare(resolved, dataset if dataset is not None else load(resolved), model)
+        return _train(run, state, None, on_epoch, on_note, stop)
+    folder = RunFolder(as_path("--out", out), resolved)
+    with folder.held():
+        dataset = dataset if dataset is not None else load(resolved)
         run, state = prepare(resolved, dataset, model)
-        return _train(run, state, folder, on_epoch)
-    finally:
-        if folder is not None:
-            folder.close()
+        folder.identify(identity(dataset, run.facts["model"], state, strategy))
+        return _train(run, state, folder, on_epoch, on_note, stop)
 
 
-def _train(run: Run, state: TrainState, folder: RunFolder | None, on_epoch) -> Result:
-    restored = folder.restore(state) if folder is not None else None
-    state = state if restored is None else restored
-    if folder is not None and folder.result is not None:
-        return Result(folder.result, state, folder.read_log())
-    log, saved = [], time.monotonic()
+def _train(
+    run: Run, state: TrainState, folder: RunFolder | None, on_epoch, on_note, stop
+) -> Result:
+    if folder is not None:
+        state = _taken_up(run, state, folder, on_note)
+        if folder.result is not None:
+            return Result(folder.result, state, folder.read_log())
+    log, saved_at, saved = [], int(state.epoch), time.monotonic()
     while not _done(run, state):
         index = int(state.epoch)
-        state, row = _epoch(run, state, index)
+        try:  # where the state before it is saved, an epoch can be left: nothing more could be kept
+            state, row = _epoch(run, state, index, stop if saved_at == index else _never)
+        except Stopped:
+            raise _stopped(index, saved_at, folder) from None
         _check_finite(state, row, folder)
         last = _done(run, state)
         if last or ((index + 1) % run.eval_every == 0 and run.plan[index].network == "model"):
             row |= _accuracies(run, state)
-        log.append(row)
-        if folder is not None:
-            folder.log(row)
-            if last or time.monotonic() - saved >= run.checkpoint_seconds:
-                folder.save(index + 1, state)
-                saved = time.monotonic()
+        if folder is None:
+            log.append(row)
+        else:
+            _keep(run, state, row, folder)
+        leave = not last and stop()
+        if folder is not None and (
+            last or leave or time.monotonic() - saved >= run.checkpoint_seconds
+        ):
+            folder.save(index + 1, state)
+            saved_at, saved = index + 1, time.monotonic()
         on_epoch(row, len(run.plan))
+        if leave:
+            raise _stopped(index + 1, saved_at, folder)
     log = log if folder is None else folder.read_log()
-    summary = _summary(run, state, log)
+    summary = summarise(run, state, log)
     if folder is not None:
-        size = int(state.selection.size)
-        folder.finish(
-            summary,
-            np.asarray(state.selection.indices)[:size],
-            np.asarray(state.selection.weights)[:size],
-        )
+        folder.finish(summary, _named(run, state.selection), run.rows)
     return Result(summary, state, log)
+
+
+def _taken_up(run: Run, state: TrainState, folder: RunFolder, on_note) -> TrainState:
+    """The state that the folder goes on from, and what there is to say of it."""
+    restored = folder.restore(state)
+    for note in folder.notes:
+        on_note(note)
+    if folder.result is not None:
+        on_note(f"{folder.path} is already finished; nothing is run again")
+    else:
+        folder.make_sure_of_room(state)
+        if restored is not None:
+            on_note(f"resuming at epoch {int(restored.epoch)} of {len(run.plan)}")
+    return state if restored is None else restored
+
+
+def _keep(run: Run, state: TrainState, row: dict[str, Any], folder: RunFolder) -> None:
+    """An epoch in the log, and its selection beside it."""
+    if "selection" in row:
+        folder.select(row["epoch"], *_named(run, state.selection))
+    folder.log(row)
+
+
+def _named(run: Run, selection: Selection) -> tuple[np.ndarray, np.ndarray]:
+    """A selection in the user's own row numbers, and its weights."""
+    size = int(selection.size)
+    indices, weights = np.asarray(selection.indices), np.asarray(selection.weights)
+    return run.rows["train_rows"][indices[:size]], weights[:size]
+
+
+def _stopped(epochs: int, saved: int, folder: RunFolder | None) -> Stopped:
+    """What is kept of a run that was asked to stop, and how to go on."""
+    if folder is None:
+        return Stopped(f"stopped in epoch {epochs}; nothing is kept without --out")
+    if saved == 0:
+        return Stopped(f"stopped in epoch {epochs}, before a checkpoint; nothing is lost but that")
+    return Stopped(
+        f"stopped; the first {saved} epochs are saved in {folder.path}: the same command goes on "
+        "from there"
+    )
 
 
 def _accuracies(run: Run, state: TrainState) -> dict[str, float]:
@@ -155,7 +214,9 @@ def _progress(run: Run, state: TrainState, epoch: Epoch) -> float:
     return epoch.progress
 
 
-def _epoch(run: Run, state: TrainState, index: int) -> tuple[TrainState, dict[str, Any]]:
+def _epoch(
+    run: Run, state: TrainState, index: int, stop: Callable[[], bool]
+) -> tuple[TrainState, dict[str, Any]]:
     """Select if the plan says so, then one epoch of SGD; returns the state and its log row."""
     epoch = run.plan[index]
     select_key, sgd_key = jax.random.split(jax.random.fold_in(run.key, index))
@@ -174,6 +235,7 @@ def _epoch(run: Run, state: TrainState, index: int) -> tuple[TrainState, dict[st
         learner, loss, seen = run_epoch(
             run.steps[epoch.network], learner, run.train, *chosen,
             batch_size=run.batch_size, lr=lr, key=sgd_key, batching=epoch.batching,
+            stop=stop,
         )  # fmt: skip
         strategy_state = state.strategy
         if epoch.network == run.scorer:  # scores are of one network's training
@@ -215,33 +277,10 @@ def _billed(run: Run, state: TrainState, bill: Bill) -> Iterator[Callable[[], Tr
         yield paid
 
 
-def take_snapshot(run: Run, state: TrainState, key: jax.Array) -> Snapshot:
-    """What the strategy needs to know of the network that scores, on the rows it looks at."""
-    steps, needs = run.steps[run.scorer], run.strategy.needs
-    variables = state.networks[run.scorer].variables
-    rows = run.strategy.rows(state.strategy, key)
-
-    def look(feed: Feed, part: np.ndarray | None) -> Pass:
-        labels = feed.labels if part is None else feed.labels[part]
-        return Pass(*collect(steps, variables, feed, rows=part), labels)
-
-    train_rows, held_rows = (None, None) if rows is None else rows
-    norms = None
-    if "gradient_norms" in needs:
-        norms = collect_gradient_norms(steps, variables, run.train, rows=train_rows)
-    return Snapshot(
-        train=look(run.train, train_rows) if "train" in needs else None,
-        validation=look(run.validation, held_rows) if "validation" in needs else None,
-        gradient_norms=norms,
-        rows=rows,
-    )
-
-
 @jax.jit
 def _all_finite(tree: Any) -> jax.Array:
-    parts = [
-        jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree) if jnp.issubdtype(x, jnp.inexact)
-    ]
+    leaves = jax.tree.leaves(tree)
+    parts = [jnp.all(jnp.isfinite(x)) for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
     return jnp.all(jnp.stack(parts)) if parts else jnp.asarray(True)
 
 
@@ -257,37 +296,3 @@ def _check_finite(state: TrainState, row: dict[str, Any], folder: RunFolder | No
     what = f"the training loss is {loss}" if not np.isfinite(loss) else "parameters are nan or inf"
     kept = "" if folder is None else f" in another --out ({folder.describe_last()})"
     raise Diverged(f"{what} in epoch {row['epoch']}: training diverged; lower --lr{kept}")
-
-
-def describe(selection: Selection) -> dict[str, Any]:
-    """A selection's diagnostics, as logged."""
-    return {
-        "size": int(selection.size),
-        "num_matched": int(selection.num_matched),
-        "matching_error": float(selection.matching_error),
-    }
-
-
-def _summary(run: Run, state: TrainState, log: list[dict[str, Any]]) -> dict[str, Any]:
-    times = state.times
-    selections = [row["selection"] for row in log if "selection" in row]
-    done = run.plan[: int(state.epoch)]
-    own = [epoch for epoch in done if epoch.network == "model"]
-    subsets = [row["examples"] for row in log if not row["full"]]
-    return {
-        "test_accuracy": log[-1]["test_accuracy"],  # the last epoch's, always measured
-        "validation_accuracy": log[-1]["validation_accuracy"],  # to tune by
-        "train_seconds": float(times.train),
-        "selection_seconds": float(times.selection),
-        "compile_seconds": float(times.compile),
-        "joules": None if np.isnan(state.joules) else float(state.joules),
-        "energy_source": run.meter.source,
-        "epochs": len(own),
-        "full_epochs": sum(epoch.full for epoch in own),
-        "proxy_epochs": len(done) - len(own),
-        "examples": sum(row["examples"] for row in log),  # seen in all, the proxy's included
-        "subset_size": subsets[-1] if subsets else run.facts["train_size"],
-        "num_matched": [s["num_matched"] for s in selections],
-        "matching_error": [s["matching_error"] for s in selections],
-        **run.facts,
-    }

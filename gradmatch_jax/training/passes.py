@@ -1,12 +1,14 @@
 """Host loops over the data: an epoch of weighted SGD, and passes that collect what it gives."""
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
+from gradmatch_jax.errors import Stopped
 from gradmatch_jax.models.model import Variables
 from gradmatch_jax.strategies.strategy import Seen
 from gradmatch_jax.training.feed import Feed
@@ -34,6 +36,7 @@ def run_epoch(
     key: PRNGKeyArray,
     scan: bool | None = None,
     batching: Batching = UNWEIGHTED,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Learner, float, Seen]:
     """One epoch of SGD over `indices` in a fresh order: learner, mean loss, what it saw.
 
@@ -49,12 +52,16 @@ def run_epoch(
         scan: whether steps run SCAN at a time in one call, which hides their launch. None: on
           accelerators, for inputs in memory. On a CPU a scan of convolutions is several times
           slower than a Python loop (XLA).
+        stop: asked after each call whether to leave the epoch where it is, for good.
         batching: weights at "batch" are brought to mean 1 in each mini-batch, where what its
           members share cancels. `whole` leaves out a ragged last batch, which would compile once a
           size where epochs differ in size; what is left out is as random as the order.
 
     Returns:
         The learner after it; the mean of w_i l_i over its examples; what it saw of them.
+
+    Raises:
+        Stopped: `stop` said so; the learner is lost.
     """
     order_key, step_key = jax.random.split(key)
     # On the host: jax.random.permutation compiles anew for every size.
@@ -82,6 +89,7 @@ def run_epoch(
         )  # fmt: skip
         outcomes.append(outcome)
         sizes += [batch_size] * chunk
+        _leave_if(stop)
     labels = feed.host_labels[indices]
     for i, batch in enumerate(feed.batches(indices[cut:], batch_size), start=done):
         part = slice(i * batch_size, i * batch_size + len(batch.rows))
@@ -90,7 +98,13 @@ def run_epoch(
         )
         outcomes.append(outcome)
         sizes.append(len(batch.rows))
+        _leave_if(stop)
     return learner, _mean_loss(outcomes, sizes), Seen(indices, _recorded(outcomes))
+
+
+def _leave_if(stop: Callable[[], bool]) -> None:
+    if stop():
+        raise Stopped("asked to stop within an epoch")
 
 
 def _mean_loss(outcomes: list[Outcome], sizes: list[int]) -> float:

@@ -67,6 +67,7 @@ class ResultRecord(TypedDict):
     num_matched: list[int]  # one a selection
     matching_error: list[float | None]
     stopped: NotRequired[list[str | None]]
+    warning: NotRequired[str | None]  # what looks wrong with it
     strategy: str
     fraction: float
     warm: bool
@@ -78,10 +79,16 @@ class ResultRecord(TypedDict):
 
 
 class SelectionArrays(TypedDict):
-    """The last selection: rows of the training split, and the weights they carry."""
+    """What was selected, in the user's row numbers: as the data were handed over, before anything
+    was held out or cut. Weights are as the method gave them."""
 
-    indices: Integer[np.ndarray, " k"]
+    indices: Integer[np.ndarray, " k"]  # the last selection's
     weights: Float[np.ndarray, " k"]
+    history_indices: Integer[np.ndarray, " m"]  # all selections', one after another
+    history_weights: Float[np.ndarray, " m"]
+    history_epochs: Integer[np.ndarray, " m"]  # the epoch that each is the selection of
+    train_rows: Integer[np.ndarray, " n"]  # the user's row of each row of the training split
+    validation_rows: Integer[np.ndarray, " v"]
 
 
 class FailureRecord(TypedDict):
@@ -131,6 +138,7 @@ class ComparedRow(TypedDict):
     failures: list[str]
     diverged: bool
     stopped: list[str]
+    warnings: list[str]
 
 
 class CompareRecord(TypedDict):

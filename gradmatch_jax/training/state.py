@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
+import numpy as np
+from jaxtyping import Int
 
 from gradmatch_jax.measure.clock import Times
 from gradmatch_jax.measure.energy import Meter
@@ -57,3 +59,5 @@ class Run(NamedTuple):
     meter: Meter
     key: jax.Array
     facts: dict[str, Any]  # of the result: what was run, on what
+    num_classes: int
+    rows: dict[str, Int[np.ndarray, "n"]]  # "train_rows", "validation_rows": the user's, of each

@@ -49,7 +49,7 @@ def test_el2n_ranks_by_the_proxys_errors(digits):
     result = run(digits, "el2n", proxy_epochs=2, proxy_runs=1)
     from gradmatch_jax.training.build import prepare
     from gradmatch_jax.training.config import resolve
-    from gradmatch_jax.training.loop import take_snapshot
+    from gradmatch_jax.training.snapshot import take_snapshot
 
     config = resolve(TrainConfig(strategy="el2n", proxy_epochs=2, **SHORT))
     setup, _ = prepare(config, digits)

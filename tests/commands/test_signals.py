@@ -1,0 +1,131 @@
+"""SIGINT and SIGTERM: answered in time, what is done is saved, no traceback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = os.environ | {
+    "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+}
+
+
+def start(out, *more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "gradmatch_jax.cli", "train", "--strategy", "random", "--model",
+         "logistic", "--fraction", "0.02", "--epochs", "100000", "--out", str(out), *more],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+    )  # fmt: skip
+
+
+def epochs_in(out):
+    log = out / "metrics.jsonl"
+    return log.read_text().count("\n") if log.exists() else 0
+
+
+def wait_for(process, reached):
+    deadline = time.monotonic() + 240
+    while not reached() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def ended(process):
+    """The status, and what is said."""
+    try:
+        said, error = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert "Traceback" not in said + error
+    return process.returncode, error
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_is_saved_and_can_go_on(tmp_path, number, status):
+    out = tmp_path / "run"
+    done = 0
+    for _ in range(2):
+        process = start(out, "--checkpoint-seconds", "9999")
+        wait_for(process, lambda least=done + 20: epochs_in(out) > least)
+        process.send_signal(number)
+        code, error = ended(process)
+        assert code == status, error
+        assert "a second signal stops at once" in error
+        assert error.count("\n") == 2
+        saved = [int(p.name) for p in (out / "checkpoints").iterdir()]
+        assert f"the first {max(saved)} epochs are saved in {out}: the same command" in error
+        assert max(saved) == epochs_in(out) > done
+        done = max(saved)
+
+
+def test_before_anything_can_be_saved_it_leaves_at_once(tmp_path):
+    process = start(tmp_path / "run")
+    wait_for(process, (tmp_path / "run" / "config.json").exists)  # what follows reads and compiles
+    process.send_signal(signal.SIGINT)
+    sent = time.monotonic()
+    code, error = ended(process)
+    assert (code, error) == (130, "gradmatch-jax: stopped; nothing had to be saved\n")
+    assert time.monotonic() - sent < 5, "a second or two, and room for a busy machine"
+
+
+def test_a_second_process_says_so_and_leaves(tmp_path):
+    out = tmp_path / "run"
+    process = start(out)
+    wait_for(process, lambda: epochs_in(out) > 5)
+    code, error = ended(start(out))
+    assert code == 2
+    assert error == (
+        f"gradmatch-jax: --out {out} is in use by process {process.pid}; wait for it, or name "
+        "another folder\n"
+    )
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(len(lines)))
+
+
+def test_what_cannot_be_interrupted_is_left_at_once():
+    """As a compilation: one call that never returns to the interpreter."""
+    script = """
+import ctypes, sys
+from gradmatch_jax.commands.signals import answered
+with answered() as asked:
+    if "heard" in sys.argv:
+        asked()
+    print("ready", flush=True)
+    ctypes.CDLL(None).sleep(600)
+    ctypes.CDLL(None).sleep(600)
+"""
+    for words, signals, code in (
+        ([], [signal.SIGTERM], 143),
+        (["heard"], [signal.SIGTERM, signal.SIGINT], 130),
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, *words], stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        )  # fmt: skip
+        assert process.stdout is not None
+        process.stdout.readline()
+        for number in signals:
+            time.sleep(0.3)
+            process.send_signal(number)
+        assert ended(process)[0] == code
+
+
+def test_handlers_are_as_before():
+    from gradmatch_jax.commands.signals import answered
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with answered() as asked:
+        assert not asked()
+        os.kill(os.getpid(), signal.SIGTERM)
+        deadline = time.monotonic() + 5
+        while not asked() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert asked.number == signal.SIGTERM
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

@@ -1,0 +1,153 @@
+"""The same data: a run is taken up only with what it was started with; rows keep their names."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from gradmatch_jax.data import Dataset, Split, load_dataset
+from gradmatch_jax.data.imbalance import imbalanced
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.models.model import Model, Variables
+from gradmatch_jax.selection.result import unweighted
+from gradmatch_jax.strategies.strategy import Strategy, stateless
+from gradmatch_jax.training.config import TrainConfig
+from gradmatch_jax.training.loop import train
+from toys import Stream, linear, toy, toy_dataset
+
+
+def other(part="train", **changes):
+    data = toy_dataset()
+    split = getattr(data, part)
+    return dataclasses.replace(data, **{part: dataclasses.replace(split, **changes)})
+
+
+def inverted():
+    return other(inputs=255 - toy_dataset().train.inputs)
+
+
+def one_label():
+    labels = toy_dataset().train.labels.copy()
+    labels[3] = (labels[3] + 1) % 3
+    return other(labels=labels)
+
+
+def fewer():
+    return dataclasses.replace(toy_dataset(), train=toy_dataset().train.subset(np.arange(55)))
+
+
+def other_test():
+    return other("test", inputs=toy_dataset().test.inputs[::-1].copy())
+
+
+@pytest.mark.parametrize(
+    ("dataset", "said"),
+    [
+        (inverted, "train inputs"),
+        (one_label, "train labels"),
+        (fewer, "train set '60 of uint8 (4, 4, 1)' there, '55 of uint8"),
+        (other_test, "test inputs"),
+    ],
+)
+def test_other_data_are_refused(tmp_path, dataset, said):
+    toy(tmp_path, epochs=1)
+    with pytest.raises(UserError) as error:
+        toy(tmp_path, epochs=1, dataset=dataset())
+    assert said in str(error.value)
+    assert "other data" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert toy(tmp_path, epochs=1).summary["epochs"] == 1
+
+
+def test_a_stream_is_told_by_its_labels_and_shape(tmp_path):
+    data = toy_dataset()
+    streams = [Split(Stream(s.inputs), s.labels) for s in (data.train, data.validation, data.test)]
+    streamed = dataclasses.replace(data, train=streams[0], validation=streams[1], test=streams[2])
+    toy(tmp_path, epochs=1, dataset=streamed)
+    facts = json.loads((tmp_path / "config.json").read_text())["data"]
+    assert "train labels" in facts
+    assert "train inputs" not in facts
+    relabelled = dataclasses.replace(
+        streamed, train=Split(streams[0].inputs, one_label().train.labels)
+    )
+    with pytest.raises(UserError, match="train labels"):
+        toy(tmp_path, epochs=1, dataset=relabelled)
+
+
+CONFIG = TrainConfig(fraction=0.2, epochs=1, batch_size=5)
+
+
+def wider():
+    def init(key):
+        return Variables(linear().init(key).params | {"b": np.zeros(3, np.float32)}, {})
+
+    return Model("linear", init, linear().apply)
+
+
+def first(task):
+    def select(state, snapshot, key):
+        return unweighted(np.arange(task.budget)), state
+
+    return Strategy(stateless, select)
+
+
+def last(task):
+    def choose(state, snapshot, key):
+        return unweighted(np.arange(task.budget) + 5), state
+
+    return Strategy(stateless, choose)
+
+
+def test_a_model_and_a_strategy_of_ones_own_are_part_of_it(tmp_path):
+    given = {"dataset": toy_dataset(), "model": linear(), "strategy": first}
+    train(CONFIG, tmp_path, **given)
+    with pytest.raises(UserError, match=r"network 'linear: 48 numbers in .* here"):
+        train(CONFIG, tmp_path, **(given | {"model": wider()}))
+    with pytest.raises(UserError, match="strategy's function 'first' there, 'last' here"):
+        train(CONFIG, tmp_path, **(given | {"strategy": last}))
+
+
+def test_selections_name_the_users_rows(tmp_path):
+    """After a test and a validation split and an imbalance, against the arrays themselves."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 6)).astype(np.float32)
+    y = np.arange(300) % 3
+    made = Dataset.from_arrays("mine", x, y, x[:30], y[:30], seed=3)
+    data = imbalanced(made, 0.2, 0.4, seed=1)
+    assert len(data.train) < len(made.train) < 300
+    config = TrainConfig(strategy="gradmatch", fraction=0.2, epochs=4, select_every=2)
+    result = train(config, tmp_path, dataset=data)
+    with np.load(tmp_path / "selection.npz") as file:
+        stored = dict(file)
+    for part, split in (("train", data.train), ("validation", data.validation)):
+        rows = stored[f"{part}_rows"]
+        np.testing.assert_array_equal(x[rows], split.inputs)
+        np.testing.assert_array_equal(y[rows], split.labels)
+    size = int(result.state.selection.size)
+    chosen = np.asarray(result.state.selection.indices)[:size]
+    np.testing.assert_array_equal(x[stored["indices"]], np.asarray(data.train.inputs)[chosen])
+    np.testing.assert_array_equal(data.train.positions(stored["indices"]), chosen)
+    assert sorted(set(stored["history_epochs"].tolist())) == [0, 2]
+    again = stored["history_epochs"] == 2
+    np.testing.assert_array_equal(stored["history_indices"][again], stored["indices"])
+    np.testing.assert_array_equal(stored["history_weights"][again], stored["weights"])
+    assert set(stored["history_indices"].tolist()) <= set(stored["train_rows"].tolist())
+
+
+def test_rows_are_their_own_where_nothing_was_cut():
+    split = Split(np.zeros((4, 2), np.float32), np.zeros(4, np.int32))
+    assert split.rows.tolist() == [0, 1, 2, 3]
+    part = split.subset(np.array([3, 1, 2])).subset(np.array([2, 0]))
+    assert part.rows.tolist() == [2, 3]
+    assert part.positions(np.array([3, 2])).tolist() == [1, 0]
+    digits = load_dataset("digits", seed=0)
+    both = np.concatenate([digits.train.rows, digits.validation.rows, digits.test.rows])
+    assert sorted(both.tolist()) == list(range(1797))
+
+
+def test_an_exploded_loss_that_stays_is_warned_of(tmp_path):
+    config = TrainConfig(strategy="random", epochs=3, lr=50.0, model="logistic")
+    summary = train(config, tmp_path).summary
+    assert "above the 2.3 of guessing: lower --lr" in summary["warning"]
+    assert toy(epochs=3).summary["warning"] is None
