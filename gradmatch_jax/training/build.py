@@ -47,7 +47,7 @@ def load(config: RunConfig) -> Dataset:
     return imbalanced(dataset, config.imbalance, config.imbalance_classes, seed=config.seed)
 
 
-def as_entry(strategy: OwnStrategy | Any) -> Entry:
+def as_entry(strategy: Any) -> Entry:
     """The registry line of a strategy that is in no registry.
 
     Raises:
