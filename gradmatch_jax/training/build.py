@@ -59,7 +59,8 @@ def as_entry(strategy: Any) -> Entry:
         made = strategy
         return Entry(lambda task: made, "interval", "of the user's own", "")
     if callable(strategy):
-        return Entry(strategy, "interval", "of the user's own", "")
+        function: Any = strategy
+        return Entry(function, "interval", "of the user's own", "")
     raise UserError(
         f"strategy must be a name in the configuration, an Entry, a Strategy or a function of the "
         f"task, not {type(strategy).__name__}"
