@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.bench import cifar10_selection, facility_location, gpu_check, matching_error, omp
+from experiments.bench import (
+    cifar10_selection,
+    facility_location,
+    gpu_check,
+    matching_error,
+    omp,
+    solver,
+)
 from experiments.command import quickened
 from experiments.paper import tables
 from experiments.records import append, read
@@ -138,6 +145,15 @@ def test_a_worker_leaves_what_another_has(tmp_path):
     with claim(jobs[0].folder):
         run_all(jobs, tmp_path / "r.jsonl")
     assert [r["run"] for r in read(tmp_path / "r.jsonl")] == ["digits-full-1-seed0"]
+
+
+def test_solver_bench_rehearses(capsys):
+    """Every form at every budget says which one solved it, and how long that took."""
+    args = solver.SolverBench(quick=True, variants=("per_gradient",), forms=("auto", "gram"))
+    rows = solver.main(args)
+    assert [row["form"] for row in rows[1::2]] == ["gram", "gram"]
+    assert all(row["matched"] > 0 and row["cpu_seconds"] > 0 for row in rows)
+    assert "One selection of all classes" in capsys.readouterr().out
 
 
 def test_quick_keeps_what_the_user_set(tmp_path):
