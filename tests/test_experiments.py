@@ -78,11 +78,13 @@ def test_per_class_error_against_dense_sums():
 
 def test_matching_error_on_digits(tmp_path, capsys):
     args = matching_error.MatchingError(
-        quick=True, variants=("gradmatch-per-class", "random"), results=tmp_path / "r.jsonl"
-    )
+        quick=True, variants=("gradmatch-per-class", "random"), fills=("random", "calibrated"),
+        results=tmp_path / "r.jsonl",
+    )  # fmt: skip
     matching_error.main(args)
-    ours, random = map(json.loads, args.results.read_text().splitlines())
-    assert ours["size"] == random["size"] == 30
+    ours, calibrated, random = map(json.loads, args.results.read_text().splitlines())
+    assert ours["size"] == calibrated["size"] == random["size"] == 30
+    assert calibrated["variant"] == "gradmatch-per-class, calibrated"
     assert ours["per_class"] < 0.7 * random["per_class"]
     assert "gradmatch-per-class" in capsys.readouterr().out
 
