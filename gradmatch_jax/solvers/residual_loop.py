@@ -142,7 +142,7 @@ def _advance(const: Constants, side: Side, state: _State) -> _State:
         chosen=state.chosen.at[g, move.atom].set(keep),
         order=state.order.at[g, move.atom].set(order),
         feasible=jnp.where(state.chosen, feasible, 0.0).at[g, move.atom].set(0.0),
-        moves=state.moves + moved,
+        moves=state.moves + moved.astype(state.moves.dtype),
         reasons=move.reasons,
     )
 
@@ -155,7 +155,7 @@ def _next_move(const: Constants, state: _State) -> Move:
     gain = jnp.where(const.free & ~chosen & (gain > rounding), gain, -jnp.inf)
     atom = largest(gain)
     objective = const.lam * dot(const.target, state.solution)
-    size = jnp.sum(chosen, axis=1)
+    size = jnp.sum(chosen, axis=1, dtype=state.moves.dtype)
     limit = 4 * const.budgets + 4
     leaving, step = jnp.zeros_like(atom, bool), jnp.ones_like(objective)
     if const.nonnegative:
@@ -190,8 +190,8 @@ def _next_move(const: Constants, state: _State) -> Move:
         ],
         jnp.full_like(state.reasons, RUNNING),
     )
-    sign = jnp.where(leaving, -1.0, 1.0) * (stop == RUNNING)
-    return Move(atom.astype(jnp.int32), sign.astype(step.dtype), step, stop)
+    sign = jnp.where(stop == RUNNING, jnp.where(leaving, -1.0, 1.0), 0.0).astype(step.dtype)
+    return Move(atom.astype(jnp.int32), sign, step, stop)
 
 
 def _answer(const: Constants, state: _State, max_budget: int) -> Matched:
