@@ -8,7 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.bench import cifar10_selection, facility_location, gpu_check, matching_error, omp
+from experiments.bench import (
+    cifar10_selection,
+    facility_location,
+    gpu_check,
+    matching_error,
+    omp,
+    solver,
+)
 from experiments.command import quickened
 from experiments.paper import tables
 from experiments.records import append, read
@@ -71,11 +78,13 @@ def test_per_class_error_against_dense_sums():
 
 def test_matching_error_on_digits(tmp_path, capsys):
     args = matching_error.MatchingError(
-        quick=True, variants=("gradmatch-per-class", "random"), results=tmp_path / "r.jsonl"
-    )
+        quick=True, variants=("gradmatch-per-class", "random"), fills=("random", "calibrated"),
+        results=tmp_path / "r.jsonl",
+    )  # fmt: skip
     matching_error.main(args)
-    ours, random = map(json.loads, args.results.read_text().splitlines())
-    assert ours["size"] == random["size"] == 30
+    ours, calibrated, random = map(json.loads, args.results.read_text().splitlines())
+    assert ours["size"] == calibrated["size"] == random["size"] == 30
+    assert calibrated["variant"] == "gradmatch-per-class, calibrated"
     assert ours["per_class"] < 0.7 * random["per_class"]
     assert "gradmatch-per-class" in capsys.readouterr().out
 
@@ -138,6 +147,15 @@ def test_a_worker_leaves_what_another_has(tmp_path):
     with claim(jobs[0].folder):
         run_all(jobs, tmp_path / "r.jsonl")
     assert [r["run"] for r in read(tmp_path / "r.jsonl")] == ["digits-full-1-seed0"]
+
+
+def test_solver_bench_rehearses(capsys):
+    """Every form at every budget says which one solved it, and how long that took."""
+    args = solver.SolverBench(quick=True, variants=("per_gradient",), forms=("auto", "gram"))
+    rows = solver.main(args)
+    assert [row["form"] for row in rows[1::2]] == ["gram", "gram"]
+    assert all(row["matched"] > 0 and row["cpu_seconds"] > 0 for row in rows)
+    assert "One selection of all classes" in capsys.readouterr().out
 
 
 def test_quick_keeps_what_the_user_set(tmp_path):

@@ -16,8 +16,9 @@ def timed(work: Callable[[], T], repeats: int) -> tuple[T, dict[str, Any]]:
     """Call `work` once, which compiles it, then `repeats` times against the clock.
 
     Returns:
-        The first call's answer, and the median of the others' seconds ("seconds"), all of them
-        ("all_seconds") and what compiling took in the first ("compile_seconds").
+        The first call's answer, and the median of the others' seconds on the wall clock ("seconds")
+        and of the processor ("cpu_seconds"), all of the former ("all_seconds") and what compiling
+        took in the first ("compile_seconds").
 
     Example:
         >>> answer, figures = timed(lambda: 6 * 7, repeats=3)
@@ -27,13 +28,15 @@ def timed(work: Callable[[], T], repeats: int) -> tuple[T, dict[str, Any]]:
     with lap() as read:
         answer = jax.block_until_ready(work())
     spent = read()
-    seconds = []
+    seconds, cpu_seconds = [], []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         jax.block_until_ready(work())
         seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu_start)
     return answer, {
         "seconds": statistics.median(seconds),
+        "cpu_seconds": statistics.median(cpu_seconds),
         "all_seconds": seconds,
         "compile_seconds": spent.compile,
     }

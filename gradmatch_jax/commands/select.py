@@ -1,6 +1,7 @@
 """`gradmatch-jax select`: selection for people who train elsewhere, from file to file."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -27,7 +28,8 @@ class SelectConfig(MatchingOptions):
     budget: int
     """How many examples to choose."""
     out: Path
-    """.npz to write: indices (k,) into the rows of the input, weights (k,) of mean 1."""
+    """.npz to write: indices (k,) into the rows of the input, weights (k,) of mean 1; how well they
+    match, by which form of the solver, and why matching stopped."""
     method: Method = "per-class"
     """One problem a class on the whole last-layer gradient (exact), on the class's own column (the
     paper's default), on mini-batch means, or one exact problem over everything."""
@@ -49,6 +51,8 @@ def run(config: SelectConfig) -> None:
         f"{config.out}: {facts['size']} examples, {facts['num_matched']} matched, "
         f"matching error {facts['matching_error']:.4f}"
     )
+    if facts["stopped_short"]:
+        print(f"matching stopped short of the budget: {facts['stopped_short']}")
 
 
 def select_file(config: SelectConfig) -> dict[str, Any]:
@@ -70,7 +74,9 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     from gradmatch_jax.gradients import last_layer_gradients
     from gradmatch_jax.inputs.labels import as_labels
     from gradmatch_jax.selection.batch_subset import select_batches
+    from gradmatch_jax.selection.result import describe_stops
     from gradmatch_jax.selection.subset import select_subset
+    from gradmatch_jax.solvers.problem import StopReason
 
     labels = as_labels(labels, len(logits), logits.shape[-1])
     gradients = last_layer_gradients(logits, features, labels)
@@ -90,10 +96,16 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     size = int(selection.size)
     weights = np.asarray(selection.weights)[:size]
     mean = float(weights.mean()) if size else 1.0
+    said = describe_stops(selection)
     facts = {
         "size": size,
         "num_matched": int(selection.num_matched),
         "matching_error": float(selection.matching_error),
+        "form": said["form"] or "",
+        "stops": _in_words(said["stops"]),
+        "stopped_short": _in_words(
+            {why: n for why, n in said["stops"].items() if why != StopReason.BUDGET.describe}
+        ),
     }
     with explained(f"--out {config.out}"), replacing(config.out) as stream:
         np.savez(
@@ -103,6 +115,10 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
             **facts,
         )
     return facts
+
+
+def _in_words(stops: Mapping[str, int]) -> str:
+    return "; ".join(f"{why} ({count} of the problems)" for why, count in stops.items())
 
 
 def _read(config: SelectConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

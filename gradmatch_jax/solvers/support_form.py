@@ -18,14 +18,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
+from gradmatch_jax.solvers.batched import apply, dot, inverse_of, matmul
 from gradmatch_jax.solvers.residual_loop import (
     Constants,
     Move,
     Side,
-    apply,
-    dot,
-    inverse_of,
-    matmul,
     products,
 )
 

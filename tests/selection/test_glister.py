@@ -14,7 +14,7 @@ from gradmatch_jax.gradients import LastLayerGradients, correlations, densify
 from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.selection.glister import Validation, glister, gradient_after_step
 from gradmatch_jax.strategies import build_strategy
-from gradmatch_jax.strategies.strategy import Options, Pass, Snapshot, Task
+from gradmatch_jax.strategies.task import Pass, Snapshot, Task
 from plain_glister import Dense, dense_glister, exhaustive
 
 
@@ -253,8 +253,8 @@ def test_strategy_hands_on_its_options():
     train = Pass(jnp.asarray(rng.normal(size=(60, 4)), jnp.float32), gradients.features, labels)
     snapshot, key = Snapshot(train, Pass(*validation)), jax.random.key(3)
     for greedy in ("taylor", "naive", "stochastic"):
-        options = Options(lr=0.4, glister_greedy=greedy, glister_refresh=0.3)
-        strategy = build_strategy("glister", Task(np.asarray(labels), 4, 15), options)
+        settings = {"lr": 0.4, "greedy": greedy, "refresh": 0.3}
+        strategy = build_strategy("glister", Task(np.asarray(labels), 4, 15), settings)
         found, _ = strategy.select({}, snapshot, key)
         expected = glister(
             train.gradients, validation, 15, eta=0.4, greedy=greedy, refresh=0.3, key=key

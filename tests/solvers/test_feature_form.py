@@ -187,7 +187,7 @@ def test_reasons():
     assert solve(problem, [5], eps=1e9)[1] == [StopReason.EPS]
     assert solve(problem, [5])[1] == [StopReason.BUDGET]
     assert solve(problem, [5], form=Form.GRAM, eps=1e9)[1] == [StopReason.EPS]
-    assert solve(none, [5], form=Form.GRAM)[1] == [StopReason.NOTHING_LEFT]
+    assert solve(none, [5], form=Form.GRAM, eps=0.0)[1] == [StopReason.NOTHING_LEFT]
     assert len({reason.describe for reason in StopReason}) == len(StopReason)
 
 

@@ -1,0 +1,50 @@
+"""Batched products and searches, written as a CPU is quick at them."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+# Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
+_HIGHEST = lax.Precision.HIGHEST
+_LANES = 64
+
+
+def matmul(a: Float[Array, "g p q"], b: Float[Array, "g q r"]) -> Float[Array, "g p r"]:
+    """Batched product. A batch of one is done as plain matrices: twice as fast on a CPU."""
+    if a.shape[0] == 1:
+        return jnp.matmul(a[0], b[0], precision=_HIGHEST)[None]
+    return jnp.matmul(a, b, precision=_HIGHEST)
+
+
+def apply(matrix: Float[Array, "g p q"], vector: Float[Array, "g q"]) -> Float[Array, "g p"]:
+    """Batched matrix times vector."""
+    if matrix.shape[0] == 1:
+        return jnp.matmul(matrix[0], vector[0], precision=_HIGHEST)[None]
+    return jnp.einsum("gde,ge->gd", matrix, vector, precision=_HIGHEST)
+
+
+def dot(a: Float[Array, "g d"], b: Float[Array, "g d"]) -> Float[Array, "g"]:
+    """Batched scalar product."""
+    return jnp.einsum("gd,gd->g", a, b, precision=_HIGHEST)
+
+
+def inverse_of(system: Float[Array, "g d d"]) -> Float[Array, "g d d"]:
+    """Of positive definite matrices, by Cholesky."""
+    eye = jnp.broadcast_to(jnp.eye(system.shape[-1], dtype=system.dtype), system.shape)
+    factor = jnp.linalg.cholesky(system)
+    half = lax.linalg.triangular_solve(factor, eye, left_side=True, lower=True)
+    return matmul(jnp.swapaxes(half, -1, -2), half)
+
+
+def largest(values: Float[Array, "g n"]) -> Int[Array, "g"]:
+    """argmax, the first of equal ones: by rows of 64 first, four times as fast on a CPU.
+
+    XLA's argmax is one scalar loop there; its max is vectorised.
+    """
+    g, n = values.shape
+    if n % _LANES:
+        return jnp.argmax(values, axis=1)
+    tiles = values.reshape(g, n // _LANES, _LANES)
+    tile = jnp.argmax(jnp.max(tiles, axis=2), axis=1)
+    within = jnp.argmax(tiles[jnp.arange(g), tile], axis=1)
+    return tile * _LANES + within
