@@ -235,7 +235,7 @@ def _eigenbasis(factor: Float[Array, "g n w"], weights: Float[Array, "g n"]) -> 
 
 def products(const: Constants, x: Float[Array, "g d"]) -> Float[Array, "g n"]:
     """a_i . x of all atoms."""
-    target = x.reshape(-1, const.left.shape[1], const.right.shape[1])
+    target = x.reshape(x.shape[0], const.left.shape[1], const.right.shape[1])
     return jnp.sum(const.left * matmul(target, const.right), axis=1)
 
 

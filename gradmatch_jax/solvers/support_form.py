@@ -62,7 +62,7 @@ def _solution(const: Constants, left, right, weights) -> Float[Array, "g d"]:
 
 def _products(const: Constants, left, right, x) -> Float[Array, "g k"]:
     """A_S x."""
-    target = x.reshape(-1, const.left.shape[1], const.right.shape[1])
+    target = x.reshape(x.shape[0], const.left.shape[1], const.right.shape[1])
     return jnp.sum(left * matmul(right, jnp.swapaxes(target, 1, 2)), axis=2)
 
 

@@ -80,7 +80,8 @@ def pooled(build: Callable[[Task], Strategy], task: Task, share: float, *, keep:
     return inner._replace(init=init, select=select, rows=rows)
 
 
-Strata = tuple[list[Int[np.ndarray, "n_c"]], Int[np.ndarray, "classes"]]
+# Each class's rows, and how many of them the pool has.
+Strata = tuple[list[Int[np.ndarray, "_"]], Int[np.ndarray, "classes"]]
 
 
 def _strata(labels: Int[np.ndarray, "n"], num_classes: int, size: int) -> Strata:
@@ -95,7 +96,7 @@ def _sorted_labels(strata: Strata) -> Int[np.ndarray, "p"]:
 
 
 def _sample(
-    rng: np.random.Generator, members: list[Int[np.ndarray, "n_c"]], counts: Int[np.ndarray, "c"]
+    rng: np.random.Generator, members: list[Int[np.ndarray, "_"]], counts: Int[np.ndarray, "c"]
 ) -> Int[np.ndarray, "p"]:
     """Rows of a fresh pool, class by class."""
     drawn = [rng.choice(m, k, replace=False) for m, k in zip(members, counts, strict=True)]

@@ -26,7 +26,9 @@ raw = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dty
 np.savez(sys.argv[3], *(np.asarray(raw(jax.numpy.asarray(leaf))) for leaf in leaves))
 """
 RUNS: dict[str, dict[str, object]] = {  # 18 epochs each
-    "gradmatch-warm": {"strategy": "gradmatch-warm", "epochs": 34, "fraction": 0.05},
+    "gradmatch-warm": {
+        "strategy": "gradmatch-warm", "epochs": 34, "fraction": 0.05, "select_every": 3,
+    },
     # The other network has dropout: its keys are part of what is restored.
     "adaptive-random": {
         "strategy": "adaptive-random", "epochs": 18, "fraction": 0.1, "model": "mnistnet",
@@ -39,7 +41,7 @@ class Runner:
     """Starts runs of one configuration in processes of their own."""
 
     def __init__(self, settings, folder):
-        common = {"checkpoint_seconds": 0, "select_every": 3, "eval_every": 4}
+        common = {"checkpoint_seconds": 0, "eval_every": 4}
         self.settings = json.dumps(settings | common)
         # The children share what they compile; a run left alone fills this cache first.
         self.env = os.environ | {
