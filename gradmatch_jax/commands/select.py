@@ -74,9 +74,8 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     from gradmatch_jax.gradients import last_layer_gradients
     from gradmatch_jax.inputs.labels import as_labels
     from gradmatch_jax.selection.batch_subset import select_batches
-    from gradmatch_jax.selection.result import describe_stops
+    from gradmatch_jax.selection.result import describe_stops, stopped_short
     from gradmatch_jax.selection.subset import select_subset
-    from gradmatch_jax.solvers.problem import StopReason
 
     labels = as_labels(labels, len(logits), logits.shape[-1])
     gradients = last_layer_gradients(logits, features, labels)
@@ -103,9 +102,7 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
         "matching_error": float(selection.matching_error),
         "form": said["form"] or "",
         "stops": _in_words(said["stops"]),
-        "stopped_short": _in_words(
-            {why: n for why, n in said["stops"].items() if why != StopReason.BUDGET.describe}
-        ),
+        "stopped_short": stopped_short(selection) or "",
     }
     with explained(f"--out {config.out}"), replacing(config.out) as stream:
         np.savez(

@@ -60,6 +60,17 @@ def describe_stops(selection: Selection) -> dict[str, Any]:
     }
 
 
+def stopped_short(selection: Selection) -> str | None:
+    """Why matching ended before its budget, in words; None where it did not."""
+    counts = zip(StopReason, np.asarray(selection.stops).tolist(), strict=True)
+    said = [
+        f"{reason.describe} ({count} of the problems)"
+        for reason, count in counts
+        if count and reason is not StopReason.BUDGET
+    ]
+    return "; ".join(said) or None
+
+
 def check_finite(selection: Selection) -> Selection:
     """`selection`, whose numbers must be finite (where they are not traced).
 

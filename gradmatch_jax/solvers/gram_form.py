@@ -7,9 +7,8 @@ factorisation of G + lam I, pivoted by the residual correlations r: with columns
     d = (G_j - sum_s d_s d_s[j]) / pivot,   pivot² = G_jj + lam - sum_s d_s[j]²,
     y = r_j / pivot,   r <- r - y d,   E_lam <- E_lam - y².
 
-No system is solved inside the loop. The factor is right-looking in blocks: the columns of a block
-live in a small buffer, and G is replaced by its Schur complement with one matrix product a block,
-so that long supports stay compute-bound (a left-looking factor re-reads all its columns a step).
+The factor is right-looking in blocks: a block's columns live in a small buffer, and G is replaced
+by its Schur complement with one product a block: long supports stay compute-bound.
 
 With w >= 0 an atom whose weight turns negative has to leave again. Leaving is the same rank-one
 step with the opposite sign: with P = (G_SS + lam I)^-1 and q = P_pp,
@@ -17,9 +16,8 @@ step with the opposite sign: with P = (G_SS + lam I)^-1 and q = P_pp,
     d = G_S' P_p / sqrt(q),   y = w_p / sqrt(q),   r <- r + y d,   E_lam <- E_lam + y²,
     Schur complement <- Schur complement + d d',
 
-so P and w are carried along (rank-one too), and negative weights are met where they arise, as a
-non-negative OMP that solves again after each pick would meet them. Problems come in batches (one
-a class) and advance together in one loop.
+so P and w are carried along, and negative weights are met where they arise, as by a non-negative
+OMP that solves again after each pick. Problems come in batches.
 """
 
 from functools import partial
@@ -78,7 +76,7 @@ def _rank_one(state: _Greedy, go, column, y, sign, free, support, positive) -> _
     """Append a signed column to the factor: the one step that picks and departures share."""
     return state._replace(
         step=state.step + 1,
-        moves=state.moves + go,
+        moves=state.moves + go.astype(jnp.int32),
         columns=state.columns.at[:, state.step].set(column),
         signs=state.signs.at[:, state.step].set(sign),
         residual=state.residual - sign * y[:, None] * column,
@@ -96,7 +94,7 @@ def _pick(problem: _Constants, eps: float, schur, state: _Greedy) -> _Greedy:
     score = state.residual if state.positive else jnp.abs(state.residual)
     score = jnp.where(state.free & (state.pivots > problem.dependent), score, -jnp.inf)
     j = jnp.argmax(score, axis=1)
-    sizes = jnp.sum(state.support >= 0, axis=1)
+    sizes = jnp.sum(state.support >= 0, axis=1, dtype=jnp.int32)
     unfinished = state.active & (sizes < problem.budgets)
     unfinished &= (state.objective + problem.floor >= eps) & (state.moves < problem.limit)
     go = unfinished & (score[g, j] > problem.negligible)
@@ -113,7 +111,7 @@ def _pick(problem: _Constants, eps: float, schur, state: _Greedy) -> _Greedy:
             state.support >= 0, problem.gram[g[:, None], state.support, j[:, None]], 0
         )
         z = jnp.einsum("gks,gs->gk", positive.inverse, known, precision=lax.Precision.HIGHEST)
-        u = (jnp.zeros_like(z).at[g, slot].set(1.0) - z) * (go / pivot)[:, None]
+        u = (jnp.zeros_like(z).at[g, slot].set(1.0) - z) * (go.astype(pivot.dtype) / pivot)[:, None]
         positive = _Positive(
             weights=positive.weights + y[:, None] * u,
             feasible=jnp.maximum(positive.weights, 0.0),
@@ -242,9 +240,10 @@ def greedy_support(
 
 def _reasons(problem: _Constants, eps: float, state: _Greedy) -> Int[Array, "g"]:
     """Why each problem stopped: the first of the conditions that `_pick` and `_negative` ask."""
+    sizes = jnp.sum(state.support >= 0, axis=1, dtype=jnp.int32)
     stopped = [
         (state.moves >= problem.limit, StopReason.MOVE_LIMIT),
-        (jnp.sum(state.support >= 0, axis=1) >= problem.budgets, StopReason.BUDGET),
+        (sizes >= problem.budgets, StopReason.BUDGET),
         (state.objective + problem.floor < eps, StopReason.EPS),
     ]
     reasons = jnp.full_like(problem.budgets, StopReason.NOTHING_LEFT)

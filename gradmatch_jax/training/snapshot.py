@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradmatch_jax.selection.result import Selection, describe_stops
+from gradmatch_jax.selection.result import Selection, stopped_short
 from gradmatch_jax.strategies.strategy import Pass, Snapshot
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.passes import collect, collect_gradient_norms
@@ -40,5 +40,5 @@ def describe(selection: Selection) -> dict[str, Any]:
         "size": int(selection.size),
         "num_matched": int(selection.num_matched),
         "matching_error": float(selection.matching_error),
-        "stopped": describe_stops(selection)["stops"],
+        "stopped": stopped_short(selection),
     }

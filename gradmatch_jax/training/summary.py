@@ -36,6 +36,7 @@ def summarise(run: Run, state: TrainState, log: list[dict[str, Any]]) -> dict[st
         "subset_size": subsets[-1] if subsets else run.facts["train_size"],
         "num_matched": [s["num_matched"] for s in selections],
         "matching_error": [s["matching_error"] for s in selections],
+        "stopped": [s["stopped"] for s in selections],
         "warning": warning(log[-1]["train_loss"], run.num_classes),
         **run.facts,
     }
