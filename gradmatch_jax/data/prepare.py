@@ -104,7 +104,8 @@ def value_statistics(
     What does not vary, to the precision of a float32, gets std 1, to be divided by.
     """
     axes = tuple(range(x.ndim - 1))
-    mean, std = np.mean(x, axes, dtype=np.float64), np.std(x, axes, dtype=np.float64)
+    mean = np.asarray(np.mean(x, axes, dtype=np.float64))
+    std = np.asarray(np.std(x, axes, dtype=np.float64))
     std[std <= 1e-6 * np.abs(mean)] = 1.0  # a constant column's rounding is no signal
     std[std == 0] = 1.0
     return tuple(mean.tolist()), tuple(std.tolist())

@@ -52,7 +52,7 @@ def _checksum(array: np.ndarray) -> str:
     made = hashlib.blake2b(digest_size=8)
     step = max(1, 2**24 // max(1, array[:1].nbytes))  # no copy of all of a strided array
     for start in range(0, len(array), step):
-        made.update(np.ascontiguousarray(array[start : start + step]).view(np.uint8))
+        made.update(np.ascontiguousarray(array[start : start + step]).view(np.uint8).data)
     return made.hexdigest()
 
 
