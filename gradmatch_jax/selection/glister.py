@@ -66,7 +66,7 @@ def glister(
     budget: Count | None = None,
     *,
     eta: Number,
-    greedy: Greedy = "taylor",
+    greedy: Greedy | str = "taylor",
     refresh: Number = 0.03,
     key: Key | None = None,
     fraction: Number | None = None,
