@@ -59,7 +59,7 @@ CALLS = {
     },
 }  # fmt: skip
 # Those whose arguments are no arrays: configurations, data sets and models, which others check.
-ELSEWHERE = {"train", "register", "load_dataset", "from_nnx", "stateless"}
+ELSEWHERE = {"describe_stops", "train", "register", "load_dataset", "from_nnx", "stateless"}
 
 
 class Vanishing:
