@@ -9,9 +9,9 @@
 - pool: accuracy and time where a selection looks at a tenth, a fifth, half or all of the data;
 - fill: what the places left free by matching go to, at random or calibrated.
 
-Resumable; start it once a core, each pinned to one (taskset): times are compared, so leave the rest
-of the machine alone. `--fractions`, `--strategies` and `--seeds` name a part of a study. The tables:
-`python -m experiments.paper.tables --results results/mnist_STUDY.jsonl`.
+Resumable; start it once a core, each pinned to one (taskset): times are compared, so leave the
+rest of the machine alone. `--fractions`, `--strategies` and `--seeds` name a part of a study. The
+tables: `python -m experiments.paper.tables --results results/mnist_STUDY.jsonl`.
 """
 
 from dataclasses import dataclass
