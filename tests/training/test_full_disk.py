@@ -39,6 +39,7 @@ def filled(disk, leaving):
     (disk / "ballast").unlink()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("leaving", [0, 8_192, 40_960, 65_536, 98_304])
 def test_the_run_goes_on_when_there_is_room_again(disk, leaving):
     settings = {"epochs": 6, "checkpoint_seconds": 0}
