@@ -147,6 +147,7 @@ class Killed(Exception):
     """Stands for a kill between two epochs."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "settings", "after"),
     [("forgetting", {"proxy_epochs": 3, "proxy_runs": 2}, 4), ("infobatch", {"epochs": 8}, 3)],
