@@ -169,8 +169,6 @@ def systematic(
     return np.concatenate([certain, rest[np.minimum(met, len(rest) - 1)]]).astype(np.int32)
 
 
-def weighted(
-    indices: Int[np.ndarray, "k"], weights: Float[np.ndarray, "k"]
-) -> Selection:
+def weighted(indices: Int[np.ndarray, "k"], weights: Float[np.ndarray, "k"]) -> Selection:
     """A `Selection` of all of these."""
     return unweighted(jnp.asarray(indices))._replace(weights=jnp.asarray(weights, jnp.float32))
