@@ -16,7 +16,7 @@ from gradmatch_jax.report import write_report
 from gradmatch_jax.report.columns import COMPARISON
 from gradmatch_jax.report.summary import footnote, label_of, notes, summarise
 from gradmatch_jax.report.tables import markdown, rich_table
-from gradmatch_jax.settings import checked
+from gradmatch_jax.settings import as_option, checked
 from gradmatch_jax.sweep import Grid, Job, Progress, identity, plan, sweep
 from gradmatch_jax.training.config import OPTIONAL, Settings, TrainConfig, changed
 
@@ -70,8 +70,9 @@ def plan_runs(config: CompareConfig) -> list[Job]:
     jobs = plan(Grid(base, strategies, config.fractions, config.seeds), config.out)
     idle = sorted(changed(base) & OPTIONAL - frozenset().union(*(j.config.applies for j in jobs)))
     if idle:
-        flag = idle[0].replace("_", "-")
-        raise UserError(f"--{flag} applies to none of the strategies compared; leave it out")
+        raise UserError(
+            f"{as_option(idle[0])} applies to none of the strategies compared; leave it out"
+        )
     return jobs
 
 

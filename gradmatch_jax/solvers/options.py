@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from gradmatch_jax.errors import no_such
-from gradmatch_jax.inputs.values import check_fields
-from gradmatch_jax.settings import Range
+from gradmatch_jax.inputs.values import NOT_NEGATIVE
+from gradmatch_jax.settings import fitted
 
 LamScale = Literal["absolute", "relative"]
 Fill = Literal["random", "calibrated", "none"]
@@ -22,11 +22,11 @@ FormChoice = Literal["auto", "gram", "features", "support"]
 class MatchingOptions:
     """How a matching problem is posed and solved."""
 
-    lam: Annotated[float, Range(0)] = 0.5
+    lam: Annotated[float, NOT_NEGATIVE] = 0.5
     """Ridge penalty of the matching problem."""
     lam_scale: LamScale = "absolute"
     """absolute as in the paper, or relative to the mean squared gradient norm."""
-    eps: Annotated[float, Range(0)] = 1e-10
+    eps: Annotated[float, NOT_NEGATIVE] = 1e-10
     """Stop matching once the objective is below this."""
     nonnegative: bool = True
     """Weights >= 0; --no-nonnegative is the paper's listing."""
@@ -38,6 +38,7 @@ class MatchingOptions:
     features, the support's own, or whichever costs least."""
 
 
+TRACED = frozenset({"lam"})  # what may be an array inside jit
 NAMES = tuple(field.name for field in dataclasses.fields(MatchingOptions))
 
 
@@ -72,4 +73,4 @@ def with_changes(options: MatchingOptions, changes: Mapping[str, Any]) -> Matchi
         if name not in NAMES:
             raise no_such("option", name, NAMES)
     options = unchecked({name: getattr(options, name) for name in NAMES} | dict(changes))
-    return unchecked(check_fields(options))
+    return unchecked(fitted(options, say=str, traced=TRACED))
