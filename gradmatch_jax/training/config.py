@@ -19,7 +19,7 @@ from gradmatch_jax.inputs.values import (
     Range,
 )
 from gradmatch_jax.settings import as_option, checked
-from gradmatch_jax.solvers.options import MatchingOptions
+from gradmatch_jax.solvers.options import MatchingOptions, refuse_contradictions
 from gradmatch_jax.strategies.registry import Entry, find_entry, keywords, split_name
 from gradmatch_jax.training.presets import AUTO, PRESETS
 
@@ -193,6 +193,7 @@ def resolve(
     if isinstance(config, RunConfig):
         return config
     config = checked(config)
+    refuse_contradictions(config)
     if config.dataset not in PRESETS:
         raise no_such("data set", config.dataset, PRESETS)
     name, warm = split_name(config.strategy)
