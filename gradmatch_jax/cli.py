@@ -45,8 +45,9 @@ def _refuse_empty(words: Sequence[str]) -> None:
     As a path it would be the working directory.
     """
     for i, word in enumerate(words):
-        if not word.strip() or word.endswith("="):
-            option = words[i - 1] if i and not word.strip() else word.strip(" =")
+        empty = not word.strip()
+        if empty or (word.startswith("--") and word.endswith("=")):
+            option = words[i - 1] if i and empty else word.strip(" =") or "the command"
             raise UserError(f"{option} is given an empty value; give it one or leave it out")
 
 
