@@ -13,6 +13,7 @@ from experiments.bench import (
     facility_location,
     gpu_check,
     matching_error,
+    mnist,
     omp,
     solver,
 )
@@ -198,3 +199,19 @@ def test_records_are_read_to_the_last_whole_line(tmp_path):
         file.write('{"a": 1')
     assert read(tmp_path / "new" / "r.jsonl") == [{"a": None}]
     assert read(tmp_path / "absent.jsonl") == []
+
+
+def test_mnist_studies_are_rehearsed(tmp_path):
+    small = {"quick": True, "runs": tmp_path / "runs", "results": tmp_path / "results"}
+    mnist.main(mnist.Mnist(study="speedup", strategies=("gradmatch-pb-warm",), **small))
+    records = read(tmp_path / "results" / "mnist_speedup.jsonl")
+    assert [(r["config"]["pool"], r["test_accuracy"] > 0) for r in records] == [
+        (1.0, True),
+        (0.1, True),
+    ]
+
+
+def test_a_pool_that_would_be_raised_is_not_measured_twice():
+    names = [job.name for job in mnist.jobs(mnist.Mnist(study="pool", seeds=(0,)))]
+    tenth = [name for name in names if name.startswith("craig-0.1-")]
+    assert tenth == [f"craig-0.1-seed0-pool-{pool}" for pool in (0.2, 0.5, 1.0)]

@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 
 from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.files import require_dir
-from gradmatch_jax.data.images import decode_squares, require_pillow
+from gradmatch_jax.data.images import Squares, decode_squares, require_pillow
 from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
@@ -19,24 +19,13 @@ _SUFFIXES = (".jpeg", ".jpg", ".png")
 
 
 @dataclass(frozen=True)
-class FolderImages:
+class FolderImages(Squares):
     """Image files as an `InputSource`: each take decodes anew, on all cores."""
 
     paths: Sequence[str]
-    size: int
 
     def __len__(self) -> int:
         return len(self.paths)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of one image."""
-        return self.size, self.size, 3
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type of a pixel."""
-        return np.dtype(np.uint8)
 
     def take(self, indices: Int[np.ndarray, " b"]) -> UInt8[np.ndarray, "b h w c"]:
         """Decode, resize and crop the images at `indices`, in that order.
@@ -99,7 +88,7 @@ def _list_images(directory: Path, names: tuple[str, ...], size: int, *, every: b
         paths += found
         counts.append(len(found))
     labels = np.repeat(np.arange(len(names)), counts)
-    return make_split(str(directory), FolderImages(paths, size), labels)
+    return make_split(str(directory), FolderImages(size=size, paths=paths), labels)
 
 
 def _pictures(folder: Path) -> list[str]:

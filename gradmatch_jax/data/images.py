@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MOST_PIXELS = 89_478_485  # a picture's; from here on Pillow warns of bombs (268 MB in RGB)
+
+
+@dataclass(frozen=True)
+class Squares:
+    """The shape and type of the pictures that an `InputSource` decodes to."""
+
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image."""
+        return self.size, self.size, 3
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of a pixel."""
+        return np.dtype(np.uint8)
 
 
 def require_pillow() -> ModuleType:

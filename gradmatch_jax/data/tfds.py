@@ -12,7 +12,7 @@ from jaxtyping import Int, UInt8
 
 from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.files import one_line, require_dir
-from gradmatch_jax.data.images import decode_squares, opened, require_pillow
+from gradmatch_jax.data.images import Squares, decode_squares, opened, require_pillow
 from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
@@ -21,24 +21,13 @@ _CHUNK = 1024  # records read at once
 
 
 @dataclass(frozen=True)
-class TfdsImages:
+class TfdsImages(Squares):
     """The pictures of a `tfds.data_source` (undecoded) as an `InputSource`."""
 
     records: Any
-    size: int
 
     def __len__(self) -> int:
         return len(self.records)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of one image."""
-        return self.size, self.size, 3
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type of a pixel."""
-        return np.dtype(np.uint8)
 
     def take(self, indices: Int[np.ndarray, " b"]) -> UInt8[np.ndarray, "b h w c"]:
         """Read, decode, resize and crop the records at `indices`, in that order.
@@ -69,7 +58,9 @@ def read_tfds(tfds_name: str, data_dir: Path | None, image_size: int) -> Parts:
         where = f"{tfds_name} {part}"
         if tfds_name == _STREAMED:
             labels = [record["label"] for record in _chunked(records)]
-            return make_split(where, TfdsImages(records, image_size), np.asarray(labels))
+            return make_split(
+                where, TfdsImages(size=image_size, records=records), np.asarray(labels)
+            )
         return _in_memory(where, records)
 
     try:
