@@ -13,9 +13,8 @@ def on_one_line(text: str) -> str:
     >>> on_one_line("a name\nof \x1b[31m two lines")
     'a name of \\x1b[31m two lines'
     """
-    joined = " ".join(text.splitlines()) if len(text.splitlines()) > 1 else text
-    spaced = "".join(" " if c.isspace() else c for c in joined)
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in spaced)
+    joined = " ".join(text.splitlines()).replace("\t", " ")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in joined)
 
 
 class UserError(ValueError):
