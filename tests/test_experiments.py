@@ -77,6 +77,7 @@ def test_per_class_error_against_dense_sums():
     assert float(got) == pytest.approx(np.sqrt(error / scale), rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_matching_error_on_digits(tmp_path, capsys):
     args = matching_error.MatchingError(
         quick=True, variants=("gradmatch-per-class", "random"), fills=("random", "calibrated"),
@@ -107,6 +108,7 @@ def test_gpu_check_goes_on_after_a_failure_and_resumes(tmp_path):
     assert record["config"]["data"] == "synthetic"
 
 
+@pytest.mark.thorough
 def test_cached_selection_fills_its_budget(tmp_path):
     rng = np.random.default_rng(0)
     parts = {"logits": rng.standard_normal((90, 3)), "features": rng.random((90, 4))}
@@ -118,6 +120,7 @@ def test_cached_selection_fills_its_budget(tmp_path):
     assert cifar10_selection.peak_gb() > 0.01
 
 
+@pytest.mark.thorough
 def test_a_sweep_does_each_run_once_and_knows_its_settings(tmp_path, capsys):
     base, results = TrainConfig(model="logistic", epochs=2, eval_every=1), tmp_path / "r.jsonl"
     jobs = plan(Grid(base, ("random", "full"), (0.1, 0.2)), tmp_path / "runs")
@@ -150,6 +153,7 @@ def test_a_worker_leaves_what_another_has(tmp_path):
     assert [r["run"] for r in read(tmp_path / "r.jsonl")] == ["digits-full-1-seed0"]
 
 
+@pytest.mark.thorough
 def test_solver_bench_rehearses(capsys):
     """Every form at every budget says which one solved it, and how long that took."""
     args = solver.SolverBench(quick=True, variants=("per_gradient",), forms=("auto", "gram"))
@@ -167,6 +171,7 @@ def test_quick_keeps_what_the_user_set(tmp_path):
     assert quickened(args, **omp.QUICK).results == Path("runs/quick/omp_benchmark.jsonl")
 
 
+@pytest.mark.thorough
 def test_cifar10_selection_rehearsed(tmp_path, capsys):
     args = cifar10_selection.CifarSelection(
         quick=True, cache=tmp_path / "cache", results=tmp_path / "r.jsonl"
@@ -201,6 +206,7 @@ def test_records_are_read_to_the_last_whole_line(tmp_path):
     assert read(tmp_path / "absent.jsonl") == []
 
 
+@pytest.mark.thorough
 def test_mnist_studies_are_rehearsed(tmp_path):
     small = {"quick": True, "runs": tmp_path / "runs", "results": tmp_path / "results"}
     mnist.main(mnist.Mnist(study="speedup", strategies=("gradmatch-pb-warm",), **small))

@@ -183,6 +183,7 @@ def test_every_strategy_of_table_3_has_its_figures():
     assert {name for name, _ in paper} <= {*mnist_table3.SUBSETS, "full"}
 
 
+@pytest.mark.thorough
 def test_table_3_rehearsed(tmp_path):
     args = mnist_table3.Table3(quick=True, runs=tmp_path, results=tmp_path / "r.jsonl")
     mnist_table3.main(args)

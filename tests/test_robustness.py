@@ -20,6 +20,7 @@ def record_of(results):
     return json.loads(line)
 
 
+@pytest.mark.thorough
 def test_a_run_killed_in_saving_and_finishing_ends_as_one_left_alone(tmp_path):
     results = tmp_path / "kills.jsonl"
     assert kills.main(kills.Kills(kinds=("dropout",), most=5, results=results)) == 0
@@ -39,6 +40,7 @@ def test_moments_are_those_of_the_folder():
     assert moment_of("import", ("/a/run/x",), "/a/run") is None
 
 
+@pytest.mark.thorough
 def test_damaged_folders_end_as_undamaged_ones_or_in_one_line(tmp_path):
     results = tmp_path / "damage.jsonl"
     assert damage.main(damage.Damage(share=0.03, results=results)) == 0
@@ -48,6 +50,7 @@ def test_damaged_folders_end_as_undamaged_ones_or_in_one_line(tmp_path):
     assert set(record["outcomes"]) == {"same", "refused"}
 
 
+@pytest.mark.thorough
 def test_a_long_run_is_bounded(tmp_path):
     results = tmp_path / "long.jsonl"
     long_run.main(long_run.LongRun(epochs=200, select_every=10, results=results))
@@ -57,6 +60,7 @@ def test_a_long_run_is_bounded(tmp_path):
     assert record["log"] < 500 * 200
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("devices", [1, 8])
 def test_the_same_seed_in_another_process(tmp_path_factory, devices):
     """To the last bit, whatever the number of host devices."""

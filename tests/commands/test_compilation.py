@@ -50,6 +50,7 @@ def test_a_folder_that_cannot_be(clean, tmp_path):
     assert keep_compiled(None) is None, "the user's own is not asked for, and not missed"
 
 
+@pytest.mark.thorough
 def test_the_second_command_compiles_less(tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     environment |= {VARIABLE: str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}

@@ -28,12 +28,15 @@ def file(tmp_path):
     ("method", "expected"),
     [
         ("per-class", lambda g, k: select_subset(g, k, labels=LABELS, key=3)),
-        (
+        pytest.param(
             "per-gradient",
             lambda g, k: select_subset(g, k, labels=LABELS, approximation="per_gradient", key=3),
+            marks=pytest.mark.thorough,
         ),
-        ("whole", lambda g, k: select_subset(g, k, key=3)),
-        ("per-batch", lambda g, k: select_batches(g, k, 5, key=3)),
+        pytest.param("whole", lambda g, k: select_subset(g, k, key=3), marks=pytest.mark.thorough),
+        pytest.param(
+            "per-batch", lambda g, k: select_batches(g, k, 5, key=3), marks=pytest.mark.thorough
+        ),
     ],
 )
 def test_it_writes_what_the_functions_select(file, tmp_path, method, expected):
@@ -56,6 +59,7 @@ def words(file, out):
     return "select", "--input", str(file), "--budget", "12", "--out", str(out)
 
 
+@pytest.mark.thorough
 def test_a_disk_that_is_full(file, tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()

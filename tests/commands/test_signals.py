@@ -49,6 +49,7 @@ def ended(process):
     return process.returncode, error
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_run_is_saved_and_can_go_on(tmp_path, number, status):
     out = tmp_path / "run"
@@ -67,6 +68,7 @@ def test_a_run_is_saved_and_can_go_on(tmp_path, number, status):
         done = max(saved)
 
 
+@pytest.mark.thorough
 def test_nothing_is_lost_under_a_scheduler_that_ends_it(tmp_path):
     """As `timeout` does, which is asked to end its job before its time is over."""
     if shutil.which("timeout") is None:
@@ -85,6 +87,7 @@ def test_nothing_is_lost_under_a_scheduler_that_ends_it(tmp_path):
     assert [json.loads(line)["epoch"] for line in lines] == list(range(done))
 
 
+@pytest.mark.thorough
 def test_before_anything_can_be_saved_it_leaves_at_once(tmp_path):
     process = start(tmp_path / "run")
     wait_for(process, (tmp_path / "run" / "config.json").exists)  # what follows reads and compiles
@@ -95,6 +98,7 @@ def test_before_anything_can_be_saved_it_leaves_at_once(tmp_path):
     assert time.monotonic() - sent < 5, "a second or two, and room for a busy machine"
 
 
+@pytest.mark.thorough
 def test_a_second_process_says_so_and_leaves(tmp_path):
     out = tmp_path / "run"
     process = start(out)
@@ -111,6 +115,7 @@ def test_a_second_process_says_so_and_leaves(tmp_path):
     assert [json.loads(line)["epoch"] for line in lines] == list(range(len(lines)))
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_interrupted_is_left_at_once():
     """As a compilation: one call that never returns to the interpreter."""
     script = """

@@ -14,6 +14,7 @@ from gradmatch_jax.data.cifar import CIFAR10, CIFAR100, Layout
 from gradmatch_jax.errors import UserError
 
 
+@pytest.mark.thorough
 def test_the_real_cifar10(shared_data, tmp_path):
     tool = shared_data.parent / "tools" / "unpack_data.py"
     subprocess.run([sys.executable, tool, "cifar10", tmp_path], check=True)

@@ -10,6 +10,7 @@ SAMPLES = samples()
 COUNTS = dict.fromkeys(SAMPLES, 10) | {"svhn": 4}  # a child of its own for each .mat
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SAMPLES)
 def test_damaged_files(name):
     record = fuzz.run(name, SAMPLES[name], COUNTS[name], np.random.default_rng(1), fuzz.Fuzz())

@@ -107,6 +107,7 @@ def ticking():
     return Meter((Counter("ticks", itertools.count().__next__, math.inf),), "ticks")
 
 
+@pytest.mark.thorough
 def test_early_stop_spends_the_joules_of_another_run(tmp_path, monkeypatch):
     monkeypatch.setattr(build, "find_meter", ticking)
     digits = load_dataset("digits")

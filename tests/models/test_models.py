@@ -41,6 +41,7 @@ def resnet():
 # --- the contract -----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 1), (9, 31, 2), (32, 32, 3)])
 @pytest.mark.parametrize("name", SHALLOW)
 def test_logits_are_the_last_linear_layer_of_the_features(name, shape):
@@ -53,6 +54,7 @@ def test_logits_are_the_last_linear_layer_of_the_features(name, shape):
     assert not jax.tree.leaves(stats)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("train", [False, True])
 def test_resnet_logits_are_the_last_linear_layer_of_the_features(resnet, train):
     _, variables, apply = resnet
@@ -61,6 +63,7 @@ def test_resnet_logits_are_the_last_linear_layer_of_the_features(resnet, train):
     np.testing.assert_allclose(logits, features @ head["kernel"] + head["bias"][None], atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "shape", "classes", "parameters", "width"),
     [
@@ -82,6 +85,7 @@ def test_published_parameter_counts(name, shape, classes, parameters, width):
     assert params["head"]["kernel"].shape == (width, classes)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(
     ("name", "size"),
@@ -191,6 +195,7 @@ def test_gradients_reach_every_parameter(resnet):
         assert np.abs(g).max() > 0, path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [*SHALLOW, "resnet20"])
 def test_bf16_is_close_to_float32(name):
     shape = (8, 8, 3)

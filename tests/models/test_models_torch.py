@@ -110,6 +110,7 @@ def test_mnistnet_drops_whole_channels_then_single_features():
     assert np.mean(features == 0) == pytest.approx(0.5, abs=0.03)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("size", "imagenet"), [(16, False), (64, True)])
 def test_resnet18_agrees_with_pytorch(size, imagenet):
     """Both stems, and with them strides, paddings, projected shortcuts and batch-norm."""
@@ -149,6 +150,7 @@ def test_resnet20_agrees_with_pytorch():
     compare(build_model("resnet20", (8, 8, 3), 10), (8, 8, 3), forward)
 
 
+@pytest.mark.thorough
 def test_preactivation_resnet_agrees_with_pytorch():
     """ResNet-164's network with two blocks a stage instead of 18."""
 

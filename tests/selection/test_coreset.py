@@ -115,6 +115,7 @@ def test_padding_changes_nothing():
     assert by_index(found) == by_index(select_coreset(random_gradients(), BUDGET, labels=LABELS))
 
 
+@pytest.mark.thorough
 def test_rounds_of_groups_change_nothing(monkeypatch):
     whole = by_index(select_coreset(random_gradients(), BUDGET, labels=LABELS))
     monkeypatch.setattr("gradmatch_jax.selection.coreset._groups_at_once", lambda groups: 2)
@@ -168,6 +169,7 @@ def test_one_problem_beyond_n_and_budget_zero():
     assert int(select_coreset_batches(gradients, 0, 8, key=jax.random.key(0)).size) == 0
 
 
+@pytest.mark.thorough
 def test_float64():
     with jax.enable_x64(True):
         gradients = jax.tree.map(lambda x: x.astype(jnp.float64), random_gradients())
@@ -249,6 +251,7 @@ def test_strategies_read_what_they_are_named_for():
         check_per_class(selection, atoms[name])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("n", [CPU_BLOCK, CPU_BLOCK + 1, 2 * CPU_BLOCK + 77])
 def test_distances_made_in_blocks_are_the_dense_ones(n):
     rng = np.random.default_rng(n)

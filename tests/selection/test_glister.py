@@ -155,6 +155,7 @@ def test_one_at_a_time_is_naive():
     assert at_once != naive, "without refreshing, the step so far is not seen"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("greedy", ["taylor", "naive", "stochastic"])
 def test_digits(digits, greedy):
     """Each greedy lowers the exact validation loss twice as much as the best of 20 random draws."""

@@ -99,6 +99,7 @@ def test_calibrated_weights_are_the_ridge_around_the_design_weights(d, nonnegati
     assert negative > 0, "the sign matters here"
 
 
+@pytest.mark.thorough
 def test_calibrated_fill_brings_the_match_back():
     """Weights around n/k match what a random fill's constant weights spoil."""
     gradients = random_gradients()

@@ -47,6 +47,7 @@ def test_the_order_of_the_examples_is_nothing(seed, order):
     assert float(found.matching_error) == pytest.approx(float(plain.matching_error), rel=1e-3)
 
 
+@pytest.mark.thorough
 @few
 @given(seed=seeds, scale=st.sampled_from([1e-3, 0.2, 30.0]))
 def test_the_scale_of_the_gradients_is_nothing(seed, scale):

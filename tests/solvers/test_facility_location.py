@@ -60,6 +60,7 @@ def test_exact_ties_go_to_the_lowest_index_in_blocks_of_any_size(block):
     assert float(found.gains[-1]) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("steps", [0, 500])
 def test_real_gradients(steps, bits):

@@ -141,6 +141,7 @@ def real_gradients(shared_data: Path, steps: int, own: bool) -> tuple[Oracle, At
     return Oracle(dense, dense.sum(axis=0), 0.5), atoms
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("steps", [2, 300])
 @pytest.mark.parametrize("own", [True, False])
 def test_on_real_gradients_of_a_network(shared_data, steps, own):

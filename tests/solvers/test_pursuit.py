@@ -99,6 +99,7 @@ def test_nonnegative_equals_dense_reference(n, d, k, kind):
         assert abs(objective - ours) < 1e-5 * (problem.target @ problem.target)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("steps", "k"), [(0, 8), (0, 60), (50, 8), (50, 60), (500, 30)])
 def test_nonnegative_on_real_gradients_of_digits(steps, k):
     """k = 60 of about 140 examples goes beyond the rank of what 64 pixels span."""
@@ -109,6 +110,7 @@ def test_nonnegative_on_real_gradients_of_digits(steps, k):
     assert problem.objective(support, weights) <= 1.01 * reference
 
 
+@pytest.mark.thorough
 def test_nonnegative_on_real_gradients_of_mnist(shared_data):
     folder = shared_data / "mnist"
     with gzip.open(folder / "train-images-idx3-ubyte.gz") as file:
@@ -122,6 +124,7 @@ def test_nonnegative_on_real_gradients_of_mnist(shared_data):
     assert problem.objective(support, weights) <= 1.01 * reference
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("nonnegative", [True, False])
 def test_blocks_and_one_buffer_agree(nonnegative, monkeypatch):
     """The Schur updates between blocks change where the factor lives, not the answer."""
@@ -214,6 +217,7 @@ def _refit(problem, support):
     return nonnegative_least_squares(problem.atoms[support], problem.target, problem.lam)
 
 
+@pytest.mark.thorough
 def test_many_problems_in_one_loop_equal_one_at_a_time():
     """Different budgets, some padded atoms: each problem is what it is alone."""
     problems = [random_problem(seed, 50, 25, 0.5, "mixture") for seed in range(4)]
@@ -287,6 +291,7 @@ class TestLeastSquares:
             np.testing.assert_allclose(ours.weights, expected, atol=2e-3 * expected.max())
 
 
+@pytest.mark.thorough
 def test_many_small_problems_with_departures():
     """Departures in one problem cost the others no moves: sixty equal what each is alone."""
     problems = [random_problem(seed, 50, 8, 0.1, "independent") for seed in range(60)]

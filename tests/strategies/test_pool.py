@@ -52,6 +52,7 @@ def choose(strategy, state, seed):
     return strategy.select(state, look(strategy, state, key), key)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", READERS)
 def test_selections_name_rows_of_the_whole_set(name):
     strategy = make(name, 0.4)
@@ -74,6 +75,7 @@ def test_selections_name_rows_of_the_whole_set(name):
     assert (found[0] == found[1]) == (STRATEGIES[name].reselect == "once"), "drawn anew"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", READERS)
 def test_the_whole_pool_is_no_pool(name):
     plain, wide = build_strategy(name, TASK, {"batch_size": 7}), make(name, 1.0)
@@ -82,6 +84,7 @@ def test_the_whole_pool_is_no_pool(name):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.thorough
 def test_the_pools_problem_is_solved_as_if_it_were_the_data():
     """The same as the strategy by itself on those rows, mapped back by hand."""
     strategy = make("gradmatch-per-class", 0.5)

@@ -143,6 +143,7 @@ def test_network_that_diverged(name):
         strategy.select(strategy.init(jax.random.key(0)), bad, jax.random.key(1))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("budget", [0, 1, 13, 30, 34])
 def test_highest_has_the_budget_and_draws_ties(budget):
     """Ten examples at 3, ten at 2, ten at 1: full levels are taken, the cut one is drawn evenly."""

@@ -172,6 +172,7 @@ def test_keys_matter_where_there_is_chance(name):
     assert (found[0] != found[1]) == (name in CHANCE)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", MATCHING)
 def test_validation_target(name):
     """The training set twice over is the same target once scaled; another set is another one."""

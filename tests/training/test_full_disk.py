@@ -16,6 +16,7 @@ def disk(tmp_path):
         yield folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("leaving", [0, 8_192, 40_960, 65_536, 98_304])
 def test_the_run_goes_on_when_there_is_room_again(disk, leaving):
     settings = {"epochs": 6, "checkpoint_seconds": 0}

@@ -48,6 +48,7 @@ def test_a_table_trains(cancer, strategy, settings, tmp_path):
     assert json.loads((tmp_path / "run" / "result.json").read_text())["model"] == "mlp"
 
 
+@pytest.mark.thorough
 def test_texts_train(shared_data):
     config = TrainConfig(
         dataset="tsv", data_dir=shared_data / "text" / "trec", strategy="gradmatch", fraction=0.1,
@@ -60,6 +61,7 @@ def test_texts_train(shared_data):
     assert summary["test_accuracy"] > 45
 
 
+@pytest.mark.thorough
 def test_float_digits_are_the_uint8_ones(tmp_path):
     digits = load_dataset("digits")
     accuracy = {}
@@ -83,6 +85,7 @@ def sines(n=30):
     return np.sin(np.arange(4 * n).reshape(n, 4)).astype(np.float32)
 
 
+@pytest.mark.thorough
 def test_a_stream_of_vectors_trains_as_the_array_does():
     data = Dataset.from_arrays("waves", sines(), Y, sines(), Y)
     parts = (Split(Stream(p.inputs), p.labels) for p in (data.train, data.validation, data.test))

@@ -16,6 +16,7 @@ from gradmatch_jax.training.records import (
 from toys import toy
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "settings",
     [

@@ -116,6 +116,7 @@ def read(folder):
     return rows, json.loads((folder / "result.json").read_text())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", RUNS)
 def test_killed_runs_end_as_runs_left_alone(runs, name):
     alone, killed, kills, folder = runs[name]

@@ -119,6 +119,7 @@ def test_infobatch_prunes_and_ends_on_all_the_data(digits):
     assert set(np.unique(weights)) <= {0.0, 1.0, 2.0}
 
 
+@pytest.mark.thorough
 def test_every_strategy_trains_cold_and_warm(digits):
     """One epoch of each would do; two show that the state and the hooks fit together."""
     for name, entry in STRATEGIES.items():
@@ -146,6 +147,7 @@ class Killed(Exception):
     """Stands for a kill between two epochs."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "settings", "after"),
     [("forgetting", {"proxy_epochs": 3, "proxy_runs": 2}, 4), ("infobatch", {"epochs": 8}, 3)],
