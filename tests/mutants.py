@@ -190,7 +190,7 @@ def passes(folder: Path, tests: str) -> bool:
     Raises:
         RuntimeError: they did not run at all.
     """
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", *tests.split()]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", "-m", "", *tests.split()]
     environment = os.environ | {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
