@@ -22,7 +22,7 @@ import pytest  # noqa: E402
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_numpy_dtype_promotion", os.environ.get("GRADMATCH_PROMOTION", "standard"))
+jax.config.update("jax_numpy_dtype_promotion", os.environ.get("GRADMATCH_PROMOTION", "strict"))
 
 
 @pytest.fixture(scope="session")

@@ -148,6 +148,7 @@ def _bad_rows(arrays: list[Array], dtype: Any) -> tuple[Int[Array, ""], Int[Arra
         return jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
     bad = jnp.zeros(arrays[0].shape[0], bool)
     for x in arrays:
+        x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(dtype)
         fine = jnp.isfinite(x) & (jnp.abs(x) <= float(jnp.finfo(dtype).max))
         bad |= ~jnp.all(fine, axis=tuple(range(1, x.ndim)))
     return jnp.sum(bad), jnp.argmax(bad)

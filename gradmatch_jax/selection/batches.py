@@ -31,7 +31,9 @@ def to_members(
     rank = jnp.cumsum(members.reshape(-1) >= 0).reshape(members.shape)
     members = jnp.where(rank <= budget, members, -1)
     sizes = jnp.sum(members >= 0, axis=1, keepdims=True)
-    shared = jnp.where(members >= 0, weights[:, None] / jnp.maximum(sizes, 1), 0.0)
+    shared = jnp.where(
+        members >= 0, weights[:, None] / jnp.maximum(sizes, 1).astype(weights.dtype), 0.0
+    )
     return compact(members, shared, budget)
 
 

@@ -97,7 +97,7 @@ def maximise(
         picked=jnp.zeros(g, jnp.int32),
         active=budgets > 0,
     )
-    budgets = jnp.minimum(budgets, jnp.sum(valid, axis=1))
+    budgets = jnp.minimum(budgets, jnp.sum(valid, axis=1, dtype=jnp.int32))
     rows = similarities.reshape(g * n, n)  # one index a row: the gather is then a copy of rows
     advance = partial(_advance, rows, budgets, block)
     state = lax.while_loop(lambda s: jnp.any(s.active), advance, state)
@@ -107,7 +107,7 @@ def maximise(
 def _advance(rows: Float[Array, "gn n"], budgets, block: int, state: _State) -> _State:
     """Bring the most promising block of candidates up to date, and pick if that settles it."""
     g, n = state.nearest.shape
-    each = jnp.arange(g)
+    each = jnp.arange(g, dtype=jnp.int32)
     first_row = each * n
     # The barrier keeps XLA from turning top_k, once it is sliced, into a sort of everything.
     tops, candidates = lax.optimization_barrier(lax.top_k(state.stale, block + 1))

@@ -138,7 +138,7 @@ def forgetting(task: Task) -> Strategy:
         was = state["was_correct"]
         return {
             "total": state["total"],
-            "events": state["events"] + (seen & was & ~correct),
+            "events": state["events"] + (seen & was & ~correct).astype(jnp.int32),
             "was_correct": jnp.where(seen, correct, was),
             "ever_correct": state["ever_correct"] | (seen & correct),
             "epochs": state["epochs"] + 1,
@@ -154,7 +154,7 @@ def forgetting(task: Task) -> Strategy:
     def select(state, snapshot, key):
         del snapshot
         counts = jnp.where(state["ever_correct"], state["events"], state["epochs"])
-        total = state["total"] + counts
+        total = state["total"] + counts.astype(state["total"].dtype)
         return highest(total, k, key), {"total": total, **network()}
 
     return Strategy(init, select, record=correctness, observe=observe)

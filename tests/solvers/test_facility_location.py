@@ -34,7 +34,7 @@ def test_many_problems_in_one_loop_are_naive_greedy_on_each(bits):
     valid = np.arange(50)[None] < np.array(sizes)[:, None]
     with jax.enable_x64(bits == 64):
         padded = jnp.asarray(similarities, np.float32 if bits == 32 else np.float64)
-        answer = maximise(padded, jnp.asarray(valid), jnp.asarray(budgets), 20, block=7)
+        answer = maximise(padded, jnp.asarray(valid), jnp.asarray(budgets, jnp.int32), 20, block=7)
         assert answer[2].dtype == padded.dtype
         positions, owner, gains = (np.asarray(x) for x in answer)
     for i, (n, budget) in enumerate(zip(sizes, budgets, strict=True)):

@@ -3,6 +3,7 @@
 import json
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -106,7 +107,7 @@ def test_the_default_model_follows_the_inputs():
 
 def flatten(key, raw):
     """A prepare of one's own: it may change the shape and the type."""
-    return raw.reshape(raw.shape[0], -1) / 255.0
+    return raw.reshape(raw.shape[0], -1).astype(jnp.float32) / 255.0
 
 
 def test_the_model_sees_what_prepare_makes():
