@@ -192,7 +192,7 @@ def _by_rounds(gradients, validation, eta, k, at_once) -> Int[Array, "k"]:
         picks, free, moved = carry
         gains = correlations(gradients, gradient_after_step(validation, eta, moved))
         best = rank_by_score(gains[None], free[None], at_once)[0]
-        best = jnp.where(i * at_once + jnp.arange(at_once) < k, best, -1)
+        best = jnp.where(i * at_once + jnp.arange(at_once, dtype=i.dtype) < k, best, -1)
         taken = best >= 0
         return (
             picks.at[i].set(best),
