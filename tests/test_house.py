@@ -20,8 +20,7 @@ ROOT = PACKAGE.parent
 # A room may import from itself and from those before it.
 FLOORS = (
     ("errors",),
-    ("settings",),
-    ("models", "data", "measure", "solvers", "inputs", "gradients"),
+    ("models", "data", "measure", "solvers", "settings", "inputs", "gradients"),
     ("selection",),
     ("strategies",),
     ("training",),
@@ -37,7 +36,8 @@ NEIGHBOURS = {
     "data": {"inputs"},
     "measure": set(),
     "gradients": {"inputs", "solvers"},
-    "solvers": {"inputs"},
+    "solvers": {"settings", "inputs"},
+    "settings": {"inputs"},
     "inputs": set(),
 }
 

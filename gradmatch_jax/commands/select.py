@@ -1,18 +1,18 @@
 """`gradmatch-jax select`: selection for people who train elsewhere, from file to file."""
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
 from gradmatch_jax.data.npy import read_arrays
 from gradmatch_jax.errors import UserError, explained
-from gradmatch_jax.inputs.values import as_count, as_path, check_literal
-from gradmatch_jax.solvers.options import MatchingOptions, matching_options
+from gradmatch_jax.inputs.values import COUNT, SEED
+from gradmatch_jax.settings import checked
+from gradmatch_jax.solvers.options import MatchingOptions, matching_options, refuse_contradictions
 from gradmatch_jax.training.files import replacing
 
 Method = Literal["per-class", "per-gradient", "per-batch", "whole"]
@@ -25,7 +25,7 @@ class SelectConfig(MatchingOptions):
     input: Path
     """.npz with logits (n, C), features (n, E) and labels (n,): one forward pass over the training
     set, in evaluation mode; features are what enters the last linear layer."""
-    budget: int
+    budget: Annotated[int, COUNT]
     """How many examples to choose."""
     out: Path
     """.npz to write: indices (k,) into the rows of the input, weights (k,) of mean 1; how well they
@@ -33,9 +33,9 @@ class SelectConfig(MatchingOptions):
     method: Method = "per-class"
     """One problem a class on the whole last-layer gradient (exact), on the class's own column (the
     paper's default), on mini-batch means, or one exact problem over everything."""
-    batch_size: int = 128
+    batch_size: Annotated[int, COUNT] = 128
     """Of per-batch."""
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     compilation_cache: CompilationCache = None
 
 
@@ -61,13 +61,12 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     Raises:
         UserError: files that are missing, unfit or already there; a budget below 1 or above n.
     """
-    config = dataclasses.replace(
-        config, input=as_path("--input", config.input), out=as_path("--out", config.out)
-    )
+    config = checked(config)
+    refuse_contradictions(config)
+    if config.batch_size != SelectConfig.batch_size and config.method != "per-batch":
+        raise UserError("--batch-size is of --method per-batch; leave it out or add that")
     logits, features, labels = _read(config)
-    method = check_literal("method", config.method, get_args(Method))
-    budget = as_count("--budget", config.budget, least=1)
-    if budget > len(logits):
+    if config.budget > len(logits):
         raise UserError(f"--budget must be from 1 to {len(logits)}, the rows of the input")
     import jax
 
@@ -80,15 +79,17 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     labels = as_labels(labels, len(logits), logits.shape[-1])
     gradients = last_layer_gradients(logits, features, labels)
     options = matching_options(config)
-    key = jax.random.key(as_count("--seed", config.seed))
-    if method == "per-batch":
-        selection = select_batches(gradients, budget, config.batch_size, key=key, options=options)
+    key = jax.random.key(config.seed)
+    if config.method == "per-batch":
+        selection = select_batches(
+            gradients, config.budget, config.batch_size, key=key, options=options
+        )
     else:
         selection = select_subset(
             gradients,
-            budget,
-            labels=None if method == "whole" else labels,
-            approximation="per_gradient" if method == "per-gradient" else "exact",
+            config.budget,
+            labels=None if config.method == "whole" else labels,
+            approximation="per_gradient" if config.method == "per-gradient" else "exact",
             key=key,
             options=options,
         )
