@@ -148,6 +148,26 @@ STRATEGIES = {
         regime=SCORED,
         reads=False,
     ),
+    "gradmatch-fresh": Entry(
+        "gradmatch:gradmatch",
+        "epoch",
+        "gradmatch anew every epoch, which a small --pool makes cheap",
+        "GRAD-MATCH with R = 1",
+    ),
+    "tempered": Entry(
+        "fresh:tempered",
+        "epoch",
+        "a fresh draw every epoch, likelier where training last erred more, weighted against that",
+        "importance sampling at a fixed budget, tempered",
+        reads=False,
+    ),
+    "order-dp": Entry(
+        "fresh:order_dp",
+        "epoch",
+        "of a fresh draw every epoch, the examples of largest last-seen loss",
+        "OrderDP, ICLR 2026",
+        reads=False,
+    ),
     "infobatch": Entry(
         "infobatch:infobatch",
         "epoch",

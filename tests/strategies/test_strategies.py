@@ -23,11 +23,12 @@ ONE_MISSING = np.random.default_rng(2).permutation(np.repeat([0, 1, 3], 20))
 SETTINGS = {"batch_size": 7}
 # What the registry does not say of a strategy. One that is new stands in none of these until its
 # author has thought about it.
-MATCHING = ["gradmatch", "gradmatch-per-class", "gradmatch-pb"]
-PER_CLASS = {"gradmatch", "gradmatch-per-class", "craig", "facility-location"}
+MATCHING = ["gradmatch", "gradmatch-fresh", "gradmatch-per-class", "gradmatch-pb"]
+PER_CLASS = {"gradmatch", "gradmatch-fresh", "gradmatch-per-class", "craig", "facility-location"}
 # Forgetting events are small integers: ties at the edge of the budget are drawn. Real scores tie
 # nowhere here.
 CHANCE = {"random", "adaptive-random", "rs2", "gradmatch-pb", "craig-pb", "forgetting", "infobatch"}
+CHANCE |= {"tempered", "order-dp"}
 
 each = pytest.mark.parametrize("name", STRATEGIES)
 
@@ -271,6 +272,11 @@ def test_every_keyword_is_a_setting(name):
         ("glister", {"refresh": 1.0}),
         ("glister", {"greedy": "naive", "refresh": 1.0, "lr": 10.0}),
         ("infobatch", {"ratio": 0.9}),
+        ("tempered", {"temperature": 0.0}),
+        ("tempered", {"exponent": 0.0}),
+        ("tempered", {"uniform": 1.0}),
+        ("tempered", {"floor": 5.0}),
+        ("order-dp", {"spread": 5.0}),
     ],
 )
 def test_settings_reach_the_strategy(name, settings):

@@ -183,6 +183,7 @@ DOES_NOT_APPLY = [
     ("full-earlystop", {"like_by": "examples"}), ("el2n", {"select_every": 3}),
     ("gradmatch", {"imbalance_classes": 0.5}), ("gradmatch", {"image_size": 64}),
     ("full-earlystop", {"weighting": "batch"}), ("forgetting", {"pool": 0.5}),
+    ("order-dp", {"temperature": 0.5}), ("tempered", {"spread": 3.0}),
 ]  # fmt: skip
 
 
@@ -211,6 +212,9 @@ APPLIES = [
     ("el2n-warm", {"proxy": "mlp", "proxy_epochs": 3}),
     ("full-earlystop", {"fraction": 0.2}),
     ("full-earlystop-fitted", {"like": Path("runs/a"), "like_by": "examples"}),
+    ("tempered-warm", {"temperature": 0.5, "exponent": 0.0, "floor": 0.1, "stratified": True}),
+    ("tempered", {"uniform": 0.2, "ageing": 0.1}), ("order-dp", {"spread": 3.0}),
+    ("gradmatch-fresh", {"pool": 0.1, "fill": "calibrated"}),
     ("random", {"imbalance": 0.1, "imbalance_classes": 0.5}),
 ]  # fmt: skip
 
