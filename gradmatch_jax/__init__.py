@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradmatch_jax.gradients import last_layer_gradients as last_layer_gradients
     from gradmatch_jax.gradients import matching_error as matching_error
     from gradmatch_jax.gradients import weighted_sum as weighted_sum
+    from gradmatch_jax.loops.selector import Selector as Selector
     from gradmatch_jax.models.model import Model as Model
     from gradmatch_jax.models.model import Variables as Variables
     from gradmatch_jax.models.model import from_nnx as from_nnx
@@ -71,6 +72,7 @@ _HOME = {
         "matching_error",
         "weighted_sum",
     ),
+    "loops.selector": ("Selector",),
     "models.model": (
         "Model",
         "Variables",
@@ -138,6 +140,7 @@ __all__ = [
     "Result",
     "Seen",
     "Selection",
+    "Selector",
     "Snapshot",
     "Split",
     "StopReason",

@@ -21,10 +21,11 @@ ROOT = PACKAGE.parent
 FLOORS = (
     ("errors",),
     ("settings",),
-    ("models", "data", "measure", "solvers", "inputs", "gradients"),
+    ("models", "data", "measure", "solvers", "inputs", "losses", "gradients"),
     ("selection",),
     ("strategies",),
     ("training",),
+    ("loops",),
     ("report",),
     ("sweep",),
     ("commands",),
@@ -36,7 +37,8 @@ NEIGHBOURS = {
     "models": set(),
     "data": {"inputs"},
     "measure": set(),
-    "gradients": {"inputs", "solvers"},
+    "losses": {"inputs"},
+    "gradients": {"inputs", "losses", "solvers"},
     "solvers": {"inputs"},
     "inputs": set(),
 }

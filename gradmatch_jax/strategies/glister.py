@@ -14,7 +14,7 @@ def glister(
         assert snapshot.validation is not None
         selection = solver.glister(
             snapshot.train.gradients,
-            solver.Validation(*snapshot.validation),
+            solver.Validation(*snapshot.validation[:3]),
             task.budget,
             eta=lr,
             greedy=greedy,

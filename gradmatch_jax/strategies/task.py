@@ -10,12 +10,16 @@ from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
 
 
 class Task(NamedTuple):
-    """What is known before training: the selection problem's size and labels (host data)."""
+    """What is known before training: the selection problem's size and labels (host data).
+
+    classes: whether a label is a class with its own column of logits; else it is only a group.
+    """
 
     labels: Int[np.ndarray, "n"]
     num_classes: int
     budget: int
     validation_labels: Int[np.ndarray, "m"] | None = None
+    classes: bool = True
 
 
 class Pass(NamedTuple):
@@ -24,10 +28,13 @@ class Pass(NamedTuple):
     logits: Float[Array, "n C"]
     features: Float[Array, "n E"]  # what enters the last layer
     labels: Int[Array, "n"]
+    residuals: Float[Array, "n C"] | None = None  # dl/dz, where l is not the cross-entropy
 
     @property
     def gradients(self) -> LastLayerGradients:
-        """The last-layer gradients of the cross-entropy."""
+        """The last-layer gradients of the loss."""
+        if self.residuals is not None:
+            return LastLayerGradients(self.residuals, self.features)
         return last_layer_gradients(self.logits, self.features, self.labels)
 
 

@@ -18,12 +18,13 @@ from gradmatch_jax.inputs.values import as_path
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import Selection
-from gradmatch_jax.strategies.check import check_answer
-from gradmatch_jax.training.build import OwnStrategy, as_entry, fresh_network, load, prepare
+from gradmatch_jax.strategies.check import OwnStrategy, as_entry, check_answer
+from gradmatch_jax.training.build import fresh_network, load, prepare
 from gradmatch_jax.training.config import TrainConfig, resolve
 from gradmatch_jax.training.examples import examples_of
 from gradmatch_jax.training.folder import RunFolder
 from gradmatch_jax.training.identity import identity
+from gradmatch_jax.training.keys import epoch_keys
 from gradmatch_jax.training.passes import evaluate, run_epoch
 from gradmatch_jax.training.presets import AUTO
 from gradmatch_jax.training.schedule import Bill, Epoch, cosine
@@ -219,7 +220,7 @@ def _epoch(
 ) -> tuple[TrainState, dict[str, Any]]:
     """Select if the plan says so, then one epoch of SGD; returns the state and its log row."""
     epoch = run.plan[index]
-    select_key, sgd_key = jax.random.split(jax.random.fold_in(run.key, index))
+    select_key, sgd_key = epoch_keys(run.key, index)
     row: dict[str, Any] = {
         "epoch": index,
         "full": epoch.full,
