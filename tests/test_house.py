@@ -26,6 +26,7 @@ FLOORS = (
     ("strategies",),
     ("training",),
     ("loops",),
+    ("torch",),
     ("report",),
     ("sweep",),
     ("commands",),

@@ -59,6 +59,28 @@ def snapshot_of(
     return Snapshot(train, validation, norms, rows)
 
 
+def recorded_of(
+    name: str,
+    strategy: Strategy,
+    wanted: tuple[str, ...],
+    objective: Objective,
+    taken: Int[np.ndarray, "b"],
+    logits: ArrayLike,
+    features: ArrayLike | None,
+) -> dict[str, Any]:
+    """What a strategy records of rows, from their logits.
+
+    Raises:
+        UserError: of another loss than the softmax, which records are not made for.
+    """
+    if wanted and (objective.loss not in (None, "softmax") or objective.label_smoothing):
+        raise UserError(
+            f"{name} has {wanted[0]} of logits for the plain softmax only; pass {wanted[0]}="
+        )
+    labels = jnp.asarray(objective.train.groups[taken])
+    return dict(strategy.record(*as_pass(logits, features), labels))
+
+
 def seen_of(
     name: str,
     wanted: tuple[str, ...],

@@ -11,7 +11,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, as_key
 from gradmatch_jax.inputs.labels import as_indices
 from gradmatch_jax.inputs.values import as_budget, as_count, as_flag, as_number, short
-from gradmatch_jax.loops.looks import Asked, Objective, as_pass, joined, seen_of, snapshot_of
+from gradmatch_jax.loops.looks import Asked, Objective, joined, recorded_of, seen_of, snapshot_of
 from gradmatch_jax.loops.memory import Memory, packed, unpacked
 from gradmatch_jax.loops.rhythm import Rhythm, rhythm_of
 from gradmatch_jax.loops.settings import entry_of, settings_of
@@ -163,6 +163,10 @@ class Selector:
         """The last selection as its method gave it, with what is known of the match."""
         return self._memory.selection
 
+    def expects(self, epoch: int) -> int:
+        """How many examples an epoch will train on, at most: nothing is selected for it."""
+        return self._n if self._rhythm.at(as_count("epoch", epoch)).full else self.budget
+
     def __call__(
         self,
         epoch: int,
@@ -233,7 +237,8 @@ class Selector:
         """
         taken = np.asarray(as_indices("rows", rows, self._n))
         if logits is not None:
-            recorded |= self._of_logits(taken, logits, features)
+            parts = self._strategy, self._wanted, self._objective
+            recorded |= recorded_of(self.name, *parts, taken, logits, features)
         self._memory.seen.append(seen_of(self.name, self._wanted, taken, recorded))
         self._memory.observed = True
 
@@ -258,18 +263,6 @@ class Selector:
             raise UserError(f"state is of {of}; this selector is {self._identity}")
         self._memory = unpacked(given, self._memory)
         return self
-
-    def _of_logits(
-        self, taken: np.ndarray, logits: ArrayLike, features: ArrayLike | None
-    ) -> dict[str, Any]:
-        objective = self._objective
-        if self._wanted and (objective.loss not in (None, "softmax") or objective.label_smoothing):
-            raise UserError(
-                f"{self.name} has {self._wanted[0]} of logits for the plain softmax only; pass "
-                f"{self._wanted[0]}="
-            )
-        labels = jax.numpy.asarray(objective.train.groups[taken])
-        return dict(self._strategy.record(*as_pass(logits, features), labels))
 
     def _recorded_names(self) -> tuple[str, ...]:
         """What `record` gives, by shape: nothing is computed."""

@@ -32,6 +32,12 @@ def entry_of(strategy: Any, warm: bool) -> tuple[str, Entry, bool]:
     return name, entry, warm
 
 
+def applicable(entry: Entry) -> list[str]:
+    """The settings that a strategy has, by name."""
+    own = keywords(entry)
+    return sorted((own - {"options"}) | (set(MATCHING) if "options" in own else set()))
+
+
 def settings_of(name: str, entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:
     """`given` checked by type and range, as a strategy's function takes them.
 
@@ -42,9 +48,7 @@ def settings_of(name: str, entry: Entry, given: Mapping[str, Any]) -> dict[str, 
         >>> settings_of("gradmatch-pb", find_entry("gradmatch-pb"), {"lam": 0.1})["options"].lam
         0.1
     """
-    own = keywords(entry)
-    matches = "options" in own
-    allowed = sorted((own - {"options"}) | (set(MATCHING) if matches else set()))
+    matches, allowed = "options" in keywords(entry), applicable(entry)
     for setting in given:
         if setting in KNOWN and setting not in allowed:
             raise UserError(f"{setting} does not apply to {name}; leave it out")
