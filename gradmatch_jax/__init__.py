@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gradmatch_jax.gradients import last_layer_gradients as last_layer_gradients
     from gradmatch_jax.gradients import matching_error as matching_error
     from gradmatch_jax.gradients import weighted_sum as weighted_sum
+    from gradmatch_jax.loops.forwards import linen_forward as linen_forward
+    from gradmatch_jax.loops.forwards import nnx_forward as nnx_forward
+    from gradmatch_jax.loops.forwards import split_forward as split_forward
     from gradmatch_jax.loops.selector import Selector as Selector
     from gradmatch_jax.models.model import Model as Model
     from gradmatch_jax.models.model import Variables as Variables
@@ -71,6 +74,11 @@ _HOME = {
         "last_layer_gradients",
         "matching_error",
         "weighted_sum",
+    ),
+    "loops.forwards": (
+        "linen_forward",
+        "nnx_forward",
+        "split_forward",
     ),
     "loops.selector": ("Selector",),
     "models.model": (
@@ -157,8 +165,10 @@ __all__ = [
     "glister",
     "gradients_by_definition",
     "last_layer_gradients",
+    "linen_forward",
     "load_dataset",
     "matching_error",
+    "nnx_forward",
     "omp",
     "partition",
     "register",
@@ -166,6 +176,7 @@ __all__ = [
     "select_coreset",
     "select_coreset_batches",
     "select_subset",
+    "split_forward",
     "stateless",
     "train",
     "unweighted",

@@ -26,15 +26,17 @@ FLOORS = (
     ("strategies",),
     ("training",),
     ("loops",),
-    ("torch",),
+    ("torch", "grain"),
     ("report",),
     ("sweep",),
     ("commands",),
     ("cli",),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
-# Among those of the second floor: who may know whom.
+# Among those of one floor: who may know whom.
 NEIGHBOURS = {
+    "torch": set(),
+    "grain": set(),
     "models": set(),
     "data": {"inputs"},
     "measure": set(),
