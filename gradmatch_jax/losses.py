@@ -14,7 +14,7 @@ smoothing s, q = (1 - s) onehot(y) + s/C, and y becomes (1 - s) y + s/2 in the s
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,8 @@ from jaxtyping import Array, Float
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import AnyArray, ArrayLike, Number, as_floats
 from gradmatch_jax.inputs.labels import as_labels, labels_of_loss
-from gradmatch_jax.inputs.values import as_number, check_literal
+from gradmatch_jax.inputs.values import LossName, as_number, check_literal
 
-LossName = Literal["softmax", "mse", "sigmoid"]
 LossFunction = Callable[[Float[Array, "C"], AnyArray], Float[Array, ""]]
 Loss = LossName | LossFunction | None
 
