@@ -57,6 +57,8 @@ if TYPE_CHECKING:
     from gradmatch_jax.training.config import TrainConfig as TrainConfig
     from gradmatch_jax.training.loop import Result as Result
     from gradmatch_jax.training.loop import train as train
+    from gradmatch_jax.training.saved import SavedRun as SavedRun
+    from gradmatch_jax.training.saved import load_run as load_run
 
 # Where each public name lives. It is imported at its first use, so that the command's help does not
 # wait for JAX.
@@ -132,6 +134,10 @@ _HOME = {
         "Result",
         "train",
     ),
+    "training.saved": (
+        "SavedRun",
+        "load_run",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -146,6 +152,7 @@ __all__ = [
     "OMPResult",
     "Pass",
     "Result",
+    "SavedRun",
     "Seen",
     "Selection",
     "Selector",
@@ -167,6 +174,7 @@ __all__ = [
     "last_layer_gradients",
     "linen_forward",
     "load_dataset",
+    "load_run",
     "matching_error",
     "nnx_forward",
     "omp",

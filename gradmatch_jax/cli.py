@@ -42,6 +42,7 @@ def _parse() -> Any:
     import tyro
 
     from gradmatch_jax.commands.compare import CompareConfig
+    from gradmatch_jax.commands.predict import PredictCommand
     from gradmatch_jax.commands.select import SelectConfig
     from gradmatch_jax.commands.strategies import StrategiesCommand
     from gradmatch_jax.commands.train import TrainCommand
@@ -49,6 +50,7 @@ def _parse() -> Any:
     command = (
         Annotated[TrainCommand, tyro.conf.subcommand("train")]
         | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
+        | Annotated[PredictCommand, tyro.conf.subcommand("predict")]
         | Annotated[SelectConfig, tyro.conf.subcommand("select")]
         | Annotated[StrategiesCommand, tyro.conf.subcommand("strategies")]
     )
@@ -90,7 +92,7 @@ def _in_one_line(box: str) -> str:
 
 
 def _run(command: Any, asked: Asked) -> None:
-    from gradmatch_jax.commands import compare, select, strategies, train
+    from gradmatch_jax.commands import compare, predict, select, strategies, train
 
     if isinstance(command, train.TrainCommand):
         train.run(command, sys.argv, asked)
@@ -98,6 +100,8 @@ def _run(command: Any, asked: Asked) -> None:
         from rich.console import Console
 
         compare.run(command, Console(), asked)
+    elif isinstance(command, predict.PredictCommand):
+        predict.run(command)
     elif isinstance(command, select.SelectConfig):
         select.run(command)
     else:

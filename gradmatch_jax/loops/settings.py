@@ -7,11 +7,10 @@ from typing import Any
 from gradmatch_jax.errors import UserError, no_such
 from gradmatch_jax.settings import checked
 from gradmatch_jax.solvers.options import MatchingOptions, matching_options
-from gradmatch_jax.strategies.check import as_entry
+from gradmatch_jax.strategies.check import OWN, as_entry
 from gradmatch_jax.strategies.registry import Entry, find_entry, keywords, split_name
 from gradmatch_jax.training.config import TrainConfig
 
-OWN = "own"  # the name of a strategy that was handed over without one
 MATCHING = tuple(field.name for field in dataclasses.fields(MatchingOptions))
 KNOWN = tuple(field.name for field in dataclasses.fields(TrainConfig))
 

@@ -11,6 +11,7 @@ from gradmatch_jax.selection.result import Selection
 from gradmatch_jax.strategies.registry import Entry
 from gradmatch_jax.strategies.strategy import State, Strategy, Task
 
+OWN = "own"  # the name of a strategy that was handed over without one
 # A strategy as it is handed over: a registry line, a function of the task, or the object itself.
 OwnStrategy = Entry | Strategy | Callable[[Task], Strategy]
 

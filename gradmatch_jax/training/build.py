@@ -20,7 +20,7 @@ from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import empty_selection
 from gradmatch_jax.strategies.pool import build_pooled
 from gradmatch_jax.strategies.strategy import Strategy, Task
-from gradmatch_jax.training.config import RunConfig, network_name
+from gradmatch_jax.training.config import RunConfig, TrainConfig, network_name
 from gradmatch_jax.training.feed import Feed, default_model, input_spec
 from gradmatch_jax.training.keys import first_keys
 from gradmatch_jax.training.schedule import Network, budget_of, plan
@@ -28,8 +28,8 @@ from gradmatch_jax.training.state import Limit, Run, TrainState
 from gradmatch_jax.training.steps import Steps, make_steps
 
 
-def load(config: RunConfig) -> Dataset:
-    """The data set a resolved configuration names."""
+def load(config: TrainConfig) -> Dataset:
+    """The data set a configuration names."""
     dataset = load_dataset(
         config.dataset,
         config.data_dir,

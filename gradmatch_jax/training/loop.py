@@ -18,21 +18,20 @@ from gradmatch_jax.inputs.values import as_path
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import Selection
-from gradmatch_jax.strategies.check import OwnStrategy, as_entry, check_answer
+from gradmatch_jax.strategies.check import OWN, OwnStrategy, as_entry, check_answer
 from gradmatch_jax.training.build import fresh_network, load, prepare
 from gradmatch_jax.training.config import TrainConfig, resolve
 from gradmatch_jax.training.examples import examples_of
 from gradmatch_jax.training.folder import RunFolder
 from gradmatch_jax.training.identity import identity
 from gradmatch_jax.training.keys import epoch_keys
+from gradmatch_jax.training.network import network_of, write_network
 from gradmatch_jax.training.passes import evaluate, run_epoch
 from gradmatch_jax.training.presets import AUTO
 from gradmatch_jax.training.schedule import Bill, Epoch, cosine
 from gradmatch_jax.training.snapshot import describe, take_snapshot
 from gradmatch_jax.training.state import Limit, Run, TrainState
 from gradmatch_jax.training.summary import summarise
-
-OWN = "own"  # the name of a strategy that was handed over without one
 
 
 def _never() -> bool:
@@ -104,6 +103,7 @@ def train(
         dataset = dataset if dataset is not None else load(resolved)
         run, state = prepare(resolved, dataset, model)
         folder.identify(identity(dataset, run.facts["model"], state, strategy))
+        write_network(folder.path, network_of(dataset, run.facts["model"], resolved.bf16))
         return _train(run, state, folder, on_epoch, on_note, stop)
 
 

@@ -71,11 +71,11 @@ def make_steps(
         augmented: whether training inputs are augmented.
         record: what a step remembers of each example, see `Strategy.record`.
     """
-    return _make_steps(model, dataset.prepare, momentum, weight_decay, augmented, record)
+    return steps_of(model, dataset.prepare, momentum, weight_decay, augmented, record)
 
 
 @functools.lru_cache(maxsize=8)
-def _make_steps(
+def steps_of(
     model: Model,
     prepare: Prepare,
     momentum: float,
@@ -83,6 +83,7 @@ def _make_steps(
     augmented: bool,
     record: Callable[..., Recorded],
 ) -> Steps:
+    """`make_steps` for inputs that are prepared so, whatever data set they are of."""
     optimiser = optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(momentum))
 
     def init(key) -> Learner:
