@@ -84,6 +84,7 @@ def prepare(
         ),
         limit=limit,
         lr=config.lr,
+        schedule=config.schedule,
         batch_size=config.batch_size,
         eval_every=config.eval_every,
         checkpoint_seconds=config.checkpoint_seconds,
@@ -154,6 +155,7 @@ def _all_steps(
             weight_decay=config.weight_decay,
             augmented=config.augment,
             record=strategy.record,
+            optimizer=config.optimizer,
         )
 
     return {network: steps(network, name) for network, name in names.items()}

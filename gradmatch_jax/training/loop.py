@@ -28,7 +28,7 @@ from gradmatch_jax.training.keys import epoch_keys
 from gradmatch_jax.training.network import network_of, write_network
 from gradmatch_jax.training.passes import evaluate, run_epoch
 from gradmatch_jax.training.presets import AUTO
-from gradmatch_jax.training.schedule import Bill, Epoch, cosine
+from gradmatch_jax.training.schedule import Bill, Epoch, learning_rate
 from gradmatch_jax.training.snapshot import describe, take_snapshot
 from gradmatch_jax.training.state import Limit, Run, TrainState
 from gradmatch_jax.training.summary import summarise
@@ -229,7 +229,7 @@ def _epoch(
     if epoch.select:
         state, row["selection"] = _select(run, state, select_key)
     chosen = examples_of(epoch, state.selection, len(run.train))
-    lr = cosine(run.lr, _progress(run, state, epoch))
+    lr = learning_rate(run.schedule, run.lr, _progress(run, state, epoch))
     fresh = epoch.fresh
     learner = fresh_network(run, epoch.network, index) if fresh else state.networks[epoch.network]
     with _billed(run, state, epoch.bill) as bill:
