@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gradmatch_jax.models.model import Model as Model
     from gradmatch_jax.models.model import Variables as Variables
     from gradmatch_jax.models.model import from_nnx as from_nnx
+    from gradmatch_jax.projection import projected_gradients as projected_gradients
     from gradmatch_jax.selection.batch_subset import select_batches as select_batches
     from gradmatch_jax.selection.coreset import select_coreset as select_coreset
     from gradmatch_jax.selection.coreset import select_coreset_batches as select_coreset_batches
@@ -88,6 +89,7 @@ _HOME = {
         "Variables",
         "from_nnx",
     ),
+    "projection": ("projected_gradients",),
     "selection.batch_subset": ("select_batches",),
     "selection.coreset": (
         "select_coreset",
@@ -179,6 +181,7 @@ __all__ = [
     "nnx_forward",
     "omp",
     "partition",
+    "projected_gradients",
     "register",
     "select_batches",
     "select_coreset",

@@ -21,7 +21,7 @@ ROOT = PACKAGE.parent
 FLOORS = (
     ("errors",),
     ("settings",),
-    ("models", "data", "measure", "solvers", "inputs", "losses", "gradients"),
+    ("models", "data", "measure", "solvers", "inputs", "losses", "gradients", "projection"),
     ("selection",),
     ("strategies",),
     ("training",),
@@ -41,6 +41,7 @@ NEIGHBOURS = {
     "data": {"inputs"},
     "measure": set(),
     "losses": {"inputs"},
+    "projection": {"inputs"},
     "gradients": {"inputs", "losses", "solvers"},
     "solvers": {"inputs"},
     "inputs": set(),
