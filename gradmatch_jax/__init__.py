@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradmatch_jax.gradients import last_layer_gradients as last_layer_gradients
     from gradmatch_jax.gradients import matching_error as matching_error
     from gradmatch_jax.gradients import weighted_sum as weighted_sum
+    from gradmatch_jax.loops.batches import weighted_batches as weighted_batches
     from gradmatch_jax.loops.forwards import linen_forward as linen_forward
     from gradmatch_jax.loops.forwards import nnx_forward as nnx_forward
     from gradmatch_jax.loops.forwards import split_forward as split_forward
@@ -83,6 +84,7 @@ _HOME = {
         "nnx_forward",
         "split_forward",
     ),
+    "loops.batches": ("weighted_batches",),
     "loops.selector": ("Selector",),
     "models.model": (
         "Model",
@@ -191,6 +193,7 @@ __all__ = [
     "stateless",
     "train",
     "unweighted",
+    "weighted_batches",
     "weighted_sum",
 ]
 

@@ -35,7 +35,7 @@ OURS = ("dataset", "shuffle", "sampler", "batch_sampler", "batch_size")
 PASSED_ON = frozenset(inspect.signature(DataLoader).parameters) - set(OURS)
 # Of those, what a pass without a shuffle wants too.
 OF_A_PASS = ("num_workers", "collate_fn", "pin_memory", "worker_init_fn", "multiprocessing_context")
-SELECTOR = frozenset(inspect.signature(Selector).parameters) - {"labels", "settings"}
+SELECTOR = frozenset(inspect.signature(Selector).parameters) - {"labels", "settings", "forward"}
 
 
 class SubsetLoader:

@@ -47,6 +47,7 @@ class Selector:
         strategy: str | OwnStrategy | Any = "gradmatch",
         *,
         labels: ArrayLike,
+        forward: Any = None,
         fraction: float | None = None,
         budget: int | None = None,
         every: int = 20,
@@ -70,6 +71,7 @@ class Selector:
             strategy: a name that `gradmatch-jax strategies` lists, "-warm" after it or not, or one
                 of your own: a registry entry, a function of the task, or a `Strategy`.
             labels: (n,), one a training example: classes, or what `loss` takes.
+            forward: what a call without one asks for a pass.
             fraction: k/n, the share of the examples to train on.
             budget: k itself, in its place.
             every: R, epochs between selections, where the strategy selects at intervals.
@@ -107,7 +109,7 @@ class Selector:
         if validation_labels is not None:
             held = validation_targets(validation_labels, train, loss, groups)
         self._objective = Objective(loss, smoothing, train, held)
-        n = self._n = len(train.groups)
+        n = self.count = len(train.groups)
         self.budget = as_budget(budget, fraction, n) if entry.regime.budgeted else n
         held_groups = None if held is None else held.groups
         task = Task(train.groups, train.classes, min(self.budget, n), held_groups, train.labelled)
@@ -132,7 +134,8 @@ class Selector:
             tail=tail,
             proxy_epochs=proxy_epochs,
         )
-        self._key = as_key(as_count("seed", seed))
+        self.seed, self._asked = as_count("seed", seed), forward
+        self._key = as_key(self.seed)
         self._wanted = self._recorded_names()
         self._identity = (
             f"{name}, {self.budget} of {n} examples, seed {seed}, pool {share:g}, "
@@ -165,7 +168,7 @@ class Selector:
 
     def expects(self, epoch: int) -> int:
         """How many examples an epoch will train on, at most: nothing is selected for it."""
-        return self._n if self._rhythm.at(as_count("epoch", epoch)).full else self.budget
+        return self.count if self._rhythm.at(as_count("epoch", epoch)).full else self.budget
 
     def __call__(
         self,
@@ -208,9 +211,9 @@ class Selector:
             self._close_epoch()
             now = planned[-1]
             if any(e.select for e in planned) or not (now.full or self._memory.selected):
-                self._select(epoch, Asked(forward, validation, gradient_norms))
+                self._select(epoch, Asked(forward or self._asked, validation, gradient_norms))
             self._memory.epoch = epoch
-        chosen = examples_of(self._rhythm.at(epoch), self._memory.selection, self._n)
+        chosen = examples_of(self._rhythm.at(epoch), self._memory.selection, self.count)
         return np.array(chosen.indices, np.int64), np.array(chosen.weights, np.float32)
 
     def observe(
@@ -235,7 +238,7 @@ class Selector:
         Raises:
             UserError: other names or lengths than the strategy wants.
         """
-        taken = np.asarray(as_indices("rows", rows, self._n))
+        taken = np.asarray(as_indices("rows", rows, self.count))
         if logits is not None:
             parts = self._strategy, self._wanted, self._objective
             recorded |= recorded_of(self.name, *parts, taken, logits, features)
@@ -289,5 +292,5 @@ class Selector:
         rows = strategy.rows(memory.strategy, key)
         snapshot = snapshot_of(strategy, rows, asked, self._objective)
         answer = strategy.select(memory.strategy, snapshot, key)
-        memory.selection, memory.strategy = check_answer(self.name, strategy, answer, self._n)
+        memory.selection, memory.strategy = check_answer(self.name, strategy, answer, self.count)
         memory.selected = True
