@@ -14,6 +14,7 @@ from gradmatch_jax.inputs.values import short
 from gradmatch_jax.loops.targets import Targets
 from gradmatch_jax.losses import Loss
 from gradmatch_jax.strategies.strategy import Pass, Rows, Seen, Snapshot, Strategy
+from gradmatch_jax.strategies.task import LossPass
 
 
 class Asked(NamedTuple):
@@ -135,7 +136,7 @@ def _look(
         label_smoothing=objective.label_smoothing,
     )
     labels = jnp.asarray(targets.groups[part])
-    return Pass(logits, gradients.features, labels, gradients.residuals)
+    return LossPass(logits, gradients.features, labels, gradients.residuals)
 
 
 def _count(targets: Targets, rows: np.ndarray | None) -> int:

@@ -14,7 +14,7 @@ def glister(
         assert snapshot.validation is not None
         selection = solver.glister(
             snapshot.train.gradients,
-            solver.Validation(*snapshot.validation[:3]),
+            solver.Validation(*snapshot.validation),
             task.budget,
             eta=lr,
             greedy=greedy,

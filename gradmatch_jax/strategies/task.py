@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -28,14 +29,38 @@ class Pass(NamedTuple):
     logits: Float[Array, "n C"]
     features: Float[Array, "n E"]  # what enters the last layer
     labels: Int[Array, "n"]
-    residuals: Float[Array, "n C"] | None = None  # dl/dz, where l is not the cross-entropy
+
+    @property
+    def gradients(self) -> LastLayerGradients:
+        """The last-layer gradients of the cross-entropy."""
+        return last_layer_gradients(self.logits, self.features, self.labels)
+
+
+@jax.tree_util.register_pytree_node_class
+class LossPass(Pass):
+    """A pass of a loss that may be another: its gradients are known. It unpacks as a `Pass` does."""
+
+    residuals: Float[Array, "n C"]  # dl/dz
+
+    def __new__(cls, logits, features, labels, residuals):
+        """The three of a `Pass`, and the residuals."""
+        made = super().__new__(cls, logits, features, labels)
+        made.residuals = residuals
+        return made
 
     @property
     def gradients(self) -> LastLayerGradients:
         """The last-layer gradients of the loss."""
-        if self.residuals is not None:
-            return LastLayerGradients(self.residuals, self.features)
-        return last_layer_gradients(self.logits, self.features, self.labels)
+        return LastLayerGradients(self.residuals, self.features)
+
+    def tree_flatten(self):
+        """Four arrays."""
+        return (*self, self.residuals), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        """Of four arrays."""
+        return cls(*children)
 
 
 class Rows(NamedTuple):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradmatch_jax import Selector
+from gradmatch_jax import Selector, Strategy, stateless, unweighted
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.strategies import STRATEGIES
 from gradmatch_jax.strategies.baselines import random
@@ -200,6 +200,26 @@ def test_glister_and_validation_targets_read_the_validation_set():
 def test_a_strategy_of_ones_own():
     selector = Selector(lambda task: random(task), budget=7, labels=LABELS)
     assert len(selector(0)[0]) == 7
+
+
+def test_a_pass_unpacks_as_it_does_in_train():
+    """Three parts, whatever the loss; and it passes through jit with its own gradients."""
+
+    def hardest(task):
+        def select(state, snapshot, key):
+            logits, _, labels = snapshot.train
+            through = jax.jit(lambda snapshot: snapshot)(snapshot).train.gradients
+            np.testing.assert_array_equal(through.residuals, snapshot.train.gradients.residuals)
+            own = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)[:, 0]
+            return unweighted(jnp.argsort(-own)[: task.budget]), state
+
+        return Strategy(stateless, select, needs=("train",))
+
+    args, _ = Network().passes()
+    rows, _ = Selector(hardest, budget=5, labels=LABELS, label_smoothing=0.1)(0, *args)
+    logits = args[0]()[0]
+    own = logits[np.arange(N), LABELS] - np.log(np.exp(logits).sum(axis=1))
+    assert set(rows) == set(np.argsort(own)[:5])
 
 
 def made(n, width=5):
