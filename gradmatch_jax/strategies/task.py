@@ -38,7 +38,7 @@ class Pass(NamedTuple):
 
 @jax.tree_util.register_pytree_node_class
 class LossPass(Pass):
-    """A pass of a loss that may be another: its gradients are known. It unpacks as a `Pass` does."""
+    """A pass of any loss, whose gradients are known; it unpacks as a `Pass` does."""
 
     residuals: Float[Array, "n C"]  # dl/dz
 
