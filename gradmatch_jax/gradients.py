@@ -96,7 +96,8 @@ def gradients_by_definition(
 
     Args:
         loss: a per-example loss of (logits, label); labels are whatever it takes, n of them.
-        kernel, bias: (E, C) and (C,), the last layer's parameters.
+        kernel: (E, C), the last layer's.
+        bias: (C,), likewise.
         features: (n, E).
 
     Returns:

@@ -65,19 +65,19 @@ def train(
         dataset: the user's own instead of the one that `config` names.
         model: likewise.
         strategy: likewise: an `Entry`, a function of the `Task` with everything else at its
-          default, or a `Strategy`. `config.strategy` is then only its name ("own" where left at
-          its default).
+            default, or a `Strategy`. `config.strategy` is then only its name ("own" where left at
+            its default).
         on_epoch: called with each log row and the number of epochs in the plan.
         on_note: called with what there is to say of the folder: resumed, finished, damaged.
         stop: asked after epochs, and within those that a checkpoint has just been made before:
-          where it says so, the run is saved and left.
+            where it says so, the run is saved and left.
 
     Returns:
         The summary (as in result.json), the final state with the network's variables, and the log.
 
     Raises:
         UserError: bad configuration, data or folder, before anything long starts; a run that
-          diverges; a strategy of the user's own that returns what cannot be.
+            diverges; a strategy of the user's own that returns what cannot be.
         Stopped: `stop` said so.
 
     Example:
