@@ -82,7 +82,8 @@ def test_python_runs(page, tmp_path, monkeypatch):
                 break
         else:
             stepped = readers_own(names) if page.stem == "README" else []
-            with jax.numpy_rank_promotion("allow"):  # readers' own code is theirs
+            # Readers' own code is theirs.
+            with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
                 exec(compile(code, page.name, "exec"), names)
             assert stepped or "step(" not in code or page.stem != "README"
     STRATEGIES.clear()

@@ -60,23 +60,23 @@ def test_a_loop_of_ones_own_is_touched_in_four_places(name):
 
 
 @pytest.fixture
-def jax_numpy_rank_promotion_off():
+def users_numerics():
     """The users' own code is theirs: Equinox and Flax add a bias (d,) to rows (n, d)."""
     import jax
 
-    with jax.numpy_rank_promotion("allow"):
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
         yield
 
 
 @pytest.mark.parametrize("name", LOOPS)
-def test_a_loop_of_ones_own_runs(name, jax_numpy_rank_promotion_off):
+def test_a_loop_of_ones_own_runs(name, users_numerics):
     module = loop(name)
     assert np.isfinite(module.train(epochs=1))
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name in LOOPS if name != "loop_regression"])
-def test_a_loop_of_ones_own_beats_a_fixed_draw(name, jax_numpy_rank_promotion_off):
+def test_a_loop_of_ones_own_beats_a_fixed_draw(name, users_numerics):
     module = loop(name)
     for seed in range(3):
         assert module.train(seed=seed) > module.train("random", seed)
