@@ -49,7 +49,7 @@ def adaptive_random(task: Task) -> Strategy:
         rank = jnp.zeros(n, jnp.int32).at[order].set(jnp.arange(n, dtype=jnp.int32))
         held_last = jnp.argsort(rank[fresh] >= place, stable=True)
         fresh = fresh[held_last]
-        slots = jnp.arange(k)
+        slots = jnp.arange(k, dtype=jnp.int32)
         left = n - place
         taken = jnp.where(slots < left, order[(place + slots) % n], fresh[(slots - left) % n])
         wraps = left < k
