@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from gradmatch_jax.commands.signals import Asked, answered, status
@@ -60,6 +61,18 @@ def _main(asked: Asked) -> None:
     _run(_parse(), asked)
 
 
+def _refuse_empty(words: Sequence[str]) -> None:
+    """No option has an empty value; a shell gives one for a variable that is not set.
+
+    As a path it would be the working directory.
+    """
+    for i, word in enumerate(words):
+        empty = not word.strip()
+        if empty or (word.startswith("--") and word.endswith("=")):
+            option = words[i - 1] if i and empty else word.strip(" =") or "the command"
+            raise UserError(f"{option} is given an empty value; give it one or leave it out")
+
+
 def _parse() -> Any:
     import tyro
 
@@ -88,6 +101,7 @@ def _parse() -> Any:
         text = groups.described(cls, *examples)
         one: Any = Annotated[shown, tyro.conf.subcommand(name, description=text)]
         union = one if union is None else union | one
+    _refuse_empty(sys.argv[1:])
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
@@ -109,6 +123,9 @@ def _parse() -> Any:
     return parsed if isinstance(parsed, cls) else groups.flat(cls, parsed)
 
 
+KINDS = {"INT": "a whole number", "FLOAT": "a number"}  # as tyro writes them beside an option
+
+
 def _in_one_line(box: str) -> str:
     """What tyro says of a bad command line, in a box of many lines, in one."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
@@ -119,9 +136,16 @@ def _in_one_line(box: str) -> str:
         else:
             parts.append([])
     said = " ".join(parts[0] if "╭" in box or not parts[1:] else parts[1]).rstrip(".")
-    flags = list(dict.fromkeys(line.split()[0] for line in lines if re.match("--[a-z]", line)))
-    if said.startswith("Missing"):
+    options = (line.split()[0].rstrip(",") for line in lines if re.match("--[a-z]", line))
+    flags = list(dict.fromkeys(options))
+    if said.startswith("Missing value"):
+        said = f"{said.split(chr(39))[1]} needs a value"
+    elif said.startswith("Missing"):
         said = f"missing {', '.join(flags)}"
+    elif unfit := re.match(r"Error parsing (--\S+): .*?(\[?'.*)$", said):
+        flag, value = unfit.groups()
+        kinds = [kind for mark, kind in KINDS.items() if any(mark in line for line in lines)]
+        said = f"{flag} must be {' or '.join(kinds)}, not {value}"
     elif flags and said.startswith("Unrecognized"):
         said += f"; did you mean {' or '.join(flags)}?"
     said += "".join(f"; {line}" for line in lines if line.startswith("Available"))

@@ -7,8 +7,22 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
+def on_one_line(text: str) -> str:
+    r"""`text` without line breaks and with every other control character spelt out.
+
+    >>> on_one_line("a name\nof \x1b[31m two lines")
+    'a name of \\x1b[31m two lines'
+    """
+    joined = " ".join(text.splitlines()).replace("\t", " ")
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in joined)
+
+
 class UserError(ValueError):
     """Bad input. The message is one line and says what to do; the command exits with status 2."""
+
+    def __init__(self, message: str) -> None:
+        """The message, on one line whatever names and other libraries' words it quotes."""
+        super().__init__(on_one_line(message))
 
 
 class Diverged(UserError):
@@ -21,6 +35,10 @@ class Blocked(UserError):
 
 class Stopped(Exception):
     """A run was asked to stop and did. The message says what is kept and how to go on."""
+
+    def __init__(self, message: str) -> None:
+        """The message, on one line as a `UserError`'s."""
+        super().__init__(on_one_line(message))
 
 
 _REMEDIES = {

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import AnyArray, ArrayLike, Number, as_floats
 from gradmatch_jax.inputs.labels import as_labels, labels_of_loss
-from gradmatch_jax.inputs.values import LossName, as_number, check_literal
+from gradmatch_jax.inputs.values import LossName, Range, as_number, check_literal
 
 LossFunction = Callable[[Float[Array, "C"], AnyArray], Float[Array, ""]]
 Loss = LossName | LossFunction | None
@@ -38,7 +38,7 @@ def check_loss(loss: Any, label_smoothing: Any) -> float:
     """
     if loss is not None and not callable(loss):
         check_literal("loss", loss, get_args(LossName))
-    smoothing = as_number("label_smoothing", label_smoothing, most=1.0, static=True)
+    smoothing = as_number("label_smoothing", label_smoothing, Range(0, 1), static=True)
     if smoothing and (callable(loss) or loss == "mse"):
         raise UserError("label_smoothing is for loss='softmax' or 'sigmoid'; leave it out")
     return smoothing

@@ -5,19 +5,7 @@ import sys
 
 import pytest
 
-from gradmatch_jax import cli
-
-
-def refused(monkeypatch, capsys, *arguments):
-    """The line that `gradmatch-jax` answers with."""
-    monkeypatch.setattr(sys, "argv", ["gradmatch-jax", *arguments])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert err.startswith("gradmatch-jax: ")
-    return err
+from refusals import refused
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,17 @@ ROOT = PACKAGE.parent
 # A room may import from itself and from those before it.
 FLOORS = (
     ("errors",),
-    ("settings",),
-    ("models", "data", "measure", "solvers", "inputs", "losses", "gradients", "projection"),
+    (
+        "models",
+        "data",
+        "measure",
+        "solvers",
+        "settings",
+        "inputs",
+        "losses",
+        "gradients",
+        "projection",
+    ),
     ("selection",),
     ("strategies",),
     ("training",),
@@ -41,9 +50,9 @@ NEIGHBOURS = {
     "data": {"inputs"},
     "measure": set(),
     "losses": {"inputs"},
-    "projection": {"inputs"},
     "gradients": {"inputs", "losses", "solvers"},
-    "solvers": {"inputs"},
+    "solvers": {"settings", "inputs"},
+    "settings": {"inputs"},
     "inputs": set(),
 }
 

@@ -1,6 +1,6 @@
 """Runs killed with -9 before each kind of file operation they do, and taken up again.
 
-    python -m experiments.robustness.kills            # about 100 kills, half an hour on two cores
+    python -m experiments.robustness.kills            # about 90 kills, half an hour on a core
     python -m experiments.robustness.kills --quick
 
 For each kind of run: one is left alone, and what it does in its folder is listed: opening the log,
@@ -30,18 +30,26 @@ from experiments.records import append, fields, stamp
 from experiments.robustness.endings import ending
 from gradmatch_jax.report.tables import rich_table
 
+COMMON = {"model": "logistic", "epochs": 30, "checkpoint_seconds": 0, "eval_every": 4}
+SELECTS = {"select_every": 3, "fraction": 0.1}
+MATCHES = SELECTS | {"strategy": "gradmatch"}
 KINDS: dict[str, dict[str, Any]] = {
-    "gradmatch-warm": {"strategy": "gradmatch-warm", "epochs": 60, "fraction": 0.1},
-    "signed": {"strategy": "gradmatch", "nonnegative": False, "fraction": 0.1},
-    "per-class": {"strategy": "gradmatch-per-class", "fraction": 0.1},
-    "pool": {"strategy": "gradmatch", "pool": 0.5, "fraction": 0.05},
-    "proxy": {"strategy": "el2n", "proxy_epochs": 5, "fraction": 0.1},
+    "gram": MATCHES | {"strategy": "gradmatch-per-class", "form": "gram"},
+    "features": MATCHES | {"form": "features"},
+    "support": MATCHES | {"form": "support", "fraction": 0.05, "fill": "calibrated"},
+    "signed": MATCHES | {"nonnegative": False},
+    "warm": MATCHES | {"strategy": "gradmatch-warm", "epochs": 60},
+    "batches": SELECTS | {"strategy": "gradmatch-pb"},
+    "pool": MATCHES | {"pool": 0.5, "fraction": 0.05},
+    "validation": MATCHES | {"validation_target": True},
+    "glister": SELECTS | {"strategy": "glister", "greedy": "stochastic"},
+    "craig-batches": SELECTS | {"strategy": "craig-pb"},
+    # One pool for the whole run, over two networks' scores.
+    "proxies": {"strategy": "el2n", "proxy_epochs": 5, "proxy_runs": 2, "pool": 0.5},
     "pruning": {"strategy": "infobatch"},
     # Dropout: its keys are part of what is restored.
     "dropout": {"strategy": "adaptive-random", "fraction": 0.05, "model": "mnistnet"},
 }
-COMMON = {"model": "logistic", "epochs": 40, "checkpoint_seconds": 0, "eval_every": 4}
-EVERY = {"select_every": 3}
 FINISH = ("selection.npz", "result.json", " seal.json")
 
 
@@ -50,7 +58,7 @@ class Kills:
     """Which runs to kill."""
 
     kinds: tuple[str, ...] = tuple(KINDS)
-    most: int = 16
+    most: int = 7
     """Kills of a kind at most; the moments are thinned out."""
     quick: bool = False
     """One kind and a few kills."""
@@ -74,8 +82,6 @@ def main(args: Kills) -> int:
 def kill_and_resume(kind: str, folder: Path, most: int) -> dict[str, Any]:
     """How often a run of a kind was killed, and which parts of its ending then differ."""
     settings = COMMON | KINDS[kind]
-    if settings["strategy"].startswith("gradmatch"):
-        settings |= EVERY
     done = start_victim(settings, folder / "alone", folder / "alone.npz")
     assert done.returncode == 0, done.stderr
     wanted = (ending(folder / "alone"), arrays(folder / "alone.npz"))

@@ -8,18 +8,20 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
 from gradmatch_jax.commands.progress import Clock
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.values import COUNT, SEED, SHARE
 from gradmatch_jax.report import write_report
 from gradmatch_jax.report.columns import COMPARISON
 from gradmatch_jax.report.summary import footnote, label_of, notes, summarise
 from gradmatch_jax.report.tables import markdown, rich_table
-from gradmatch_jax.settings import checked
+from gradmatch_jax.settings import as_option, checked
 from gradmatch_jax.sweep import Grid, Job, Progress, identity, plan, sweep
 from gradmatch_jax.training.config import OPTIONAL, Settings, TrainConfig, changed
+from gradmatch_jax.training.files import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,11 +44,11 @@ class CompareConfig(Settings):
         "gradmatch-pb-warm",
     )
     """See `gradmatch-jax strategies`; full is always run too, once a seed."""
-    fractions: tuple[float, ...] = (0.05, 0.1)
+    fractions: Annotated[tuple[float, ...], SHARE] = (0.05, 0.1)
     """k/n: the shares of the training set to train on."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: Annotated[tuple[int, ...], SEED] = (0, 1, 2)
     """Each strategy and fraction runs once a seed."""
-    eval_every: int = 5
+    eval_every: Annotated[int, COUNT] = 5
     """Epochs between tests (outside the clock): the points of the convergence curves."""
     out: Path = Path("runs/compare")
     """The table, the report and the runs go into its folder DATASET. Finished runs there are not
@@ -71,8 +73,9 @@ def plan_runs(config: CompareConfig) -> list[Job]:
     jobs = plan(Grid(base, strategies, config.fractions, config.seeds), config.out)
     idle = sorted(changed(base) & OPTIONAL - frozenset().union(*(j.config.applies for j in jobs)))
     if idle:
-        flag = idle[0].replace("_", "-")
-        raise UserError(f"--{flag} applies to none of the strategies compared; leave it out")
+        raise UserError(
+            f"{as_option(idle[0])} applies to none of the strategies compared; leave it out"
+        )
     return jobs
 
 
@@ -148,9 +151,9 @@ def run(
     }
     folder = jobs[0].folder.parent
     files = [folder / name for name in ("compare.json", "compare.md", "report.html")]
-    files[0].write_text(json.dumps(results, indent=2) + "\n")
+    write_text(files[0], json.dumps(results, indent=2) + "\n")
     under = "".join(f"\n{line}\n" for line in (*said, note))
-    files[1].write_text(markdown(COMPARISON, table) + under, encoding="utf-8")
+    write_text(files[1], markdown(COMPARISON, table) + under)
     write_report(files[2], rows, galleries(config, rows))
     console.print("wrote " + ", ".join(str(file) for file in files), soft_wrap=True)
 

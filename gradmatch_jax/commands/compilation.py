@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.values import as_path
 
 VARIABLE = "GRADMATCH_JAX_CACHE"
 OFF = "off"
@@ -38,7 +39,7 @@ def keep_compiled(asked: str | None) -> Path | None:
     if named is None and os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(named).expanduser() if named else base / "gradmatch-jax" / "compiled"
+    folder = as_path("--compilation-cache", named or base / "gradmatch-jax" / "compiled")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

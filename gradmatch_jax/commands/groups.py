@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from gradmatch_jax.settings import annotation
+from gradmatch_jax.inputs.values import Range
 from gradmatch_jax.solvers.options import MatchingOptions
 
 REST = "other"  # the group of what no other names
@@ -125,9 +125,10 @@ def flags_of(values: Mapping[str, Any]) -> list[str]:
 
 
 def _field(field: Any, hint: Any, doc: str) -> tuple[str, Any, Any]:
-    kind, ranges = annotation(hint)
+    annotated = typing.get_origin(hint) is Annotated
+    kind, *known = typing.get_args(hint) if annotated else (hint,)
+    ranges = [one for one in known if isinstance(one, Range)]
     said = "".join(f" {str(one)[0].upper()}{str(one)[1:]}." for one in ranges)
-    known = [x for x in typing.get_args(hint)[1:] if typing.get_origin(hint) is Annotated]
     help_ = next((x.help for x in known if getattr(x, "help", None)), doc)
     typed = Annotated[kind, tyro.conf.arg(help=f"{help_}{said}".strip())]  # type: ignore[valid-type]
     if _is_required(field):

@@ -11,8 +11,9 @@ import numpy as np
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
 from gradmatch_jax.data.npy import read_arrays
 from gradmatch_jax.errors import UserError, explained
-from gradmatch_jax.inputs.values import LossName, as_path
-from gradmatch_jax.settings import COUNT, SHARE, Range, checked
+from gradmatch_jax.inputs.values import COUNT, SEED, SHARE, LossName, Range
+from gradmatch_jax.settings import checked
+from gradmatch_jax.solvers.options import refuse_contradictions
 from gradmatch_jax.strategies.registry import Entry, find_entry
 from gradmatch_jax.training.config import StrategySettings
 from gradmatch_jax.training.files import replacing
@@ -52,7 +53,7 @@ class SelectConfig(StrategySettings):
     loss: LossName = "softmax"
     """What the gradients are of; mse and sigmoid make one problem of all rows, without classes."""
     label_smoothing: Annotated[float, Range(0, 1, open_high=True)] = 0.0
-    seed: int = 0
+    seed: Annotated[int, SEED] = 0
     compilation_cache: CompilationCache = None
 
 
@@ -77,11 +78,9 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     Raises:
         UserError: files that are missing, unfit or already there; a budget below 1 or above n.
     """
-    config = dataclasses.replace(
-        config, input=as_path("--input", config.input), out=as_path("--out", config.out)
-    )
-    entry = _entry(config.strategy)
     config = checked(config)
+    refuse_contradictions(config)
+    entry = _entry(config.strategy)
     arrays = _read(config)
     selection, rows, weights = _selected(config, entry, arrays)
     from gradmatch_jax.selection.result import describe_stops, stopped_short

@@ -12,7 +12,15 @@ from gradmatch_jax.data.dataset import NOTHING_ASSUMED, Dataset, Field, assemble
 from gradmatch_jax.data.files import one_line
 from gradmatch_jax.data.splits import Parts
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.values import as_count, as_number, as_path, as_plain, check_literal, short
+from gradmatch_jax.inputs.values import (
+    INSIDE,
+    SEED,
+    SIDE,
+    as_number,
+    as_path,
+    as_whole,
+    check_literal,
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,6 @@ DATASETS = MappingProxyType(
     }
 )
 DATASET_NAMES = tuple(DATASETS)
-_MOST_PIXELS = 4096  # a side; one batch of 20 is a GB
 
 
 def load_dataset(
@@ -111,18 +118,10 @@ def load_dataset(
         (1294, (8, 8, 1), 10)
     """
     spec = DATASETS[check_literal("data set", name, DATASET_NAMES)]
-    held_out = as_number("validation_fraction", validation_fraction, above=True, static=True)
-    if held_out >= 1.0:
-        raise UserError(f"validation_fraction must be between 0 and 1, not {held_out}")
-    seed = as_plain(seed)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise UserError(f"seed must be a whole number from 0 to 4294967295, not {short(seed)}")
-    size = as_count("image_size", image_size, least=1)
-    if size > _MOST_PIXELS:
-        raise UserError(f"image_size must be at most {_MOST_PIXELS} pixels, not {size}")
+    held_out = as_number("validation_fraction", validation_fraction, INSIDE, static=True)
+    seed = as_whole("seed", seed, SEED)
+    size = as_whole("image_size", image_size, SIDE)
     path = None if data_dir is None else as_path("data_dir", data_dir)
-    if len(str(path).splitlines()) > 1:
-        raise UserError(f"data_dir {str(path)!r} holds a line break; rename it")
     read = _reader(name, spec, reader)
     try:
         parts = read(path, size)

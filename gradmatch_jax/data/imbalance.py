@@ -7,7 +7,7 @@ import numpy as np
 
 from gradmatch_jax.data.dataset import Dataset
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.values import as_number
+from gradmatch_jax.inputs.values import SHARE, as_number
 
 
 def imbalanced(dataset: Dataset, keep: Any, classes: Any = 0.3, *, seed: int = 0) -> Dataset:
@@ -20,8 +20,8 @@ def imbalanced(dataset: Dataset, keep: Any, classes: Any = 0.3, *, seed: int = 0
     Raises:
         UserError: a share outside (0, 1], or so small that no class would be cut.
     """
-    keep = as_number("keep", keep, most=1.0, above=True, static=True)
-    classes = as_number("classes", classes, most=1.0, above=True, static=True)
+    keep = as_number("keep", keep, SHARE, static=True)
+    classes = as_number("classes", classes, SHARE, static=True)
     count = round(classes * dataset.num_classes)
     if count == 0:
         raise UserError(

@@ -8,12 +8,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from gradmatch_jax.errors import UserError, no_such
-from gradmatch_jax.settings import annotation
 
 # The losses that have a name; `gradmatch_jax.losses` has what they are.
 LossName = Literal["softmax", "mse", "sigmoid"]
@@ -21,6 +20,43 @@ LossName = Literal["softmax", "mse", "sigmoid"]
 MOST_PADDING = 2**24
 # What a number in a problem may be: all else is inf there.
 FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class Range(NamedTuple):
+    """The numbers that a value may be; the ends belong to it unless they are `open`.
+
+    `lam: Annotated[float, Range(0)] = 0.5` is 0 or more, and finite.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    open_low: bool = False
+    open_high: bool = False
+    unit: str = ""
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` lies in the range; nan and what float32 has as inf never do."""
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below and abs(value) <= FLOAT32_MAX
+
+    def __str__(self) -> str:
+        """In words: "above 0 and at most 1"."""
+        if math.isfinite(self.low + self.high) and not self.open_low | self.open_high:
+            return f"from {self.low:.10g} to {self.high:.10g}{self.unit}"
+        low = f"above {self.low:.10g}" if self.open_low else f"{self.low:.10g} or more"
+        high = f"{'below' if self.open_high else 'at most'} {self.high:.10g}"
+        words = [low] * (self.low > -math.inf) + [high] * (self.high < math.inf)
+        return " and ".join(words or ["finite"]) + self.unit
+
+
+ANY = Range()
+NOT_NEGATIVE = Range(0)
+SHARE = Range(0, 1, open_low=True, unit=" (0.1 is 10 %)")
+INSIDE = Range(0, 1, open_low=True, open_high=True)
+COUNT = Range(1, 2**31 - 1)
+SIDE = Range(1, 4096, unit=" pixels")  # of a picture: one batch of 20 of the largest is a GB
+SEED = Range(0, 2**32 - 1)  # what a JAX key and a NumPy generator both take
 
 
 def is_traced(value: Any) -> bool:
@@ -53,6 +89,10 @@ def as_path(name: str, value: Any) -> Path:
     if isinstance(value, str | os.PathLike) and isinstance(os.fspath(value), str):
         if not os.fspath(value):
             raise UserError(f'{name} is empty; name a path, "." for the working directory')
+        if "\0" in os.fspath(value):
+            raise UserError(
+                f"{name} {short(os.fspath(value))} holds a null; no file has such a name"
+            )
         try:
             return Path(value).expanduser()
         except RuntimeError as error:  # ~nobody
@@ -67,6 +107,13 @@ def check_literal(name: str, value: Any, options: Sequence[str]) -> str:
     raise no_such(name, value if isinstance(value, str) else short(value), options)
 
 
+def as_name(name: str, value: Any) -> str:
+    """A string, NumPy's too."""
+    if isinstance(value, str):
+        return str(value)
+    raise UserError(f"{name} must be a name, not {short(value)}")
+
+
 def as_flag(name: str, value: Any) -> bool:
     """True or False, of Python or NumPy."""
     if isinstance(value, bool | np.bool_):
@@ -74,16 +121,8 @@ def as_flag(name: str, value: Any) -> bool:
     raise UserError(f"{name} must be True or False, not {short(value)}")
 
 
-def as_number(
-    name: str,
-    value: Any,
-    *,
-    least: float = 0.0,
-    most: float = math.inf,
-    above: bool = False,
-    static: bool = False,
-) -> Any:
-    """A finite float from `least` (not itself, if `above`) to `most`; a traced one as it is.
+def as_number(name: str, value: Any, allowed: Range = NOT_NEGATIVE, *, static: bool = False) -> Any:
+    """A float of `allowed`, finite in float32; a traced one as it is.
 
     static: the number is part of the compiled program, so a traced one is refused.
     """
@@ -94,46 +133,31 @@ def as_number(
             raise UserError(f"{name} must be one number, not {value.dtype} {value.shape}")
         return value
     number = as_plain(value)
-    wanted = f"above {least:g}" if above else f"{least:g} or more"
-    wanted += f" and at most {most:g}" if most < math.inf else ""
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise UserError(f"{name} must be {wanted}, a number, not {short(value)}")
-    if not (least < number if above else least <= number) or not number <= most:
-        raise UserError(f"{name} must be {wanted}, not {short(number)}")
-    if not abs(number) <= FLOAT32_MAX:
-        raise UserError(f"{name} must be {wanted} and finite in float32, not {short(number)}")
-    return float(number)
+        raise UserError(f"{name} must be {allowed}, a number, not {short(value)}")
+    return float(_within(name, number, allowed))
 
 
-def check_fields(options: Any) -> dict[str, Any]:
-    """A dataclass of knobs, each checked by its type: a choice, a switch, a number in its range.
-
-    `lam` may be traced; the others are part of the compiled program.
-    """
-    values = {}
-    for name, annotated in get_type_hints(type(options), include_extras=True).items():
-        value, (hint, ranges) = getattr(options, name), annotation(annotated)
-        if get_args(hint):
-            values[name] = check_literal(name, value, get_args(hint))
-        elif hint is bool:
-            values[name] = as_flag(name, value)
-        elif hint is float:
-            values[name] = as_number(name, value, static=name != "lam")
-            for allowed in ranges:
-                if not is_traced(value) and not allowed.holds(values[name]):
-                    raise UserError(f"{name} must be {allowed}, not {short(value)}")
-    return values
-
-
-def as_count(name: str, value: Any, *, least: int = 0, hint: str = "") -> int:
-    """A whole number from `least`, of Python, NumPy, JAX or torch."""
+def as_whole(name: str, value: Any, allowed: Range = ANY, *, hint: str = "") -> int:
+    """A whole number of `allowed`, of Python, NumPy, JAX or torch."""
     if is_traced(value):
         raise UserError(f"{name} is traced; it decides shapes: make it a static argument of jit")
     number = as_plain(value)
     if isinstance(number, bool) or not isinstance(number, int):
         raise UserError(f"{name} must be a whole number, not {short(value)}{hint}")
-    if number < least:
-        raise UserError(f"{name} must be {least} or more, not {number}")
+    return _within(name, number, allowed)
+
+
+def _within(name: str, number: Any, allowed: Range) -> Any:
+    if allowed.holds(number):
+        return number
+    finite = "" if abs(number) <= FLOAT32_MAX else " and finite in float32"
+    raise UserError(f"{name} must be {allowed}{finite}, not {short(number)}")
+
+
+def as_count(name: str, value: Any, *, least: int = 0, hint: str = "") -> int:
+    """A whole number from `least` that 32 bits hold."""
+    number = as_whole(name, value, Range(least), hint=hint)
     if number >= 2**31:
         raise UserError(f"{name} must be below 2^31, not {short(number)}")
     return number
@@ -150,7 +174,7 @@ def as_budget(budget: Any, fraction: Any, n: int) -> int:
         both = "both" if fraction is not None else "neither"
         raise UserError(f"pass budget= (examples) or fraction= (a share of them), not {both}")
     if fraction is not None:
-        share = as_number("fraction", fraction, most=1.0, above=True, static=True)
+        share = as_number("fraction", fraction, SHARE, static=True)
         return min(n, max(1, round(share * n)))
     number = None if is_traced(budget) else as_plain(budget)
     share = isinstance(number, float) and 0 < number < 1

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.values import as_count, as_number
+from gradmatch_jax.inputs.values import SHARE, Range, as_count, as_number
 from gradmatch_jax.strategies.regime import Weighting
 from gradmatch_jax.strategies.registry import Entry
 from gradmatch_jax.training.config import DEFAULT_PROXY_EPOCHS
@@ -74,9 +74,9 @@ def rhythm_of(
         reselect=entry.reselect,
         weighting=weighting,
         warm=warm,
-        kappa=as_number("kappa", kappa, most=1.0, above=True),
+        kappa=as_number("kappa", kappa, SHARE),
         select_every=every,
-        tail=as_number("tail", tail, most=1.0) if epochs is not None else 0.0,
+        tail=as_number("tail", tail, Range(0, 1)) if epochs is not None else 0.0,
         proxy_epochs=proxies,
     )
     if epochs is None:

@@ -10,7 +10,7 @@ from jaxtyping import Float32, Int64
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, as_key
 from gradmatch_jax.inputs.labels import as_indices
-from gradmatch_jax.inputs.values import as_budget, as_count, as_flag, as_number, short
+from gradmatch_jax.inputs.values import SHARE, as_budget, as_count, as_flag, as_number, short
 from gradmatch_jax.loops.looks import Asked, Objective, joined, recorded_of, seen_of, snapshot_of
 from gradmatch_jax.loops.memory import Memory, packed, unpacked
 from gradmatch_jax.loops.rhythm import Rhythm, rhythm_of
@@ -113,7 +113,7 @@ class Selector:
         self.budget = as_budget(budget, fraction, n) if entry.regime.budgeted else n
         held_groups = None if held is None else held.groups
         task = Task(train.groups, train.classes, min(self.budget, n), held_groups, train.labelled)
-        share = as_number("pool", pool, most=1.0, above=True)
+        share = as_number("pool", pool, SHARE)
         if share < 1 and not entry.reads:
             raise UserError(f"pool does not apply to {name}, which reads no pass; leave it out")
         options = settings_of(name, entry, settings)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradmatch_jax.training.files import write_text
+
 if TYPE_CHECKING:
     from gradmatch_jax.report.gallery import Gallery
 
@@ -21,4 +23,4 @@ def write_report(
     from gradmatch_jax.report.page import page  # matplotlib: too slow for the command line's help
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(rows, galleries), encoding="utf-8")
+    write_text(path, page(rows, galleries))

@@ -44,7 +44,7 @@ from gradmatch_jax.gradients import (
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key, as_rows
 from gradmatch_jax.inputs.atoms import as_atoms
 from gradmatch_jax.inputs.labels import as_labels
-from gradmatch_jax.inputs.values import as_budget, as_number, check_literal
+from gradmatch_jax.inputs.values import SHARE, as_budget, as_number, check_literal
 from gradmatch_jax.selection.ranking import rank_by_score
 from gradmatch_jax.selection.result import Selection, unweighted
 
@@ -110,7 +110,7 @@ def glister(
     gradients, n = atoms, atoms.residuals.shape[0]
     budget = as_budget(budget, fraction, n)
     check_literal("greedy", greedy, get_args(Greedy))
-    refresh = as_number("refresh", refresh, most=1.0, above=True, static=True)
+    refresh = as_number("refresh", refresh, SHARE, static=True)
     eta = as_number("eta", eta)
     validation = _as_validation(validation, gradients)
     key = as_key(key)
@@ -192,7 +192,7 @@ def _by_rounds(gradients, validation, eta, k, at_once) -> Int[Array, "k"]:
         picks, free, moved = carry
         gains = correlations(gradients, gradient_after_step(validation, eta, moved))
         best = rank_by_score(gains[None], free[None], at_once)[0]
-        best = jnp.where(i * at_once + jnp.arange(at_once) < k, best, -1)
+        best = jnp.where(i * at_once + jnp.arange(at_once, dtype=i.dtype) < k, best, -1)
         taken = best >= 0
         return (
             picks.at[i].set(best),

@@ -40,10 +40,10 @@ def fill_slots(
     g, k = positions.shape
     rows = jnp.arange(g)[:, None]
     matched = positions >= 0
-    count = jnp.sum(matched, axis=1)
+    count = jnp.sum(matched, axis=1, dtype=jnp.int32)
     taken = jnp.zeros(valid.shape, bool).at[rows, positions].max(matched)
     fill = rank_by_score(scores, valid & ~taken, k)
-    slot = jnp.arange(k)[None, :]
+    slot = jnp.arange(k, dtype=jnp.int32)[None, :]
     is_fill = (slot >= count[:, None]) & (slot < budgets[:, None])
     from_fill = jnp.take_along_axis(fill, jnp.clip(slot - count[:, None], 0, k - 1), axis=1)
     dtype = weights.dtype

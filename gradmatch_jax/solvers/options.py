@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from gradmatch_jax.errors import no_such
-from gradmatch_jax.inputs.values import check_fields
-from gradmatch_jax.settings import Range
+from gradmatch_jax.errors import UserError, no_such
+from gradmatch_jax.inputs.values import NOT_NEGATIVE, is_traced
+from gradmatch_jax.settings import fitted
 
 LamScale = Literal["absolute", "relative"]
 Fill = Literal["random", "calibrated", "none"]
@@ -22,11 +22,11 @@ FormChoice = Literal["auto", "gram", "features", "support"]
 class MatchingOptions:
     """How a matching problem is posed and solved."""
 
-    lam: Annotated[float, Range(0)] = 0.5
+    lam: Annotated[float, NOT_NEGATIVE] = 0.5
     """Ridge penalty of the matching problem."""
     lam_scale: LamScale = "absolute"
     """absolute as in the paper, or relative to the mean squared gradient norm."""
-    eps: Annotated[float, Range(0)] = 1e-10
+    eps: Annotated[float, NOT_NEGATIVE] = 1e-10
     """Stop matching once the objective is below this."""
     nonnegative: bool = True
     """Weights >= 0; --no-nonnegative is the paper's listing."""
@@ -38,6 +38,7 @@ class MatchingOptions:
     features, the support's own, or whichever costs least."""
 
 
+TRACED = frozenset({"lam"})  # what may be an array inside jit
 NAMES = tuple(field.name for field in dataclasses.fields(MatchingOptions))
 
 
@@ -62,7 +63,7 @@ def with_changes(options: MatchingOptions, changes: Mapping[str, Any]) -> Matchi
     """`options` with some fields given by name, every choice checked.
 
     Raises:
-        UserError: a name that is no option, or a value that is none of its choices.
+        UserError: a name that is no option, a value that cannot be, or a contradiction.
 
     Example:
         >>> with_changes(MatchingOptions(), {"lam": 0.1, "fill": "none"}).fill
@@ -72,4 +73,16 @@ def with_changes(options: MatchingOptions, changes: Mapping[str, Any]) -> Matchi
         if name not in NAMES:
             raise no_such("option", name, NAMES)
     options = unchecked({name: getattr(options, name) for name in NAMES} | dict(changes))
-    return unchecked(check_fields(options))
+    options = unchecked(fitted(options, say=str, traced=TRACED))
+    refuse_contradictions(options)
+    return options
+
+
+def refuse_contradictions(options: MatchingOptions) -> None:
+    """Fields that are sound alone and not together.
+
+    Raises:
+        UserError: the features' or the support's form at lam = 0, where they are not defined.
+    """
+    if options.form in ("features", "support") and not is_traced(options.lam) and options.lam == 0:
+        raise UserError(f"form {options.form} needs lam > 0; use gram or auto at lam 0")

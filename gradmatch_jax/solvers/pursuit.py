@@ -12,12 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number, as_floats
-from gradmatch_jax.inputs.values import as_budget, as_number
+from gradmatch_jax.inputs.values import as_budget, as_number, is_traced
 from gradmatch_jax.solvers.feature_form import FEATURES, REFRESH
 from gradmatch_jax.solvers.gram_form import greedy_support
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
@@ -98,16 +97,13 @@ def choose_form(
         relative_lam: the least lam over the mean squared norm of a problem; None where it is not
             known, which leaves out the support form (float32 needs `LEAST_LAM` there).
 
-    Raises:
-        UserError: the features' or the support's form at lam = 0, where they are not defined. (A
-            traced lam is taken to be positive.)
+    Returns:
+        Never the features' or the support's for auto at lam = 0, where they are not defined. (A
+        traced lam is taken to be positive.)
     """
-    positive = isinstance(options.lam, Tracer) or float(options.lam) > 0
-    if options.form in ("features", "support") and not positive:
-        raise UserError(f'form="{options.form}" needs lam > 0; use "gram" or "auto" at lam = 0')
     if options.form != "auto":
         return Form[options.form.upper()]
-    if not positive:
+    if not is_traced(options.lam) and float(options.lam) == 0:
         return Form.GRAM
     costs = _costs(n, shape, max(max_budget, 1), options.nonnegative)
     if relative_lam is None or relative_lam < LEAST_LAM:

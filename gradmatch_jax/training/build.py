@@ -29,7 +29,9 @@ from gradmatch_jax.training.steps import Steps, make_steps
 
 
 def load(config: TrainConfig) -> Dataset:
-    """The data set a configuration names."""
+    """The data set a configuration names; what it is to be like is read first."""
+    if config.like is not None:
+        _result_of(config.like)
     dataset = load_dataset(
         config.dataset,
         config.data_dir,
@@ -222,9 +224,10 @@ def _result_of(folder: Path) -> dict[str, Any]:
         result = json.loads(file.read_text())
         spent = {k: float(result[k]) for k in ("examples", "train_seconds", "selection_seconds")}
         joules, source = result.get("joules"), result.get("energy_source", "not recorded")
+        joules = None if joules is None else float(joules)
     except OSError as error:
         raise UserError(f"--like {folder} is no finished run: there is no {file}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"--like {folder}: {file} is no result of this version") from error
     wrong = [k for k, v in spent.items() if not 0 <= v < float("inf")]
     if wrong or not (joules is None or 0 <= joules < float("inf")):

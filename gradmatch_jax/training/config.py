@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from gradmatch_jax.errors import UserError, no_such
-from gradmatch_jax.settings import COUNT, SHARE, Range, checked
-from gradmatch_jax.solvers.options import MatchingOptions
+from gradmatch_jax.inputs.values import (
+    COUNT,
+    INSIDE,
+    NOT_NEGATIVE,
+    SEED,
+    SHARE,
+    SIDE,
+    Range,
+)
+from gradmatch_jax.settings import as_option, checked
+from gradmatch_jax.solvers.options import MatchingOptions, refuse_contradictions
 from gradmatch_jax.strategies.registry import Entry, find_entry, keywords, split_name
 from gradmatch_jax.training.presets import AUTO, PRESETS
 from gradmatch_jax.training.schedule import Optimizer, Schedule
@@ -18,7 +27,11 @@ from gradmatch_jax.training.schedule import Optimizer, Schedule
 DEFAULT_FRACTION = 0.1
 # EL2N and GraNd are read early in training: 10 to 20 epochs (Paul et al. 2021).
 DEFAULT_PROXY_EPOCHS = 10
-NOT_NEGATIVE = Range(0)
+# A plan lists its epochs, and takes as long and as much memory as they are many.
+EPOCHS = Range(1, 1_000_000)
+PROXY_EPOCHS = Range(1, 10_000)
+PROXY_RUNS = Range(1, 100)
+BELOW_ONE = Range(0, 1, open_high=True)
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class StrategySettings(MatchingOptions):
     pick, or pick each from a random sample."""
     refresh: Annotated[float, SHARE] = 0.03
     """glister: picks between refreshes, as a share of the budget (taylor)."""
-    ratio: Annotated[float, Range(0, 1, open_high=True)] = 0.5
+    ratio: Annotated[float, BELOW_ONE] = 0.5
     """infobatch: the share of the examples below the mean loss that an epoch drops."""
 
 
@@ -43,9 +56,9 @@ class PlanSettings:
 
     warm: bool = False
     """Start with kappa T k/n epochs of full training, then kappa T on subsets."""
-    select_every: Annotated[int, Range(1, unit=" epoch")] = 20
+    select_every: Annotated[int, COUNT] = 20
     """R: epochs between selections."""
-    kappa: Annotated[float, Range(0, 1, open_low=True)] = 0.5
+    kappa: Annotated[float, SHARE] = 0.5
     """Share of T spent on subsets in a warm run."""
     pool: Annotated[float, SHARE] = 1.0
     """Share of the data that a selection looks at, drawn anew each time (at least twice the
@@ -53,14 +66,14 @@ class PlanSettings:
     weighting: Literal["own", "selection", "batch", "none"] = "own"
     """Bring the weights to mean 1 once a selection, in each mini-batch (as the reference
     implementation does), or never. own: as the strategy has it."""
-    tail: Annotated[float, Range(0, 1, open_high=True)] = 0.125
+    tail: Annotated[float, BELOW_ONE] = 0.125
     """infobatch: share of the epochs, the last ones, that train on everything."""
     proxy: str | None = None
     """Model that trains first and scores the examples (forgetting, entropy, el2n, grand,
     facility-location). None: the run's own model; in a warm run, the run's own full epochs."""
-    proxy_epochs: Annotated[int | None, COUNT] = None
+    proxy_epochs: Annotated[int | None, PROXY_EPOCHS] = None
     """Epochs of full training before the proxy scores; their time is selection time. None: 10."""
-    proxy_runs: Annotated[int, COUNT] = 1
+    proxy_runs: Annotated[int, PROXY_RUNS] = 1
     """Proxies, each from a fresh start, over which the scores are averaged."""
     like: Path | None = None
     """full-earlystop: folder of a finished run to spend as much as. None: fraction x epochs."""
@@ -82,7 +95,7 @@ class Settings(PlanSettings, StrategySettings):
     model: str | None = None
     """lenet, mnistnet, mlp, logistic, resnet18, resnet20, resnet164, embedding-bag. None: the data
     set's own."""
-    epochs: Annotated[int | None, COUNT] = None
+    epochs: Annotated[int | None, EPOCHS] = None
     """T: epochs of a cold run. None: the paper's for the data set."""
     batch_size: Annotated[int | None, COUNT] = None
     """Examples a step. None: the data set's own."""
@@ -93,7 +106,7 @@ class Settings(PlanSettings, StrategySettings):
     schedule: Schedule = "cosine"
     """How the learning rate falls to 0, epoch by epoch: cosine as in the paper, linear, or not at
     all (constant)."""
-    momentum: Annotated[float, Range(0, 1, open_high=True)] = 0.9
+    momentum: Annotated[float, BELOW_ONE] = 0.9
     """Of sgd."""
     weight_decay: Annotated[float, NOT_NEGATIVE] = 5e-4
     """Of every parameter."""
@@ -106,11 +119,11 @@ class Settings(PlanSettings, StrategySettings):
     """Random crops and flips where the field uses them (CIFAR, SVHN, ImageNet)."""
     bf16: bool = False
     """Compute in bfloat16 (parameters stay float32)."""
-    validation_fraction: Annotated[float, Range(0, 1, True, True)] = 0.1
+    validation_fraction: Annotated[float, INSIDE] = 0.1
     """Share of the training set held out where the set has no validation split (Table 1)."""
-    image_size: Annotated[int, Range(1, unit=" pixel")] = 224
+    image_size: Annotated[int, SIDE] = 224
     """Side of ImageNet's images in pixels."""
-    eval_every: Annotated[int, Range(1, unit=" epoch")] = 10
+    eval_every: Annotated[int, COUNT] = 10
     """Epochs between tests (outside the clock); the last epoch is always tested."""
     checkpoint_seconds: Annotated[float, NOT_NEGATIVE] = 60.0
     """Least time between checkpoints. Does not change the result."""
@@ -124,7 +137,7 @@ class TrainConfig(Settings):
     """See `gradmatch-jax strategies`; NAME-warm is NAME with --warm."""
     fraction: Annotated[float | None, SHARE] = None
     """k/n: the share of the training set to train on. None: 0.1."""
-    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    seed: Annotated[int, SEED] = 0
     """Of everything that is drawn."""
 
 
@@ -189,6 +202,7 @@ def resolve(
     if isinstance(config, RunConfig):
         return config
     config = checked(config)
+    refuse_contradictions(config)
     if config.dataset not in PRESETS:
         raise no_such("data set", config.dataset, PRESETS)
     name, warm = split_name(config.strategy)
@@ -253,7 +267,7 @@ def _applies(config: TrainConfig, entry: Entry) -> frozenset[str]:
 
 def _does_not_apply(config: TrainConfig, entry: Entry, name: str) -> str:
     """One line: which setting, and what it needs."""
-    flag = f"--{name.replace('_', '-')}"
+    flag = as_option(name)
     needs = {"imbalance_classes": "--imbalance", "image_size": "--dataset imagenet"}
     needs |= {"momentum": "--optimizer sgd"}
     needs |= {"kappa": "--warm"} if entry.regime.warms else {}

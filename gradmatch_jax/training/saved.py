@@ -100,7 +100,9 @@ class SavedRun:
             UserError: no such split; data that cannot be read, or are other data.
         """
         check_literal("split", split, SPLITS)
-        part: Split = getattr(self.dataset or load(self.config), split)
+        part: Split = getattr(
+            self.dataset or load(dataclasses.replace(self.config, like=None)), split
+        )
         check_alike(f"split {split}", part, self.network.shape, np.dtype(self.network.dtype))
         return evaluate(self._steps, self.variables, Feed(part))
 

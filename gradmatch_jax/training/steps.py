@@ -122,7 +122,9 @@ def steps_of(
             row, weight, i = part
             return step(learner, pool, labels[row], row, weight, lr, key, i)
 
-        return jax.lax.scan(one, learner, (rows, weights, start + jnp.arange(rows.shape[0])))
+        return jax.lax.scan(
+            one, learner, (rows, weights, start + jnp.arange(rows.shape[0], dtype=start.dtype))
+        )
 
     def predict(variables: Variables, raw, count):
         """Logits and features (s b, ...) of the first `count` of `raw`'s s batches, 0 behind.

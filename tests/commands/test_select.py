@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 
+from disks import filled, make_read_only, small_disk
 from gradmatch_jax import Selector
+from gradmatch_jax.commands import select
 from gradmatch_jax.commands.select import SelectConfig, run, select_file
-from gradmatch_jax.errors import UserError
+from gradmatch_jax.errors import Blocked, UserError
 from gradmatch_jax.strategies import STRATEGIES
+from refusals import refused
 
-N, CLASSES = 60, 3
+N, CLASSES, BUDGET = 60, 3, 12
 RNG = np.random.default_rng(0)
 READING = [name for name, entry in STRATEGIES.items() if entry.reads]
 
@@ -95,3 +98,46 @@ def test_what_a_strategy_reads_beside_is_asked_for(tmp_path):
         )
         with pytest.raises(UserError, match=lacks):
             select_file(config)
+
+
+def words(file, out):
+    return "select", "--input", str(file), "--budget", "12", "--out", str(out)
+
+
+@pytest.mark.thorough
+def test_a_disk_that_is_full(file, tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with small_disk(folder, 100_000) as disk:
+        config = SelectConfig(input=file, budget=BUDGET, out=disk / "out.npz")
+        with filled(disk, 0), pytest.raises(Blocked, match=r"--out .*make space, then do the same"):
+            select_file(config)
+        assert list(disk.iterdir()) == [], "nothing is left of it"
+        assert select_file(config)["size"] == BUDGET
+
+
+def test_a_disk_that_cannot_be_written_to(file, tmp_path, monkeypatch, capsys):
+    def touched(*args, **kwargs):
+        raise AssertionError("too late: data are read here")
+
+    monkeypatch.setattr(select, "read_arrays", touched)
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with small_disk(folder, 100_000) as disk:
+        make_read_only(disk)
+        line = refused(monkeypatch, capsys, *words(file, disk / "out.npz"))
+        assert "cannot be written to; name another place" in line
+        assert f"--out {disk / 'run'}" in refused(
+            monkeypatch, capsys, "train", "--out", str(disk / "run")
+        )
+        assert "name another place" in refused(
+            monkeypatch, capsys, "compare", "--out", str(disk / "runs")
+        )
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x05\x06" + bytes(18), bytes(1000)])
+def test_an_input_that_is_no_npz(tmp_path, monkeypatch, capsys, content):
+    (tmp_path / "in.npz").write_bytes(content)
+    line = refused(monkeypatch, capsys, *words(tmp_path / "in.npz", tmp_path / "out.npz"))
+    assert "in.npz" in line
+    assert not (tmp_path / "out.npz").exists()

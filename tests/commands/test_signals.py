@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +17,13 @@ ENVIRONMENT = os.environ | {
 }
 
 
-def start(out, *more):
+def start(out, *more, under=()):
+    command = (
+        f"{sys.executable} -m gradmatch_jax.cli train --strategy random --model logistic "
+        f"--fraction 0.02 --epochs 100000 --out {out}"
+    )
     return subprocess.Popen(
-        [sys.executable, "-m", "gradmatch_jax.cli", "train", "--strategy", "random", "--model",
-         "logistic", "--fraction", "0.02", "--epochs", "100000", "--out", str(out), *more],
+        [*under, *command.split(), *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
     )  # fmt: skip
 
@@ -62,6 +66,25 @@ def test_a_run_is_saved_and_can_go_on(tmp_path, number, status):
         assert f"the first {max(saved)} epochs are saved in {out}: the same command" in error
         assert max(saved) == epochs_in(out) > done
         done = max(saved)
+
+
+@pytest.mark.thorough
+def test_nothing_is_lost_under_a_scheduler_that_ends_it(tmp_path):
+    """As `timeout` does, which is asked to end its job before its time is over."""
+    if shutil.which("timeout") is None:
+        pytest.skip("no command timeout here")
+    out, done = tmp_path / "run", 0
+    for _ in range(2):
+        process = start(out, "--checkpoint-seconds", "9999", under=("timeout", "-s", "TERM", "600"))
+        wait_for(process, lambda least=done + 20: epochs_in(out) > least)
+        process.terminate()
+        code, error = ended(process)
+        assert code == 143, error
+        saved = [int(p.name) for p in (out / "checkpoints").iterdir()]
+        assert max(saved) == epochs_in(out) > done
+        done = max(saved)
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == list(range(done))
 
 
 @pytest.mark.thorough

@@ -145,8 +145,9 @@ def test_huge_numbers_elsewhere():
         glister(FACTORED, HELD, 6, eta=1e38)
     with pytest.raises(UserError, match="rescale"):
         weighted_sum(np.full((N, D), 1e38, np.float32), np.ones(N))
-    with pytest.raises(UserError, match="gram"):
-        omp(np.full((3, 3), 1e39), np.ones(3), 1.0, 1)
+    if not jax.config.jax_enable_x64:  # there it is a number like any other
+        with pytest.raises(UserError, match="gram"):
+            omp(np.full((3, 3), 1e39), np.ones(3), 1.0, 1)
     with pytest.raises(UserError, match="rescale"):
         matching_error(np.full((N, D), 1e25, np.float32), [0], [1.0])
 

@@ -104,6 +104,14 @@ def test_early_stops_are_noted():
     ]
 
 
+def test_the_warnings_of_runs_are_noted():
+    said = "the training loss, 187, is far above the 2.3 of guessing: lower --lr"
+    runs = [make_run("full", 1.0, warning=None), make_run(warning=said), make_run(seed=1)]
+    (note,) = notes(summarise(runs))
+    assert note.startswith("gradmatch on 10 %: seed 0")
+    assert said in note
+
+
 def leading(*accuracies):
     """The lead on three methods of two seeds each: (name, mean, half the spread, seconds)."""
     runs = [make_run("full", 1.0, accuracy=95.0, train_seconds=19.75)]

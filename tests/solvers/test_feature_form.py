@@ -9,7 +9,7 @@ import pytest
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.solvers.atoms import Atoms, dense_atoms, factors
-from gradmatch_jax.solvers.options import MatchingOptions
+from gradmatch_jax.solvers.options import MatchingOptions, with_changes
 from gradmatch_jax.solvers.problem import Form, Problem, StopReason
 from gradmatch_jax.solvers.pursuit import LEAST_LAM, choose_form, match
 from oracles import Problem as Oracle
@@ -212,4 +212,4 @@ def test_the_form_is_chosen_and_settable():
     assert choose_form(MatchingOptions(), 6000, (10, 85), 60, 1e-4) is not Form.SUPPORT
     assert choose_form(MatchingOptions(lam=0.0), 6000, (1, 85), 600) is Form.GRAM
     with pytest.raises(UserError, match="needs lam > 0"):
-        choose_form(MatchingOptions(lam=0.0, form="features"), 6000, (1, 85), 600)
+        with_changes(MatchingOptions(lam=0.0), {"form": "features"})
