@@ -86,7 +86,7 @@ def test_a_single_output_takes_flat_labels():
         ("mse", CLASSES, 0.0, "a number for each output"),
         ("sigmoid", 2 + SHARES, 0.0, r"\[0, 1\]"),
         ("mse", NUMBERS, 0.1, "label_smoothing is for"),
-        ("softmax", CLASSES, 1.5, "at most 1"),
+        ("softmax", CLASSES, 1.5, "from 0 to 1"),
         ("mse", np.full((N, C), np.nan), 0.0, "nan"),
     ],
 )

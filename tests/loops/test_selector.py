@@ -232,7 +232,7 @@ def made(n, width=5):
         (lambda: Selector("gradmtch", fraction=0.1, labels=LABELS), "Did you mean 'gradmatch'"),
         (lambda: Selector(fraction=0.1, labels=LABELS, lamda=1), "Did you mean 'lam'"),
         (lambda: Selector(fraction=0.1, labels=LABELS, greedy="naive"), "greedy does not apply"),
-        (lambda: Selector(fraction=0.1, labels=LABELS, lam=-1.0), "lam must be at least 0"),
+        (lambda: Selector(fraction=0.1, labels=LABELS, lam=-1.0), "lam must be"),
         (lambda: Selector(labels=LABELS), "fraction="),
         (lambda: Selector(fraction=0.1, labels=LABELS + 0.5), "labels must be integers"),
         (lambda: Selector("random-warm", fraction=0.1, labels=LABELS), "needs epochs=T"),
