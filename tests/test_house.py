@@ -30,7 +30,6 @@ FLOORS = (
         "losses",
         "gradients",
         "projection",
-        "projection",
     ),
     ("selection",),
     ("strategies",),
