@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     from gradmatch_jax.gradients import last_layer_gradients as last_layer_gradients
     from gradmatch_jax.gradients import matching_error as matching_error
     from gradmatch_jax.gradients import weighted_sum as weighted_sum
+    from gradmatch_jax.loops.batches import weighted_batches as weighted_batches
+    from gradmatch_jax.loops.forwards import linen_forward as linen_forward
+    from gradmatch_jax.loops.forwards import nnx_forward as nnx_forward
+    from gradmatch_jax.loops.forwards import split_forward as split_forward
+    from gradmatch_jax.loops.selector import Selector as Selector
     from gradmatch_jax.models.model import Model as Model
     from gradmatch_jax.models.model import Variables as Variables
     from gradmatch_jax.models.model import from_nnx as from_nnx
+    from gradmatch_jax.projection import projected_gradients as projected_gradients
     from gradmatch_jax.selection.batch_subset import select_batches as select_batches
     from gradmatch_jax.selection.coreset import select_coreset as select_coreset
     from gradmatch_jax.selection.coreset import select_coreset_batches as select_coreset_batches
@@ -53,6 +59,8 @@ if TYPE_CHECKING:
     from gradmatch_jax.training.config import TrainConfig as TrainConfig
     from gradmatch_jax.training.loop import Result as Result
     from gradmatch_jax.training.loop import train as train
+    from gradmatch_jax.training.saved import SavedRun as SavedRun
+    from gradmatch_jax.training.saved import load_run as load_run
 
 # Where each public name lives. It is imported at its first use, so that the command's help does not
 # wait for JAX.
@@ -71,11 +79,19 @@ _HOME = {
         "matching_error",
         "weighted_sum",
     ),
+    "loops.forwards": (
+        "linen_forward",
+        "nnx_forward",
+        "split_forward",
+    ),
+    "loops.batches": ("weighted_batches",),
+    "loops.selector": ("Selector",),
     "models.model": (
         "Model",
         "Variables",
         "from_nnx",
     ),
+    "projection": ("projected_gradients",),
     "selection.batch_subset": ("select_batches",),
     "selection.coreset": (
         "select_coreset",
@@ -122,6 +138,10 @@ _HOME = {
         "Result",
         "train",
     ),
+    "training.saved": (
+        "SavedRun",
+        "load_run",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -136,8 +156,10 @@ __all__ = [
     "OMPResult",
     "Pass",
     "Result",
+    "SavedRun",
     "Seen",
     "Selection",
+    "Selector",
     "Snapshot",
     "Split",
     "StopReason",
@@ -154,18 +176,24 @@ __all__ = [
     "glister",
     "gradients_by_definition",
     "last_layer_gradients",
+    "linen_forward",
     "load_dataset",
+    "load_run",
     "matching_error",
+    "nnx_forward",
     "omp",
     "partition",
+    "projected_gradients",
     "register",
     "select_batches",
     "select_coreset",
     "select_coreset_batches",
     "select_subset",
+    "split_forward",
     "stateless",
     "train",
     "unweighted",
+    "weighted_batches",
     "weighted_sum",
 ]
 

@@ -10,6 +10,28 @@ from typing import Annotated, Any
 from gradmatch_jax.commands.signals import Asked, answered, status
 from gradmatch_jax.errors import Stopped, UserError, blocked
 
+EXAMPLES = {
+    "train": (
+        "gradmatch-jax train --strategy gradmatch --fraction 0.05 --warm --out runs/a",
+        "gradmatch-jax train --config runs/a/config.json --seed 1 --out runs/b",
+    ),
+    "compare": (
+        "gradmatch-jax compare",
+        "gradmatch-jax compare --dataset cifar10 --data-dir ~/cifar "
+        "--strategies gradmatch-pb-warm adaptive-random --fractions 0.1 0.3",
+    ),
+    "predict": (
+        "gradmatch-jax predict --run runs/a --input x.npz --out p.npz",
+        "gradmatch-jax predict --run runs/a --export a.safetensors",
+    ),
+    "select": (
+        "gradmatch-jax select --input pass.npz --fraction 0.05 --out chosen.npz",
+        "gradmatch-jax select --strategy craig --input pass.npz --budget 5000 --out chosen.npz",
+    ),
+    "runs": ("gradmatch-jax runs", "gradmatch-jax runs runs/compare/digits"),
+    "strategies": ("gradmatch-jax strategies",),
+}
+
 
 def main() -> None:
     """Entry point: exit status 2 and one line on bad input, 130 or 143 where a signal ends it."""
@@ -54,34 +76,51 @@ def _refuse_empty(words: Sequence[str]) -> None:
 def _parse() -> Any:
     import tyro
 
+    from gradmatch_jax.commands import groups, train
     from gradmatch_jax.commands.compare import CompareConfig
+    from gradmatch_jax.commands.predict import PredictCommand
+    from gradmatch_jax.commands.runs import RunsCommand
     from gradmatch_jax.commands.select import SelectConfig
     from gradmatch_jax.commands.strategies import StrategiesCommand
-    from gradmatch_jax.commands.train import TrainCommand
 
-    command = (
-        Annotated[TrainCommand, tyro.conf.subcommand("train")]
-        | Annotated[CompareConfig, tyro.conf.subcommand("compare")]
-        | Annotated[SelectConfig, tyro.conf.subcommand("select")]
-        | Annotated[StrategiesCommand, tyro.conf.subcommand("strategies")]
-    )
+    parts: dict[type, tuple[tuple[str, tuple[str, ...]], ...]] = {
+        train.TrainCommand: groups.GROUPS,
+        CompareConfig: groups.GROUPS,
+        PredictCommand: (),
+        SelectConfig: groups.OF_A_FILE,
+        RunsCommand: (),
+        StrategiesCommand: (),
+    }
+    names = ("train", "compare", "predict", "select", "runs", "strategies")
+    flat_of: dict[type, type] = {}
+    union: Any = None
+    for name, (cls, groups_of) in zip(names, parts.items(), strict=True):
+        shown = groups.in_groups(cls, groups_of) if groups_of else cls
+        flat_of[shown] = cls
+        examples = EXAMPLES[name] if sys.argv[1:2] == [name] else ()
+        text = groups.described(cls, *examples)
+        one: Any = Annotated[shown, tyro.conf.subcommand(name, description=text)]
+        union = one if union is None else union | one
     _refuse_empty(sys.argv[1:])
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(
-                command,  # type: ignore[arg-type]
+            parsed = tyro.cli(
+                union,
                 prog="gradmatch-jax",
+                args=train.expanded(sys.argv[1:]),
                 description=(
                     "Train on a weighted subset of your data: GRAD-MATCH and its rivals in JAX. "
                     "`gradmatch-jax --version` says which."
                 ),
-                config=(tyro.conf.OmitSubcommandPrefixes,),
+                config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
             )
     except SystemExit as stop:
         if not stop.code:  # --help
             raise
         raise UserError(_in_one_line(box.getvalue())) from None
+    cls = flat_of[type(parsed)]
+    return parsed if isinstance(parsed, cls) else groups.flat(cls, parsed)
 
 
 KINDS = {"INT": "a whole number", "FLOAT": "a number"}  # as tyro writes them beside an option
@@ -114,7 +153,7 @@ def _in_one_line(box: str) -> str:
 
 
 def _run(command: Any, asked: Asked) -> None:
-    from gradmatch_jax.commands import compare, select, strategies, train
+    from gradmatch_jax.commands import compare, predict, runs, select, strategies, train
 
     if isinstance(command, train.TrainCommand):
         train.run(command, sys.argv, asked)
@@ -122,6 +161,10 @@ def _run(command: Any, asked: Asked) -> None:
         from rich.console import Console
 
         compare.run(command, Console(), asked)
+    elif isinstance(command, runs.RunsCommand):
+        runs.run(command)
+    elif isinstance(command, predict.PredictCommand):
+        predict.run(command)
     elif isinstance(command, select.SelectConfig):
         select.run(command)
     else:

@@ -26,6 +26,7 @@ from gradmatch_jax.inputs.arrays import (
     AnyArray,
     ArrayLike,
     Count,
+    Number,
     as_floats,
     as_rows,
     checked,
@@ -33,6 +34,7 @@ from gradmatch_jax.inputs.arrays import (
 from gradmatch_jax.inputs.atoms import Atoms as Atoms
 from gradmatch_jax.inputs.atoms import LastLayerGradients, as_atoms, as_target, dtype_of
 from gradmatch_jax.inputs.labels import as_indices, as_labels, as_num_classes, labels_of_loss
+from gradmatch_jax.losses import Loss, residuals_of
 
 # Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
 _HIGHEST = lax.Precision.HIGHEST
@@ -42,22 +44,29 @@ def last_layer_gradients(
     logits: ArrayLike,
     features: ArrayLike,
     labels: ArrayLike,
-    loss: Callable[[Float[Array, "C"], Integer[Array, ""]], Float[Array, ""]] | None = None,
+    loss: Loss | str = "softmax",
+    *,
+    label_smoothing: Number = 0.0,
 ) -> LastLayerGradients:
     """Last-layer gradients of each example's loss.
 
     Args:
         logits: (n, C).
         features: (n, E), what enters the last layer.
-        labels: (n,), classes 0..C-1; with a loss of one's own whatever that takes.
-        loss: a per-example loss of (logits, label), differentiated by `vmap(grad)`. None is softmax
-            cross-entropy in closed form, residuals = softmax(logits) - onehot(labels).
+        labels: what the loss takes: (n,), classes 0..C-1, for "softmax"; numbers (n, C), or (n,)
+            of a single output, for "mse"; (n, C) in [0, 1] for "sigmoid".
+        loss: by name, in closed form: "softmax" (residuals = softmax(logits) - onehot(labels)),
+            "mse" (the mean of squared errors over the outputs), "sigmoid" (the mean of binary
+            cross-entropies over them). Or a per-example loss of (logits, label), differentiated by
+            `vmap(grad)`.
+        label_smoothing: of "softmax" and "sigmoid".
 
     Returns:
         residuals (n, C) and features (n, E), in float32 or wider.
 
     Raises:
-        UserError: lengths that differ; nan or inf; labels that are not classes 0..C-1.
+        UserError: lengths that differ; nan or inf; labels that are not classes 0..C-1, or not what
+            the loss takes; no such loss.
 
     Example:
         >>> last_layer_gradients([[0.0, 0.0]], [[1.0, 2.0, 3.0]], [1]).residuals.tolist()
@@ -65,17 +74,12 @@ def last_layer_gradients(
     """
     (logits,) = as_rows("logits", logits)
     (features,) = as_rows("features", features, bias=True)
-    n, classes = logits.shape
+    n = len(logits)
     if len(features) != n:
         raise UserError(f"logits have {n} rows and features {len(features)}; they differ")
     dtype = jnp.result_type(logits, features)
     logits, features = logits.astype(dtype), features.astype(dtype)
-    if loss is not None:
-        labels = labels_of_loss(loss, labels, n)
-        return LastLayerGradients(jax.vmap(jax.grad(loss))(logits, labels), features)
-    labels = jnp.asarray(as_labels(labels, n, classes))
-    onehot = jax.nn.one_hot(labels, classes, dtype=dtype)
-    return LastLayerGradients(jax.nn.softmax(logits) - onehot, features)
+    return LastLayerGradients(residuals_of(loss, logits, labels, label_smoothing), features)
 
 
 def gradients_by_definition(
@@ -92,7 +96,8 @@ def gradients_by_definition(
 
     Args:
         loss: a per-example loss of (logits, label); labels are whatever it takes, n of them.
-        kernel, bias: (E, C) and (C,), the last layer's parameters.
+        kernel: (E, C), the last layer's.
+        bias: (C,), likewise.
         features: (n, E).
 
     Returns:

@@ -36,12 +36,13 @@ def linear_data():
     return Dataset("toy", train, test, test, CLASSES, prepare, ("a", "b", "c"))
 
 
-def linear_steps(data, *, momentum=0.9, weight_decay=5e-4, augmented=False):
+def linear_steps(data, *, momentum=0.9, weight_decay=5e-4, augmented=False, optimizer="sgd"):
     model = Model("linear", init, apply)
     return make_steps(
         model,
         data,
         momentum=momentum,
+        optimizer=optimizer,
         weight_decay=weight_decay,
         augmented=augmented,
         record=record,

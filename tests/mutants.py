@@ -80,11 +80,11 @@ MUTANTS = (
         "weight_decay=config.weight_decay", "weight_decay=0.0", WIRING,
     ),
     _training(
-        "momentum 0 in the step", "steps", "_make_steps",
+        "momentum 0 in the step", "steps", "steps_of",
         "optax.trace(momentum)", "optax.trace(0.0)", "tests/training/test_steps.py -k torchs",
     ),
     _training(
-        "weight decay 0 in the step", "steps", "_make_steps",
+        "weight decay 0 in the step", "steps", "steps_of",
         "optax.add_decayed_weights(weight_decay)", "optax.add_decayed_weights(0.0)",
         "tests/training/test_steps.py -k torchs",
     ),

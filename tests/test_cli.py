@@ -13,7 +13,7 @@ from refusals import refused
     [
         (("train", "--fracton", "0.3"), ("--fracton", "did you mean --fraction")),
         (("train", "--fraction", "abc"), ("--fraction", "'abc'")),
-        (("trian",), ("trian", "train, compare, select, strategies")),
+        (("trian",), ("trian", "train, compare, predict, select, runs, strategies")),
         (("train", "--reader", "x"), ("--reader", "files", "tfds")),
         (("train", "--dataset", "mnst"), ("mnst", "Did you mean 'mnist'?")),
         (("train", "--strategy", "gradmtch-warm"), ("gradmtch", "Did you mean")),
@@ -21,7 +21,7 @@ from refusals import refused
         (("train", "--dataset", "mnist", "--data-dir", "no/such"), ("no/such",)),
         (("select", "--budget", "3"), ("missing --input, --out",)),
         (("compare", "--fractions", "0.1", "2"), ("--fraction", "2")),
-        ((), ("train, compare, select, strategies",)),
+        ((), ("train, compare, predict, select, runs, strategies",)),
     ],
 )
 def test_one_line_that_says_what_to_do(monkeypatch, capsys, arguments, parts):

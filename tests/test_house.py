@@ -20,22 +20,38 @@ ROOT = PACKAGE.parent
 # A room may import from itself and from those before it.
 FLOORS = (
     ("errors",),
-    ("models", "data", "measure", "solvers", "settings", "inputs", "gradients"),
+    (
+        "models",
+        "data",
+        "measure",
+        "solvers",
+        "settings",
+        "inputs",
+        "losses",
+        "gradients",
+        "projection",
+    ),
     ("selection",),
     ("strategies",),
     ("training",),
+    ("loops",),
+    ("torch", "grain"),
     ("report",),
     ("sweep",),
     ("commands",),
     ("cli",),
 )
 FLOOR = {room: i for i, rooms in enumerate(FLOORS) for room in rooms}
-# Among those of the second floor: who may know whom.
+# Among those of one floor: who may know whom.
 NEIGHBOURS = {
+    "torch": set(),
+    "grain": set(),
     "models": set(),
     "data": {"inputs"},
     "measure": set(),
-    "gradients": {"inputs", "solvers"},
+    "losses": {"inputs"},
+    "projection": {"inputs"},
+    "gradients": {"inputs", "losses", "solvers"},
     "solvers": {"settings", "inputs"},
     "settings": {"inputs"},
     "inputs": set(),

@@ -59,7 +59,11 @@ CALLS = {
     },
 }  # fmt: skip
 # Those whose arguments are no arrays: configurations, data sets and models, which others check.
-ELSEWHERE = {"describe_stops", "train", "register", "load_dataset", "from_nnx", "stateless"}
+ELSEWHERE = {
+    "describe_stops", "train", "register", "load_dataset", "from_nnx", "stateless",
+    "linen_forward", "load_run", "nnx_forward", "projected_gradients", "split_forward",
+    "weighted_batches",
+}  # fmt: skip
 
 
 class Vanishing:

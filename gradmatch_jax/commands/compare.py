@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
+from gradmatch_jax.commands.progress import Clock
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import COUNT, SEED, SHARE
 from gradmatch_jax.report import write_report
@@ -168,6 +169,17 @@ def _settings(config: CompareConfig, full: Job) -> dict[str, Any]:
 def _with_bar(
     config: CompareConfig, console: "Console", stop: Callable[[], bool]
 ) -> list[dict[str, Any]]:
+    clock = Clock()
+    if not console.is_terminal:
+        seen: list[str] = []
+
+        def line(progress: Progress) -> None:
+            if progress.name not in seen:  # a line a run, as it begins
+                seen.append(progress.name)
+                run = f"run {progress.run + 1}/{progress.runs}  {progress.name}"
+                print(f"{run}  {clock.left(_share(progress))}".rstrip(), flush=True)
+
+        return compare(config, line, stop)
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
@@ -176,14 +188,22 @@ def _with_bar(
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
     )
     with Bar(*columns, console=console, transient=True) as bar:
-        runs, epochs = bar.add_task("runs", total=None), bar.add_task("", total=None)
+        runs = bar.add_task("runs", total=None, left="")
+        epochs = bar.add_task("", total=None, left="")
 
         def show(progress: Progress) -> None:
-            bar.update(runs, completed=progress.run, total=progress.runs)
+            left = clock.left(_share(progress))
+            bar.update(runs, completed=progress.run, total=progress.runs, left=left)
             # No epochs yet: the first one compiles, and a bar without a total says "busy".
             bar.update(epochs, description=progress.name, completed=progress.epoch,
                        total=progress.epochs or None)  # fmt: skip
 
         return compare(config, show, stop)
+
+
+def _share(progress: Progress) -> float:
+    """Of all runs, as if each took as long as another."""
+    return (progress.run + progress.epoch / max(progress.epochs, 1)) / progress.runs

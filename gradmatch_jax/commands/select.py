@@ -1,40 +1,58 @@
 """`gradmatch-jax select`: selection for people who train elsewhere, from file to file."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
 from gradmatch_jax.data.npy import read_arrays
 from gradmatch_jax.errors import UserError, explained
-from gradmatch_jax.inputs.values import COUNT, SEED
+from gradmatch_jax.inputs.values import COUNT, SEED, SHARE, LossName, Range
 from gradmatch_jax.settings import checked
-from gradmatch_jax.solvers.options import MatchingOptions, matching_options, refuse_contradictions
+from gradmatch_jax.solvers.options import refuse_contradictions
+from gradmatch_jax.strategies.registry import Entry, find_entry
+from gradmatch_jax.training.config import StrategySettings
 from gradmatch_jax.training.files import replacing
 
-Method = Literal["per-class", "per-gradient", "per-batch", "whole"]
+if TYPE_CHECKING:
+    from gradmatch_jax.selection.result import Selection
+
+PASSES = ("logits", "features", "labels")
+VALIDATION = ("validation_logits", "validation_features", "validation_labels")
+NORMS = "gradient_norms"
+OWN = (*(f.name for f in dataclasses.fields(StrategySettings)), "batch_size", "lr")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectConfig(MatchingOptions):
+class SelectConfig(StrategySettings):
     """Choose a weighted subset from a file of logits, features and labels (PyTorch's will do)."""
 
+    strategy: str = "gradmatch"
+    """As `train` has it, of those that read a pass: gradmatch, gradmatch-per-class, gradmatch-pb,
+    craig, craig-pb, glister, facility-location, entropy, el2n, grand."""
     input: Path
     """.npz with logits (n, C), features (n, E) and labels (n,): one forward pass over the training
-    set, in evaluation mode; features are what enters the last linear layer."""
-    budget: Annotated[int, COUNT]
+    set, in evaluation mode; features are what enters the last linear layer. Glister and a
+    validation target want validation_logits, validation_features and validation_labels too; grand
+    wants gradient_norms (n,)."""
+    budget: Annotated[int | None, COUNT] = None
     """How many examples to choose."""
+    fraction: Annotated[float | None, SHARE] = None
+    """The share of the rows to choose, in place of --budget."""
     out: Path
     """.npz to write: indices (k,) into the rows of the input, weights (k,) of mean 1; how well they
     match, by which form of the solver, and why matching stopped."""
-    method: Method = "per-class"
-    """One problem a class on the whole last-layer gradient (exact), on the class's own column (the
-    paper's default), on mini-batch means, or one exact problem over everything."""
-    batch_size: Annotated[int, COUNT] = 128
-    """Of per-batch."""
+    batch_size: Annotated[int, COUNT] = 20
+    """gradmatch-pb, craig-pb: examples a batch."""
+    lr: Annotated[float, Range(0, open_low=True)] = 0.01
+    """glister: the size of the virtual step."""
+    loss: LossName = "softmax"
+    """What the gradients are of; mse and sigmoid make one problem of all rows, without classes."""
+    label_smoothing: Annotated[float, Range(0, 1, open_high=True)] = 0.0
     seed: Annotated[int, SEED] = 0
     compilation_cache: CompilationCache = None
 
@@ -47,10 +65,9 @@ def run(config: SelectConfig) -> None:
     """
     keep_compiled(config.compilation_cache)
     facts = select_file(config)
-    print(
-        f"{config.out}: {facts['size']} examples, {facts['num_matched']} matched, "
-        f"matching error {facts['matching_error']:.4f}"
-    )
+    error = facts["matching_error"]
+    matched = f", {facts['num_matched']} matched, matching error {error:.4f}"
+    print(f"{config.out}: {facts['size']} examples{matched if error == error else ''}")
     if facts["stopped_short"]:
         print(f"matching stopped short of the budget: {facts['stopped_short']}")
 
@@ -63,42 +80,14 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     """
     config = checked(config)
     refuse_contradictions(config)
-    if config.batch_size != SelectConfig.batch_size and config.method != "per-batch":
-        raise UserError("--batch-size is of --method per-batch; leave it out or add that")
-    logits, features, labels = _read(config)
-    if config.budget > len(logits):
-        raise UserError(f"--budget must be from 1 to {len(logits)}, the rows of the input")
-    import jax
-
-    from gradmatch_jax.gradients import last_layer_gradients
-    from gradmatch_jax.inputs.labels import as_labels
-    from gradmatch_jax.selection.batch_subset import select_batches
+    entry = _entry(config.strategy)
+    arrays = _read(config)
+    selection, rows, weights = _selected(config, entry, arrays)
     from gradmatch_jax.selection.result import describe_stops, stopped_short
-    from gradmatch_jax.selection.subset import select_subset
 
-    labels = as_labels(labels, len(logits), logits.shape[-1])
-    gradients = last_layer_gradients(logits, features, labels)
-    options = matching_options(config)
-    key = jax.random.key(config.seed)
-    if config.method == "per-batch":
-        selection = select_batches(
-            gradients, config.budget, config.batch_size, key=key, options=options
-        )
-    else:
-        selection = select_subset(
-            gradients,
-            config.budget,
-            labels=None if config.method == "whole" else labels,
-            approximation="per_gradient" if config.method == "per-gradient" else "exact",
-            key=key,
-            options=options,
-        )
-    size = int(selection.size)
-    weights = np.asarray(selection.weights)[:size]
-    mean = float(weights.mean()) if size else 1.0
     said = describe_stops(selection)
     facts = {
-        "size": size,
+        "size": len(rows),
         "num_matched": int(selection.num_matched),
         "matching_error": float(selection.matching_error),
         "form": said["form"] or "",
@@ -106,21 +95,72 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
         "stopped_short": stopped_short(selection) or "",
     }
     with explained(f"--out {config.out}"), replacing(config.out) as stream:
-        np.savez(
-            stream,
-            indices=np.asarray(selection.indices)[:size],
-            weights=weights / mean if mean > 0 else weights,
-            **facts,
-        )
+        np.savez(stream, indices=rows, weights=weights, **facts)
     return facts
+
+
+def _entry(name: str) -> Entry:
+    entry = find_entry(name)
+    if not entry.reads:
+        raise UserError(
+            f"--strategy {name} chooses without a pass, or by watching training: use `train`, or "
+            "Selector in a loop of your own"
+        )
+    return entry
+
+
+def _selected(
+    config: SelectConfig, entry: Entry, arrays: Mapping[str, np.ndarray]
+) -> "tuple[Selection, np.ndarray, np.ndarray]":
+    """What a `Selector` chooses of the passes in the file: as it was, and its rows and weights."""
+    from gradmatch_jax.loops.selector import Selector
+
+    n, classes = arrays["logits"].shape
+    if config.budget is not None and config.budget > n:
+        raise UserError(f"--budget must be from 1 to {n}, the rows of the input")
+    scored = entry.regime.scored
+    selector = Selector(
+        config.strategy,
+        labels=arrays["labels"],
+        budget=config.budget,
+        fraction=config.fraction,
+        seed=config.seed,
+        loss=config.loss,
+        label_smoothing=config.label_smoothing,
+        num_classes=classes if config.loss == "softmax" else None,
+        validation_labels=arrays.get("validation_labels"),
+        proxy_epochs=1 if scored else None,
+        **{name: getattr(config, name) for name in OWN if name in changed_of(config)},
+    )
+
+    def of(*names: str) -> Any:
+        missing = [name for name in names if name not in arrays]
+        if missing:
+            lacks = f"--input {config.input} lacks {', '.join(missing)}"
+            raise UserError(f"{lacks}, which {config.strategy} reads")
+        return tuple(arrays[name] for name in names)
+
+    rows, weights = selector(
+        1 if scored else 0,  # the pass is the proxy's, after its training
+        lambda: of("logits", "features"),
+        validation=lambda: of("validation_logits", "validation_features"),
+        gradient_norms=lambda: of(NORMS)[0],
+    )
+    return selector.selection, rows, weights
+
+
+def changed_of(config: SelectConfig) -> frozenset[str]:
+    """The settings that are not at their default."""
+    fields = dataclasses.fields(config)
+    return frozenset(f.name for f in fields if getattr(config, f.name) != f.default)
 
 
 def _in_words(stops: Mapping[str, int]) -> str:
     return "; ".join(f"{why} ({count} of the problems)" for why, count in stops.items())
 
 
-def _read(config: SelectConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """logits, features and labels as they are in the file; the door checks what they hold."""
+def _read(config: SelectConfig) -> dict[str, np.ndarray]:
+    """The arrays as they are in the file; the door checks what they hold."""
     if config.out.suffix != ".npz":
         raise UserError(f"--out {config.out} must end in .npz")
     with explained(f"--out {config.out}"):
@@ -134,10 +174,8 @@ def _read(config: SelectConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     with explained(f"--input {config.input}"):
         if not config.input.is_file():
             raise UserError(f"--input {config.input} is no file; pass an .npz")
-    names = ("logits", "features", "labels")
-    wants = "logits (n, C), features (n, E) and labels (n,)"
-    arrays = read_arrays(config.input, f"--input {config.input}", names, wants=wants)
-    logits, features, labels = (arrays[name] for name in names)
-    if logits.ndim != 2:
-        raise UserError(f"--input {config.input}: logits must be (n, C), not {logits.shape}")
-    return logits, features, labels
+    where, wants = f"--input {config.input}", "logits (n, C), features (n, E) and labels (n,)"
+    arrays = read_arrays(config.input, where, PASSES, optional=(*VALIDATION, NORMS), wants=wants)
+    if arrays["logits"].ndim != 2:
+        raise UserError(f"{where}: logits must be (n, C), not {arrays['logits'].shape}")
+    return arrays

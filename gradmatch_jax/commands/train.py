@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
+from gradmatch_jax.commands.groups import flags_of
+from gradmatch_jax.commands.progress import epochs_shown
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.values import as_path
 from gradmatch_jax.training.config import TrainConfig, resolve
+from gradmatch_jax.training.files import read_json
+
+CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,40 @@ class TrainCommand(TrainConfig):
     out: Path | None = None
     """Folder for config.json, metrics.jsonl, result.json and checkpoints; a killed run resumes
     there. None keeps nothing."""
+    config: Path | None = None
+    """A run's config.json, or its folder: its settings are taken where none is named here."""
     compilation_cache: CompilationCache = None
+
+
+def expanded(arguments: Sequence[str]) -> list[str]:
+    """A command line with the settings of its --config written out, but those that it names.
+
+    Where another strategy is named, what does not apply to that is left out.
+
+    Raises:
+        UserError: the file is no run's configuration.
+    """
+    words = [word for argument in arguments for word in _split(argument)]
+    if words[:1] != ["train"] or "--config" not in words[:-1]:
+        return list(arguments)
+    file = as_path("--config", words[words.index("--config") + 1])
+    file = file / CONFIG if file.is_dir() else file
+    found = read_json(file)
+    if found is None:
+        raise UserError(f"--config {file} is no config.json of a run")
+    mine = named(words)
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    values = {k: v for k, v in found.items() if k in known - mine}
+    if "strategy" in mine:
+        values["strategy"] = words[words.index("--strategy") + 1]
+    applies = resolve(TrainConfig(**values), strict=False).applies
+    kept = {k: v for k, v in values.items() if k in applies - mine}
+    return ["train", *flags_of(kept), *words[1:]]
+
+
+def _split(argument: str) -> list[str]:
+    """--name=value as two words."""
+    return argument.split("=", 1) if argument.startswith("--") else [argument]
 
 
 def named(arguments: Sequence[str]) -> frozenset[str]:
@@ -52,25 +92,19 @@ def run(
     config = resolve(TrainConfig(**fields), given=named(arguments))
     keep_compiled(command.compilation_cache)
     from rich.console import Console
-    from rich.progress import Progress, TextColumn
 
+    from gradmatch_jax.measure.versions import device_name
     from gradmatch_jax.training.loop import train
 
     console = Console()
-    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[note]}"))
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("epochs", total=None, note="compiling")
 
-        def on_epoch(row: dict[str, Any], total: int) -> None:
-            note = f"loss {row['train_loss']:.3f}"
-            if "test_accuracy" in row:
-                note += f"  test {row['test_accuracy']:.2f} %"
-            progress.update(task, total=total, completed=row["epoch"] + 1, note=note)
+    def say(text: str) -> None:
+        console.print(text, soft_wrap=True, highlight=False)
 
-        def on_note(text: str) -> None:
-            console.print(text, soft_wrap=True, highlight=False)
-
-        result = train(config, command.out, on_epoch=on_epoch, on_note=on_note, stop=stop)
+    share = f" on {config.fraction:g} of" if config.entry.regime.budgeted else " on"
+    say(f"{config.strategy}{share} {config.dataset}, on {device_name()}; compiling first")
+    with epochs_shown(console) as on_epoch:
+        result = train(config, command.out, on_epoch=on_epoch, on_note=say, stop=stop)
     console.print(in_words(result.summary))
     if result.summary.get("warning"):
         console.print(f"warning: {result.summary['warning']}", style="yellow", highlight=False)

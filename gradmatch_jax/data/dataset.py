@@ -57,14 +57,19 @@ class Dataset:
 
         Args:
           name: what to call it in messages and results.
-          x_train, x_test, x_val: arrays (n, ...), or streams (`InputSource`).
-          y_train, y_test, y_val: labels, integers 0..C-1.
+          x_train: arrays (n, ...), or streams (`InputSource`).
+          y_train: labels, integers 0..C-1.
+          x_test: as x_train.
+          y_test: as y_train.
+          x_val: as x_train, where there is a validation set.
+          y_val: as y_train.
           prepare: how raw inputs become the model's, instead of the standardisation; a stream
             needs one.
           class_names: of each class; as many as there are classes. Their numbers, if left out.
           vocabulary: the word of each token id, the padding's first. Their numbers, if left out.
-          validation_fraction, seed: the share of the training set, drawn by the seed, that is held
-            out where there is no x_val.
+          validation_fraction: the share of the training set that is held out where there is no
+            x_val.
+          seed: which rows that are.
 
         Returns:
           The data set, checked.

@@ -8,12 +8,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from gradmatch_jax.errors import UserError, no_such
 
+# The losses that have a name; `gradmatch_jax.losses` has what they are.
+LossName = Literal["softmax", "mse", "sigmoid"]
 # Entries past n are padding; this many (128 MiB with their weights) are still no slip of the pen.
 MOST_PADDING = 2**24
 # What a number in a problem may be: all else is inf there.

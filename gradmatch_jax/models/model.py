@@ -57,23 +57,24 @@ class Model(NamedTuple):
     because a last-layer gradient is (softmax(logits) - onehot(y)) ⊗ [1, features]
     (GRAD-MATCH, section 4). Logits and features are float32.
 
-    A model in plain JAX:
+    Example:
+        In plain JAX:
 
-    >>> import jax, jax.numpy as jnp
-    >>> def init(key):
-    ...     hidden, head = jax.random.split(key)
-    ...     params = {"hidden": 0.1 * jax.random.normal(hidden, (64, 32)),
-    ...               "W": 0.1 * jax.random.normal(head, (32, 10)), "b": jnp.zeros(10)}
-    ...     return Variables(params, stats={})
-    >>> def apply(variables, images, train):
-    ...     p = variables.params
-    ...     features = jax.nn.relu(images.reshape(images.shape[0], -1) @ p["hidden"])
-    ...     return features @ p["W"] + p["b"][None], features, variables.stats
-    >>> model = Model("mine", init, apply)
-    >>> images = jnp.ones((2, 8, 8, 1))
-    >>> logits, features, _ = model.apply(model.init(jax.random.key(0)), images, True)
-    >>> logits.shape, features.shape
-    ((2, 10), (2, 32))
+        >>> import jax, jax.numpy as jnp
+        >>> def init(key):
+        ...     hidden, head = jax.random.split(key)
+        ...     params = {"hidden": 0.1 * jax.random.normal(hidden, (64, 32)),
+        ...               "W": 0.1 * jax.random.normal(head, (32, 10)), "b": jnp.zeros(10)}
+        ...     return Variables(params, stats={})
+        >>> def apply(variables, images, train):
+        ...     p = variables.params
+        ...     features = jax.nn.relu(images.reshape(images.shape[0], -1) @ p["hidden"])
+        ...     return features @ p["W"] + p["b"][None], features, variables.stats
+        >>> model = Model("mine", init, apply)
+        >>> images = jnp.ones((2, 8, 8, 1))
+        >>> logits, features, _ = model.apply(model.init(jax.random.key(0)), images, True)
+        >>> logits.shape, features.shape
+        ((2, 10), (2, 32))
     """
 
     name: str

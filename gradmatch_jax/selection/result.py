@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Float32, Int, Int64
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike
@@ -29,6 +29,18 @@ class Selection(NamedTuple):
     # where nothing was matched. Counts, not one a problem: a checkpoint is read into fixed shapes.
     stops: Int[Array, "reasons"] | Int[np.ndarray, "reasons"] = NO_STOPS
     form: Int[Array, ""] | Int[np.ndarray, ""] = NO_FORM
+
+    def numpy(self) -> tuple[Int64[np.ndarray, "size"], Float32[np.ndarray, "size"]]:
+        """Indices and weights on the host, the padding cut off; the arrays are the caller's own.
+
+        >>> unweighted([4, 2, -1]).numpy()[0].tolist()
+        [4, 2]
+        """
+        size = int(self.size)
+        return (
+            np.array(self.indices[:size], np.int64),
+            np.array(self.weights[:size], np.float32),
+        )
 
 
 def count_stops(reasons: Int[Array, "g"], posed: Bool[Array, "g"]) -> Int[Array, "reasons"]:

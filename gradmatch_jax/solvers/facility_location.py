@@ -24,7 +24,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.arrays import ArrayLike, Count, as_array, working_dtype
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number, as_array, working_dtype
 from gradmatch_jax.inputs.values import as_budget, as_count
 
 # Candidates brought up to date in a step of the loop; it changes the time, not the answer. Each
@@ -175,7 +175,11 @@ def squared_distances(gram: Float[Array, "g n n"]) -> Float[Array, "g n n"]:
 
 
 def facility_location(
-    similarities: ArrayLike, budget: Count, *, block: Count | None = None
+    similarities: ArrayLike,
+    budget: Count | None = None,
+    *,
+    block: Count | None = None,
+    fraction: Number | None = None,
 ) -> FacilityLocationResult:
     """Greedily choose min(budget, n) examples that maximise F(S) = sum_i max_{j in S} s_ij.
 
@@ -188,13 +192,14 @@ def facility_location(
             similarity to each example.
         budget: how many examples; beyond n, entries are padded.
         block: see `maximise`.
+        fraction: the budget as a share of n, in its place.
 
     Returns:
         The picks in order, with what each added to F and how many examples are nearest to it.
 
     Raises:
-        UserError: budget < 0; not a square matrix; negative or non-finite entries, or such that
-            F overflows (when not traced).
+        UserError: both or neither of budget and fraction, or such as are none; not a square
+            matrix; negative or non-finite entries, or such that F overflows (when not traced).
 
     Example:
         >>> facility_location([[2.0, 1.0, 0.0], [1.0, 2.0, 1.0], [0.0, 1.0, 2.0]], 1).indices.item()
@@ -204,7 +209,7 @@ def facility_location(
     shape = similarities.shape
     if len(shape) != 2 or shape[0] != shape[1]:
         raise UserError(f"similarities must be a square matrix, not of shape {shape}")
-    budget = as_budget(budget, None, shape[0])
+    budget = as_budget(budget, fraction, shape[0])
     block = None if block is None else as_count("block", block, least=1)
     similarities = jnp.asarray(similarities)
     similarities = similarities.astype(working_dtype(similarities.dtype))

@@ -134,8 +134,9 @@ def omp(
     gram: ArrayLike,
     correlations: ArrayLike,
     target_sq_norm: Number,
-    budget: Count,
+    budget: Count | None = None,
     *,
+    fraction: Number | None = None,
     options: MatchingOptions = DEFAULTS,
     **changes: Any,
 ) -> OMPResult:
@@ -149,6 +150,7 @@ def omp(
         correlations: c = A t.
         target_sq_norm: ‖t‖².
         budget: how many atoms at most, exactly k (the listing's `|X| <= k` would take k + 1).
+        fraction: the budget as a share of n, in its place.
         options: of these, `lam`, absolute as in the paper (lam = 0 is allowed: an atom that is a
             combination of the chosen ones is then never picked); `eps`, below which E_lam stops
             (in float32 E_lam is known to about 1e-7 ‖t‖² in the loop); and `nonnegative`, where
@@ -160,7 +162,7 @@ def omp(
         `objective` is E_lam of the returned weights.
 
     Raises:
-        UserError: a name that is no option.
+        UserError: a name that is no option; both or neither of budget and fraction.
 
     Example:
         >>> import jax.numpy as jnp
@@ -175,7 +177,7 @@ def omp(
         raise UserError(f"gram must be a square matrix, not of shape {gram.shape}")
     correlations = as_floats("correlations", correlations, (n,)).astype(gram.dtype)
     target_sq_norm = as_number("target_sq_norm", target_sq_norm)
-    budget = as_budget(budget, None, n)
+    budget = as_budget(budget, fraction, n)
     return _omp(gram, correlations, target_sq_norm, budget, options)
 
 

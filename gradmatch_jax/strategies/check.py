@@ -1,5 +1,6 @@
-"""What a strategy of the user's own returns, checked before SGD trains on it."""
+"""A strategy of the user's own, and what it returns, checked before SGD trains on it."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,7 +8,32 @@ import numpy as np
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.selection.result import Selection
-from gradmatch_jax.strategies.strategy import State, Strategy
+from gradmatch_jax.strategies.registry import Entry
+from gradmatch_jax.strategies.strategy import State, Strategy, Task
+
+OWN = "own"  # the name of a strategy that was handed over without one
+# A strategy as it is handed over: a registry line, a function of the task, or the object itself.
+OwnStrategy = Entry | Strategy | Callable[[Task], Strategy]
+
+
+def as_entry(strategy: Any) -> Entry:
+    """The registry line of a strategy that is in no registry.
+
+    Raises:
+        UserError: it is no strategy.
+    """
+    if isinstance(strategy, Entry):
+        return strategy
+    if isinstance(strategy, Strategy):
+        made = strategy
+        return Entry(lambda task: made, "interval", "of the user's own", "")
+    if callable(strategy):
+        function: Any = strategy
+        return Entry(function, "interval", "of the user's own", "")
+    raise UserError(
+        f"strategy must be a name in the configuration, an Entry, a Strategy or a function of the "
+        f"task, not {type(strategy).__name__}"
+    )
 
 
 def check_answer(name: str, strategy: Strategy, answer: Any, n: int) -> tuple[Selection, State]:

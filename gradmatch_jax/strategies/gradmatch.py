@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import class_sums, per_gradient, weighted_sum
 from gradmatch_jax.selection.batch_subset import select_batches
 from gradmatch_jax.selection.groups import partition
@@ -31,6 +32,7 @@ def _per_class(
     task: Task, approximation: Approximation, options: MatchingOptions, validation_target: bool
 ) -> Strategy:
     groups = partition(task.labels, task.budget, task.num_classes)
+    own_column = approximation == "per_gradient"
     counts = np.bincount(task.labels, minlength=task.num_classes)
 
     def target(snapshot: Snapshot):
@@ -38,19 +40,28 @@ def _per_class(
         assert snapshot.validation is not None
         validation, labels = snapshot.validation.gradients, snapshot.validation.labels
         held = np.bincount(np.asarray(labels), minlength=task.num_classes)
-        if approximation == "per_gradient":
+        if own_column and validation.residuals.shape[1] > 1:
             validation = per_gradient(validation, labels)
         scale = (counts / np.maximum(held, 1)).astype(np.float32)
         return class_sums(validation, labels, task.num_classes) * scale[:, None, None]
 
     def select(state, snapshot, key):
         assert snapshot.train is not None
+        gradients = snapshot.train.gradients
+        # A single output's column is the whole gradient, whatever the groups.
+        single = gradients.residuals.shape[1] == 1
+        if own_column and not (task.classes or single):
+            raise UserError(
+                "gradmatch reads each class's own column of the gradient, and this loss has "
+                "outputs but no classes; use gradmatch-per-class or gradmatch-pb, which read all "
+                "of it"
+            )
         selection = select_subset(
-            snapshot.train.gradients,
+            gradients,
             task.budget,
             labels=groups,
             target=target(snapshot) if validation_target else None,
-            approximation=approximation,
+            approximation="exact" if single else approximation,
             key=key,
             options=options,
         )

@@ -6,7 +6,8 @@ stratified: each class keeps its share, so the classes' counts, and with them ev
 of the inner problem, are the same at each selection, and nothing compiles again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import Int, PRNGKeyArray
 
 from gradmatch_jax.selection.groups import largest_remainder
+from gradmatch_jax.strategies.registry import Entry, build_strategy, find_entry
 from gradmatch_jax.strategies.strategy import Rows, Snapshot, Strategy, Task
 
 LEAST = 2  # budgets: with fewer candidates a selection has little to choose from
@@ -78,6 +80,18 @@ def pooled(build: Callable[[Task], Strategy], task: Task, share: float, *, keep:
         return selection._replace(indices=indices), {**state, "inner": after}
 
     return inner._replace(init=init, select=select, rows=rows)
+
+
+def build_pooled(
+    strategy: str | Entry, task: Task, settings: Mapping[str, Any], share: float
+) -> Strategy:
+    """The strategy of a registry line on a pool; scores of several networks are of one pool."""
+    entry = strategy if isinstance(strategy, Entry) else find_entry(strategy)
+
+    def build(task: Task) -> Strategy:
+        return build_strategy(entry, task, settings)
+
+    return pooled(build, task, share, keep=entry.reselect == "once")
 
 
 # Each class's rows, and how many of them the pool has.

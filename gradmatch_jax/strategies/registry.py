@@ -29,6 +29,8 @@ class Entry(NamedTuple):
     build: the function that makes the strategy of a task, with keywords of its own; or
       "module:function" in this package.
     reads: whether a selection reads a pass over the data, which `pool` can cut.
+    softmax: whether it reads logits as the classes' log-probabilities, and so is for the softmax
+      cross-entropy alone, where others take the gradient of any loss.
     """
 
     build: "str | Callable[..., Strategy]"
@@ -37,6 +39,7 @@ class Entry(NamedTuple):
     source: str
     regime: Regime = SUBSET
     reads: bool = True
+    softmax: bool = False
 
 
 STRATEGIES = {
@@ -118,6 +121,7 @@ STRATEGIES = {
         "interval",
         "the subset whose virtual SGD step lowers the validation loss most",
         "GLISTER-ONLINE, Killamsetty et al. 2021",
+        softmax=True,
     ),
     "entropy": Entry(
         "scores:entropy",
@@ -125,6 +129,7 @@ STRATEGIES = {
         "the examples a trained network is least certain of",
         "Settles 2012; Coleman et al. 2020",
         regime=SCORED,
+        softmax=True,
     ),
     "el2n": Entry(
         "scores:el2n",
@@ -147,6 +152,7 @@ STRATEGIES = {
         "Toneva et al. 2019",
         regime=SCORED,
         reads=False,
+        softmax=True,
     ),
     "gradmatch-fresh": Entry(
         "gradmatch:gradmatch",

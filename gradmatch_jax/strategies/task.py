@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -10,12 +11,16 @@ from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
 
 
 class Task(NamedTuple):
-    """What is known before training: the selection problem's size and labels (host data)."""
+    """What is known before training: the selection problem's size and labels (host data).
+
+    classes: whether a label is a class with its own column of logits; else it is only a group.
+    """
 
     labels: Int[np.ndarray, "n"]
     num_classes: int
     budget: int
     validation_labels: Int[np.ndarray, "m"] | None = None
+    classes: bool = True
 
 
 class Pass(NamedTuple):
@@ -29,6 +34,33 @@ class Pass(NamedTuple):
     def gradients(self) -> LastLayerGradients:
         """The last-layer gradients of the cross-entropy."""
         return last_layer_gradients(self.logits, self.features, self.labels)
+
+
+@jax.tree_util.register_pytree_node_class
+class LossPass(Pass):
+    """A pass of any loss, whose gradients are known; it unpacks as a `Pass` does."""
+
+    residuals: Float[Array, "n C"]  # dl/dz
+
+    def __new__(cls, logits, features, labels, residuals):
+        """The three of a `Pass`, and the residuals."""
+        made = super().__new__(cls, logits, features, labels)
+        made.residuals = residuals
+        return made
+
+    @property
+    def gradients(self) -> LastLayerGradients:
+        """The last-layer gradients of the loss."""
+        return LastLayerGradients(self.residuals, self.features)
+
+    def tree_flatten(self):
+        """Four arrays."""
+        return (*self, self.residuals), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        """Of four arrays."""
+        return cls(*children)
 
 
 class Rows(NamedTuple):

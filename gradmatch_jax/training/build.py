@@ -1,7 +1,6 @@
 """How a configuration becomes a run: data, networks, strategy, plan and limit."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +18,18 @@ from gradmatch_jax.models import build_model
 from gradmatch_jax.models.checks import check_model_output
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import empty_selection
-from gradmatch_jax.strategies.pool import pooled
-from gradmatch_jax.strategies.registry import Entry, build_strategy
+from gradmatch_jax.strategies.pool import build_pooled
 from gradmatch_jax.strategies.strategy import Strategy, Task
-from gradmatch_jax.training.config import RunConfig, network_name
+from gradmatch_jax.training.config import RunConfig, TrainConfig, network_name
 from gradmatch_jax.training.feed import Feed, default_model, input_spec
+from gradmatch_jax.training.keys import first_keys
 from gradmatch_jax.training.schedule import Network, budget_of, plan
 from gradmatch_jax.training.state import Limit, Run, TrainState
 from gradmatch_jax.training.steps import Steps, make_steps
 
-# A strategy as `train` takes it: a registry line, a function of the task, or the object itself.
-OwnStrategy = Entry | Strategy | Callable[[Task], Strategy]
 
-
-def load(config: RunConfig) -> Dataset:
-    """The data set a resolved configuration names; what it is to be like is read first."""
+def load(config: TrainConfig) -> Dataset:
+    """The data set a configuration names; what it is to be like is read first."""
     if config.like is not None:
         _result_of(config.like)
     dataset = load_dataset(
@@ -47,26 +43,6 @@ def load(config: RunConfig) -> Dataset:
     if config.imbalance == 1:
         return dataset
     return imbalanced(dataset, config.imbalance, config.imbalance_classes, seed=config.seed)
-
-
-def as_entry(strategy: Any) -> Entry:
-    """The registry line of a strategy that is in no registry.
-
-    Raises:
-        UserError: it is no strategy.
-    """
-    if isinstance(strategy, Entry):
-        return strategy
-    if isinstance(strategy, Strategy):
-        made = strategy
-        return Entry(lambda task: made, "interval", "of the user's own", "")
-    if callable(strategy):
-        function: Any = strategy
-        return Entry(function, "interval", "of the user's own", "")
-    raise UserError(
-        f"strategy must be a name in the configuration, an Entry, a Strategy or a function of the "
-        f"task, not {type(strategy).__name__}"
-    )
 
 
 def prepare(
@@ -110,6 +86,7 @@ def prepare(
         ),
         limit=limit,
         lr=config.lr,
+        schedule=config.schedule,
         batch_size=config.batch_size,
         eval_every=config.eval_every,
         checkpoint_seconds=config.checkpoint_seconds,
@@ -132,7 +109,7 @@ def prepare(
 
 
 def _first_state(run: Run, budget: int) -> TrainState:
-    init_key, strategy_key = jax.random.split(jax.random.fold_in(run.key, 2**31))
+    init_key, strategy_key = first_keys(run.key)
     networks: dict[Network, Any] = {"model": run.steps["model"].init(init_key)}
     if "proxy" in run.steps:
         networks["proxy"] = fresh_network(run, "proxy", 0)
@@ -156,11 +133,7 @@ def fresh_network(run: Run, network: Network, epoch: int) -> Any:
 def _strategy(config: RunConfig, dataset: Dataset, budget: int) -> Strategy:
     labels = np.asarray(dataset.train.labels)
     task = Task(labels, dataset.num_classes, budget, np.asarray(dataset.validation.labels))
-
-    def build(task: Task) -> Strategy:
-        return build_strategy(config.entry, task, config.strategy_settings)
-
-    return pooled(build, task, config.pool, keep=config.entry.reselect == "once")
+    return build_pooled(config.entry, task, config.strategy_settings, config.pool)
 
 
 def _all_steps(
@@ -184,6 +157,7 @@ def _all_steps(
             weight_decay=config.weight_decay,
             augmented=config.augment,
             record=strategy.record,
+            optimizer=config.optimizer,
         )
 
     return {network: steps(network, name) for network, name in names.items()}

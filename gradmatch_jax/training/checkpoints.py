@@ -127,6 +127,27 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
         reader.close()
 
 
+def newest(folder: Path) -> Checkpoint | None:
+    """The newest whole checkpoint, whatever became of the run's other files."""
+    found = (whole(folder, step) for step in steps(folder))
+    return next((one for one in found if isinstance(one, Checkpoint)), None)
+
+
+def read(checkpoint: Checkpoint) -> Any:
+    """The state of a whole checkpoint as nested dictionaries, without knowing its structure.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    reader = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    try:
+        return reader.restore((checkpoint.folder / STATE).resolve())
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(f"the checkpoint {checkpoint.folder} cannot be read: {error}") from error
+    finally:
+        reader.close()
+
+
 def prune(folder: Path, kept: list[int]) -> None:
     """Remove every checkpoint but those, and what a killed save left behind."""
     names = {str(step) for step in kept}

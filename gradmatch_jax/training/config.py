@@ -22,6 +22,7 @@ from gradmatch_jax.settings import as_option, checked
 from gradmatch_jax.solvers.options import MatchingOptions, refuse_contradictions
 from gradmatch_jax.strategies.registry import Entry, find_entry, keywords, split_name
 from gradmatch_jax.training.presets import AUTO, PRESETS
+from gradmatch_jax.training.schedule import Optimizer, Schedule
 
 DEFAULT_FRACTION = 0.1
 # EL2N and GraNd are read early in training: 10 to 20 epochs (Paul et al. 2021).
@@ -109,13 +110,20 @@ class Settings(PlanSettings, StrategySettings):
     """lenet, mnistnet, mlp, logistic, resnet18, resnet20, resnet164, embedding-bag. None: the data
     set's own."""
     epochs: Annotated[int | None, EPOCHS] = None
-    """T. None: the paper's."""
+    """T: epochs of a cold run. None: the paper's for the data set."""
     batch_size: Annotated[int | None, COUNT] = None
-    """None: the data set's own."""
+    """Examples a step. None: the data set's own."""
     lr: Annotated[float | None, Range(0, open_low=True)] = None
-    """Initial learning rate, cosine decay per epoch. None: 0.01, the paper's."""
+    """Initial learning rate. None: 0.01, the paper's (of sgd; adamw wants about 0.001)."""
+    optimizer: Optimizer = "sgd"
+    """sgd with momentum, as in the paper, or adamw."""
+    schedule: Schedule = "cosine"
+    """How the learning rate falls to 0, epoch by epoch: cosine as in the paper, linear, or not at
+    all (constant)."""
     momentum: Annotated[float, BELOW_ONE] = 0.9
+    """Of sgd."""
     weight_decay: Annotated[float, NOT_NEGATIVE] = 5e-4
+    """Of every parameter."""
     imbalance: Annotated[float, SHARE] = 1.0
     """Keep this share of the training examples of some classes (0.1 or 0.5 in the paper). 1: keep
     all."""
@@ -144,6 +152,7 @@ class TrainConfig(Settings):
     fraction: Annotated[float | None, SHARE] = None
     """k/n: the share of the training set to train on. None: 0.1."""
     seed: Annotated[int, SEED] = 0
+    """Of everything that is drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +186,7 @@ class RunConfig(TrainConfig):
 NOT_IDENTITY = ("checkpoint_seconds", "data_dir")
 # Settings that not every run heeds; the others all do.
 OPTIONAL = frozenset(
-    {"fraction", "imbalance_classes", "image_size"}
+    {"fraction", "imbalance_classes", "image_size", "momentum"}
     | {f.name for kind in (StrategySettings, PlanSettings) for f in dataclasses.fields(kind)}
 )
 ALWAYS = frozenset(f.name for f in dataclasses.fields(TrainConfig)) - OPTIONAL
@@ -261,6 +270,7 @@ def _applies(config: TrainConfig, entry: Entry) -> frozenset[str]:
         "like": regime.cut is not None,
         "like_by": regime.cut is not None and config.like is not None,
         "imbalance_classes": config.imbalance < 1,
+        "momentum": config.optimizer == "sgd",
         "image_size": config.dataset == "imagenet",
     }
     own = keywords(entry)
@@ -273,6 +283,7 @@ def _does_not_apply(config: TrainConfig, entry: Entry, name: str) -> str:
     """One line: which setting, and what it needs."""
     flag = as_option(name)
     needs = {"imbalance_classes": "--imbalance", "image_size": "--dataset imagenet"}
+    needs |= {"momentum": "--optimizer sgd"}
     needs |= {"kappa": "--warm"} if entry.regime.warms else {}
     needs |= {"like_by": "--like"} if entry.regime.cut is not None else {}
     if name in needs:

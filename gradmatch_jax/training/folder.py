@@ -254,14 +254,7 @@ class RunFolder:
         """The rows of the log: of the run here, or of what its files hold, up to a cut line."""
         if self._lines is not None:
             return [json.loads(line) for line in self._lines]
-        rows = []
-        file = self.path / LOG
-        for line in file.read_text(errors="replace").splitlines() if file.exists() else []:
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return rows
+        return read_log(self.path)
 
     def finish(
         self,
@@ -291,3 +284,14 @@ class RunFolder:
         with replacing(self.path / RESULT) as stream:
             stream.write(content.encode())
         seal(self.path, (LOG, SELECTION, RESULT))
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a folder's log, up to a cut line."""
+    rows, file = [], path / LOG
+    for line in file.read_text(errors="replace").splitlines() if file.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

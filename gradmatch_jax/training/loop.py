@@ -18,20 +18,20 @@ from gradmatch_jax.inputs.values import as_path
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import Selection
-from gradmatch_jax.strategies.check import check_answer
-from gradmatch_jax.training.build import OwnStrategy, as_entry, fresh_network, load, prepare
+from gradmatch_jax.strategies.check import OWN, OwnStrategy, as_entry, check_answer
+from gradmatch_jax.training.build import fresh_network, load, prepare
 from gradmatch_jax.training.config import TrainConfig, resolve
 from gradmatch_jax.training.examples import examples_of
 from gradmatch_jax.training.folder import RunFolder
 from gradmatch_jax.training.identity import identity
+from gradmatch_jax.training.keys import epoch_keys
+from gradmatch_jax.training.network import network_of, write_network
 from gradmatch_jax.training.passes import evaluate, run_epoch
 from gradmatch_jax.training.presets import AUTO
-from gradmatch_jax.training.schedule import Bill, Epoch, cosine
+from gradmatch_jax.training.schedule import Bill, Epoch, learning_rate
 from gradmatch_jax.training.snapshot import describe, take_snapshot
 from gradmatch_jax.training.state import Limit, Run, TrainState
 from gradmatch_jax.training.summary import summarise
-
-OWN = "own"  # the name of a strategy that was handed over without one
 
 
 def _never() -> bool:
@@ -65,19 +65,19 @@ def train(
         dataset: the user's own instead of the one that `config` names.
         model: likewise.
         strategy: likewise: an `Entry`, a function of the `Task` with everything else at its
-          default, or a `Strategy`. `config.strategy` is then only its name ("own" where left at
-          its default).
+            default, or a `Strategy`. `config.strategy` is then only its name ("own" where left at
+            its default).
         on_epoch: called with each log row and the number of epochs in the plan.
         on_note: called with what there is to say of the folder: resumed, finished, damaged.
         stop: asked after epochs, and within those that a checkpoint has just been made before:
-          where it says so, the run is saved and left.
+            where it says so, the run is saved and left.
 
     Returns:
         The summary (as in result.json), the final state with the network's variables, and the log.
 
     Raises:
         UserError: bad configuration, data or folder, before anything long starts; a run that
-          diverges; a strategy of the user's own that returns what cannot be.
+            diverges; a strategy of the user's own that returns what cannot be.
         Stopped: `stop` said so.
 
     Example:
@@ -103,6 +103,7 @@ def train(
         dataset = dataset if dataset is not None else load(resolved)
         run, state = prepare(resolved, dataset, model)
         folder.identify(identity(dataset, run.facts["model"], state, strategy))
+        write_network(folder.path, network_of(dataset, run.facts["model"], resolved.bf16))
         return _train(run, state, folder, on_epoch, on_note, stop)
 
 
@@ -219,7 +220,7 @@ def _epoch(
 ) -> tuple[TrainState, dict[str, Any]]:
     """Select if the plan says so, then one epoch of SGD; returns the state and its log row."""
     epoch = run.plan[index]
-    select_key, sgd_key = jax.random.split(jax.random.fold_in(run.key, index))
+    select_key, sgd_key = epoch_keys(run.key, index)
     row: dict[str, Any] = {
         "epoch": index,
         "full": epoch.full,
@@ -228,7 +229,7 @@ def _epoch(
     if epoch.select:
         state, row["selection"] = _select(run, state, select_key)
     chosen = examples_of(epoch, state.selection, len(run.train))
-    lr = cosine(run.lr, _progress(run, state, epoch))
+    lr = learning_rate(run.schedule, run.lr, _progress(run, state, epoch))
     fresh = epoch.fresh
     learner = fresh_network(run, epoch.network, index) if fresh else state.networks[epoch.network]
     with _billed(run, state, epoch.bill) as bill:

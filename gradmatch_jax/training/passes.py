@@ -72,7 +72,7 @@ def run_epoch(
         order = order[: len(indices) // batch_size * batch_size]
     indices, weights = indices[order].astype(np.int32), weights[order].astype(np.float32)
     if batching.weights == "batch":
-        weights = _relative(weights, batch_size)
+        weights = relative(weights, batch_size)
     outcomes: list[Outcome] = []
     sizes: list[int] = []  # of the mini-batches
     scan = jax.default_backend() != "cpu" and feed.resident if scan is None else scan
@@ -127,7 +127,7 @@ def _recorded(outcomes: list[Outcome]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([rows(o, name) for o in outcomes]) for name in names}
 
 
-def _relative(weights: Float[np.ndarray, "k"], batch_size: int) -> Float[np.ndarray, "k"]:
+def relative(weights: Float[np.ndarray, "k"], batch_size: int) -> Float[np.ndarray, "k"]:
     """Weights of mean 1 in each batch; a batch of zeros stays one."""
     starts = np.arange(0, len(weights), batch_size)
     sums = np.repeat(np.add.reduceat(weights, starts), batch_size)[: len(weights)]

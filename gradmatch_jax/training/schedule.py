@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.strategies.regime import SUBSET, Regime, Reselect, Weighting
 
+Optimizer = Literal["sgd", "adamw"]
+Schedule = Literal["cosine", "linear", "constant"]  # of the learning rate
 Network = Literal["model", "proxy"]  # what an epoch trains
 Bill = Literal["train", "selection"]  # what its time is counted as
 
@@ -114,6 +116,17 @@ def cosine(lr: float, progress: float) -> float:
     if not 0 <= progress <= 1:
         raise UserError(f"progress must lie in [0, 1], not {progress}")
     return lr * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def learning_rate(schedule: Schedule, lr: float, progress: float) -> float:
+    """The learning rate at a place in the run: down to 0 by a cosine or a line, or as it is.
+
+    >>> [learning_rate(schedule, 0.1, 0.25) for schedule in ("linear", "constant")]
+    [0.075..., 0.1]
+    """
+    if schedule == "cosine":
+        return cosine(lr, progress)
+    return lr * (1 - progress) if schedule == "linear" else lr
 
 
 def budget_of(fraction: float, n: int) -> int:

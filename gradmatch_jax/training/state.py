@@ -12,7 +12,7 @@ from gradmatch_jax.measure.energy import Meter
 from gradmatch_jax.selection.result import Selection
 from gradmatch_jax.strategies.strategy import Strategy
 from gradmatch_jax.training.feed import Feed
-from gradmatch_jax.training.schedule import Epoch, Network
+from gradmatch_jax.training.schedule import Epoch, Network, Schedule
 from gradmatch_jax.training.steps import Learner, Steps
 
 
@@ -47,6 +47,7 @@ class Run(NamedTuple):
     plan: list[Epoch]
     limit: Limit | None
     lr: float  # of the first epoch
+    schedule: Schedule  # of the epochs after it
     batch_size: int
     eval_every: int
     checkpoint_seconds: float

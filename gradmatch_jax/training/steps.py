@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from gradmatch_jax.data import Dataset, Prepare
 from gradmatch_jax.models.model import Model, Variables
 from gradmatch_jax.strategies.strategy import Recorded, record_nothing
+from gradmatch_jax.training.schedule import Optimizer
 
 
 class Learner(NamedTuple):
@@ -57,33 +58,43 @@ def make_steps(
     weight_decay: float,
     augmented: bool,
     record: Callable[..., Recorded] = record_nothing,
+    optimizer: Optimizer = "sgd",
 ) -> Steps:
     """Compile-ready steps for a model on a data set.
 
-    SGD is PyTorch's: v <- momentum v + (g + weight_decay p), p <- p - lr v (paper, A.3.2).
+    SGD is PyTorch's: v <- momentum v + (g + weight_decay p), p <- p - lr v (paper, A.3.2). AdamW
+    (Loshchilov & Hutter 2019) is p <- p - lr (m / (sqrt(v) + 1e-8) + weight_decay p), with Adam's
+    bias-corrected means m of g (0.9) and v of g² (0.999): weight decay apart from the gradient.
     The same arguments give the same steps, so that a second run compiles nothing.
 
     Args:
         model: what is trained.
         dataset: says how its raw inputs become the model's.
-        momentum: of SGD.
-        weight_decay: of SGD, on every parameter.
+        momentum: of SGD; AdamW has none.
+        weight_decay: on every parameter.
         augmented: whether training inputs are augmented.
         record: what a step remembers of each example, see `Strategy.record`.
+        optimizer: by name.
     """
-    return _make_steps(model, dataset.prepare, momentum, weight_decay, augmented, record)
+    return steps_of(model, dataset.prepare, momentum, weight_decay, augmented, record, optimizer)
 
 
 @functools.lru_cache(maxsize=8)
-def _make_steps(
+def steps_of(
     model: Model,
     prepare: Prepare,
     momentum: float,
     weight_decay: float,
     augmented: bool,
     record: Callable[..., Recorded],
+    optimizer: Optimizer = "sgd",
 ) -> Steps:
-    optimiser = optax.chain(optax.add_decayed_weights(weight_decay), optax.trace(momentum))
+    """`make_steps` for inputs that are prepared so, whatever data set they are of."""
+    decay = optax.add_decayed_weights(weight_decay)
+    if optimizer == "adamw":
+        optimiser = optax.chain(optax.scale_by_adam(), decay)
+    else:
+        optimiser = optax.chain(decay, optax.trace(momentum))
 
     def init(key) -> Learner:
         variables = model.init(key)

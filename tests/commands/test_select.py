@@ -1,58 +1,103 @@
-"""`gradmatch-jax select`: what it writes, and disks that it cannot write to."""
+"""`gradmatch-jax select`: every strategy that reads a pass, from file to file."""
 
 import numpy as np
 import pytest
 
 from disks import filled, make_read_only, small_disk
-from gradmatch_jax import last_layer_gradients, select_batches, select_subset
+from gradmatch_jax import Selector
 from gradmatch_jax.commands import select
-from gradmatch_jax.commands.select import SelectConfig, select_file
-from gradmatch_jax.errors import Blocked
+from gradmatch_jax.commands.select import SelectConfig, run, select_file
+from gradmatch_jax.errors import Blocked, UserError
+from gradmatch_jax.strategies import STRATEGIES
 from refusals import refused
 
+N, CLASSES, BUDGET = 60, 3, 12
 RNG = np.random.default_rng(0)
-LABELS = np.arange(40) % 4
-LOGITS = RNG.normal(size=(40, 4)).astype(np.float32)
-FEATURES = RNG.normal(size=(40, 3)).astype(np.float32)
-BUDGET = 12
+READING = [name for name, entry in STRATEGIES.items() if entry.reads]
+
+
+def passes(n=N):
+    labels = RNG.integers(0, CLASSES, n)
+    logits = RNG.normal(size=(n, CLASSES)).astype(np.float32)
+    return logits, RNG.normal(size=(n, 4)).astype(np.float32), labels
 
 
 @pytest.fixture
 def file(tmp_path):
-    path = tmp_path / "in.npz"
-    np.savez(path, logits=LOGITS, features=FEATURES, labels=LABELS)
-    return path
+    logits, features, labels = passes()
+    held = dict(zip(("logits", "features", "labels"), passes(24), strict=True))
+    np.savez(
+        tmp_path / "in.npz", logits=logits, features=features, labels=labels,
+        gradient_norms=RNG.gamma(1.0, size=N).astype(np.float32),
+        **{f"validation_{name}": value for name, value in held.items()},
+    )  # fmt: skip
+    return tmp_path / "in.npz"
+
+
+@pytest.mark.parametrize("strategy", READING)
+def test_every_strategy_that_reads_a_pass(strategy, file, tmp_path):
+    config = SelectConfig(
+        strategy=strategy, input=file, fraction=0.2, out=tmp_path / "out.npz", seed=3
+    )
+    assert select_file(config)["size"] == 12
+    found, given = np.load(config.out), np.load(file)
+    assert len(np.unique(found["indices"])) == 12
+    assert found["weights"].mean() == pytest.approx(1, abs=1e-5)
+    if STRATEGIES[strategy].regime.scored:
+        return
+    held = (given["validation_logits"], given["validation_features"])
+    selector = Selector(
+        strategy, labels=given["labels"], fraction=0.2, seed=3,
+        validation_labels=given["validation_labels"] if strategy == "glister" else None,
+    )  # fmt: skip
+    rows, weights = selector(
+        0, lambda: (given["logits"], given["features"]), validation=lambda: held
+    )
+    np.testing.assert_array_equal(rows, found["indices"])
+    np.testing.assert_array_equal(weights, found["weights"])
+
+
+def test_regression_and_the_line_that_is_printed(tmp_path, capsys):
+    _, features, _ = passes()
+    outputs, numbers = RNG.normal(size=(N, 1)), RNG.normal(size=N)
+    np.savez(tmp_path / "in.npz", logits=outputs, features=features, labels=numbers)
+    config = SelectConfig(
+        input=tmp_path / "in.npz", budget=7, out=tmp_path / "out.npz", loss="mse",
+        compilation_cache="off",
+    )  # fmt: skip
+    run(config)
+    assert "7 examples, 7 matched, matching error 0." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("method", "expected"),
+    ("settings", "message"),
     [
-        ("per-class", lambda g, k: select_subset(g, k, labels=LABELS, key=3)),
-        pytest.param(
-            "per-gradient",
-            lambda g, k: select_subset(g, k, labels=LABELS, approximation="per_gradient", key=3),
-            marks=pytest.mark.thorough,
-        ),
-        pytest.param("whole", lambda g, k: select_subset(g, k, key=3), marks=pytest.mark.thorough),
-        pytest.param(
-            "per-batch", lambda g, k: select_batches(g, k, 5, key=3), marks=pytest.mark.thorough
-        ),
+        ({"strategy": "per-class"}, "no strategy named"),
+        ({"strategy": "forgetting"}, "by watching training"),
+        ({"strategy": "random"}, "without a pass"),
+        ({"greedy": "naive"}, "greedy does not apply to gradmatch"),
+        ({"budget": 61}, "from 1 to 60"),
+        ({"budget": 0}, "--budget must be"),
+        ({"budget": 3, "fraction": 0.5}, "not both"),
+        ({"budget": None}, "not neither"),
     ],
 )
-def test_it_writes_what_the_functions_select(file, tmp_path, method, expected):
-    own = {"batch_size": 5} if method == "per-batch" else {}
-    out = tmp_path / "out.npz"
-    facts = select_file(
-        SelectConfig(input=file, budget=BUDGET, out=out, method=method, seed=3, **own)
-    )
-    wanted = expected(last_layer_gradients(LOGITS, FEATURES, LABELS), BUDGET)
-    with np.load(out, allow_pickle=False) as stored:
-        np.testing.assert_array_equal(stored["indices"], wanted.indices)
-        weights = np.asarray(wanted.weights)
-        np.testing.assert_allclose(stored["weights"], weights / weights.mean(), rtol=1e-6)
-        assert stored["size"] == facts["size"] == BUDGET
-        assert float(stored["matching_error"]) == pytest.approx(float(wanted.matching_error))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.npz", "out.npz"]
+def test_what_cannot_be(settings, message, file, tmp_path):
+    config = SelectConfig(**{"input": file, "budget": 5, "out": tmp_path / "out.npz"} | settings)
+    with pytest.raises(UserError, match=message):
+        select_file(config)
+    assert not config.out.exists()
+
+
+def test_what_a_strategy_reads_beside_is_asked_for(tmp_path):
+    logits, features, labels = passes()
+    np.savez(tmp_path / "in.npz", logits=logits, features=features, labels=labels)
+    for strategy, lacks in (("glister", "validation_labels"), ("grand", "lacks gradient_norms")):
+        config = SelectConfig(
+            strategy=strategy, input=tmp_path / "in.npz", budget=5, out=tmp_path / "out.npz"
+        )
+        with pytest.raises(UserError, match=lacks):
+            select_file(config)
 
 
 def words(file, out):

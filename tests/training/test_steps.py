@@ -97,6 +97,31 @@ def test_reference_is_torchs(steps, data):
         np.testing.assert_allclose(p[name].detach().numpy(), value, rtol=1e-5, atol=1e-6)
 
 
+def test_adamw_is_torchs(data):
+    torch = pytest.importorskip("torch")
+    steps = linear_steps(data, weight_decay=WEIGHT_DECAY, optimizer="adamw")
+    learner = steps.init(jax.random.key(0))
+    p = {
+        k: torch.tensor(np.array(v), requires_grad=True)
+        for k, v in learner.variables.params.items()
+    }
+    adamw = torch.optim.AdamW(p.values(), lr=1.0, weight_decay=WEIGHT_DECAY)
+    pool, key = jnp.asarray(data.train.inputs), jax.random.key(1)
+    for i, (rows, weights, lr) in enumerate(PLAN):
+        rows, weights = np.array(rows), np.array(weights, np.float32)
+        y = data.train.labels[rows]
+        x = torch.tensor(inputs(data.train.inputs[rows]), dtype=torch.float32)
+        logits, target = x @ p["W"] + p["b"], torch.tensor(y, dtype=torch.long)
+        losses = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+        adamw.param_groups[0]["lr"] = lr
+        adamw.zero_grad()
+        torch.mean(torch.tensor(weights) * losses).backward()
+        adamw.step()
+        learner, _ = steps.train(learner, pool, y, rows, weights, lr, key, i)
+    for name, value in learner.variables.params.items():
+        np.testing.assert_allclose(value, p[name].detach().numpy(), rtol=2e-4, atol=1e-5)
+
+
 def test_weighted_loss_is_the_mean_of_weight_times_loss():
     logits = jnp.asarray([[0.0, 0.0], [0.0, 0.0], [jnp.log(3.0), 0.0]])
     labels = jnp.asarray([0, 1, 1])
