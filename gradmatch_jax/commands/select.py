@@ -15,7 +15,7 @@ from gradmatch_jax.inputs.values import COUNT, SEED, SHARE, LossName, Range
 from gradmatch_jax.settings import checked
 from gradmatch_jax.solvers.options import refuse_contradictions
 from gradmatch_jax.strategies.registry import Entry, find_entry
-from gradmatch_jax.training.config import StrategySettings
+from gradmatch_jax.strategies.settings import StrategySettings
 from gradmatch_jax.training.files import replacing
 
 if TYPE_CHECKING:

@@ -53,6 +53,7 @@ class Range(NamedTuple):
 ANY = Range()
 NOT_NEGATIVE = Range(0)
 SHARE = Range(0, 1, open_low=True, unit=" (0.1 is 10 %)")
+BELOW_ONE = Range(0, 1, open_high=True)
 INSIDE = Range(0, 1, open_low=True, open_high=True)
 COUNT = Range(1, 2**31 - 1)
 SIDE = Range(1, 4096, unit=" pixels")  # of a picture: one batch of 20 of the largest is a GB

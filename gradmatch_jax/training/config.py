@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from gradmatch_jax.errors import UserError, no_such
 from gradmatch_jax.inputs.values import (
+    BELOW_ONE,
     COUNT,
     INSIDE,
     NOT_NEGATIVE,
@@ -21,6 +22,7 @@ from gradmatch_jax.inputs.values import (
 from gradmatch_jax.settings import as_option, checked
 from gradmatch_jax.solvers.options import MatchingOptions, refuse_contradictions
 from gradmatch_jax.strategies.registry import Entry, find_entry, keywords, split_name
+from gradmatch_jax.strategies.settings import StrategySettings
 from gradmatch_jax.training.presets import AUTO, PRESETS
 from gradmatch_jax.training.schedule import Optimizer, Schedule
 
@@ -31,37 +33,6 @@ DEFAULT_PROXY_EPOCHS = 10
 EPOCHS = Range(1, 1_000_000)
 PROXY_EPOCHS = Range(1, 10_000)
 PROXY_RUNS = Range(1, 100)
-BELOW_ONE = Range(0, 1, open_high=True)
-
-
-@dataclass(frozen=True)
-class StrategySettings(MatchingOptions):
-    """What strategies take as keywords of the same names: a new one is a field here and there."""
-
-    validation_target: bool = False
-    """gradmatch: match the validation set's gradient (the paper's isValid), not the training
-    set's."""
-    greedy: Literal["taylor", "naive", "stochastic"] = "taylor"
-    """glister: take many picks between refreshes of the validation gradient, refresh it after each
-    pick, or pick each from a random sample."""
-    refresh: Annotated[float, SHARE] = 0.03
-    """glister: picks between refreshes, as a share of the budget (taylor)."""
-    ratio: Annotated[float, BELOW_ONE] = 0.5
-    """infobatch: the share of the examples below the mean loss that an epoch drops."""
-    temperature: Annotated[float, Range(0)] = 1.0
-    """tempered: probabilities go as the last-seen residual norm to this power; 0 is uniform."""
-    exponent: Annotated[float, Range(0, 1)] = 0.5
-    """tempered: weights go as the probability to minus this; 1 is unbiased, 0 none."""
-    floor: Annotated[float, Range(0, open_low=True)] = 0.02
-    """tempered: of the residual norms, so that what is learnt comes back."""
-    uniform: Annotated[float, Range(0, 1)] = 0.0
-    """tempered: share of the draws that do not look at the norms."""
-    ageing: Annotated[float, Range(0, 1)] = 0.0
-    """tempered: how far an epoch moves the norms of those it left out towards the mean."""
-    stratified: bool = False
-    """tempered: each class has the share of the draws that it has of the data."""
-    spread: Annotated[float, Range(1)] = 2.0
-    """order-dp: size of the random draw that the largest losses are taken of, over the budget."""
 
 
 @dataclass(frozen=True)

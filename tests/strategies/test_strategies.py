@@ -54,7 +54,8 @@ def epoch_seen(seed=0, n=N):
     rng = np.random.default_rng(seed)
     order = rng.permutation(n).astype(np.int32)
     losses = rng.gamma(1.0, size=n).astype(np.float32)
-    return Seen(order, {"losses": losses, "correct": losses < 0.5})
+    norms = np.minimum(losses, np.float32(np.sqrt(2)))
+    return Seen(order, {"losses": losses, "correct": losses < 0.5, "residual_norms": norms})
 
 
 def build(name, labels=ALL_CLASSES, num_classes=CLASSES, **settings):

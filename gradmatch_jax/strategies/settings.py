@@ -1,0 +1,40 @@
+"""What strategies take as keywords, as settings with their ranges and defaults.
+
+No JAX here: the command line reads this to print its help.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from gradmatch_jax.inputs.values import BELOW_ONE, NOT_NEGATIVE, SHARE, Range
+from gradmatch_jax.solvers.options import MatchingOptions
+
+
+@dataclass(frozen=True)
+class StrategySettings(MatchingOptions):
+    """What strategies take as keywords of the same names: a new one is a field here and there."""
+
+    validation_target: bool = False
+    """gradmatch: match the validation set's gradient (the paper's isValid), not the training
+    set's."""
+    greedy: Literal["taylor", "naive", "stochastic"] = "taylor"
+    """glister: take many picks between refreshes of the validation gradient, refresh it after each
+    pick, or pick each from a random sample."""
+    refresh: Annotated[float, SHARE] = 0.03
+    """glister: picks between refreshes, as a share of the budget (taylor)."""
+    ratio: Annotated[float, BELOW_ONE] = 0.5
+    """infobatch: the share of the examples below the mean loss that an epoch drops."""
+    temperature: Annotated[float, NOT_NEGATIVE] = 1.0
+    """tempered: probabilities go as the last-seen residual norm to this power; 0 is uniform."""
+    exponent: Annotated[float, Range(0, 1)] = 0.5
+    """tempered: weights go as the probability to minus this; 1 is unbiased, 0 none."""
+    floor: Annotated[float, Range(0, open_low=True)] = 0.02
+    """tempered: of the residual norms, so that what is learnt comes back."""
+    uniform: Annotated[float, Range(0, 1)] = 0.0
+    """tempered: share of the draws that do not look at the norms."""
+    ageing: Annotated[float, Range(0, 1)] = 0.0
+    """tempered: how far an epoch moves the norms of those it left out towards the mean."""
+    stratified: bool = False
+    """tempered: each class has the share of the draws that it has of the data."""
+    spread: Annotated[float, Range(1)] = 2.0
+    """order-dp: size of the random draw that the largest losses are taken of, over the budget."""
