@@ -15,6 +15,9 @@ from gradmatch_jax.solvers.problem import Form, StopReason
 
 NO_STOPS = np.zeros(len(StopReason), np.int32)
 NO_FORM = np.full((), -1, np.int32)
+# A constant of the host: a nan that comes out of a jitted function is an error where the user has
+# jax_debug_nans on.
+NO_ERROR = np.full((), np.nan, np.float32)
 
 
 class Selection(NamedTuple):
@@ -24,7 +27,8 @@ class Selection(NamedTuple):
     weights: Float[Array, "k"]  # padded with 0; as the solver gave them, not rescaled
     size: Int[Array, ""]  # how many entries are real
     num_matched: Int[Array, ""]  # how many of them the method chose; the rest is random fill
-    matching_error: Float[Array, ""]  # ‖sum w g - target‖ / ‖target‖ of the problem solved
+    # ‖sum w g - target‖ / ‖target‖ of the problem solved; nan where there was none
+    matching_error: Float[Array, ""] | Float[np.ndarray, ""]
     # How many problems stopped for each `StopReason`, and the `Form` that solved them; 0 and -1
     # where nothing was matched. Counts, not one a problem: a checkpoint is read into fixed shapes.
     stops: Int[Array, "reasons"] | Int[np.ndarray, "reasons"] = NO_STOPS
@@ -165,5 +169,4 @@ def unweighted(indices: ArrayLike) -> Selection:
     indices = as_indices("indices", indices)
     real = indices >= 0
     size = jnp.sum(real)
-    nan = jnp.full((), jnp.nan)
-    return Selection(indices, real.astype(jnp.float32), size, size, nan)
+    return Selection(indices, real.astype(jnp.float32), size, size, NO_ERROR)

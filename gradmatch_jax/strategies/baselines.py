@@ -53,13 +53,14 @@ def adaptive_random(task: Task) -> Strategy:
         left = n - place
         taken = jnp.where(slots < left, order[(place + slots) % n], fresh[(slots - left) % n])
         wraps = left < k
-        return unweighted(taken), {
+        return taken, {
             "order": jnp.where(wraps, fresh, order),
             "place": jnp.where(wraps, k - left, place + k),
         }
 
     def select(state, snapshot, key):
         del snapshot
-        return step(state, key)
+        taken, state = step(state, key)
+        return unweighted(taken), state
 
     return Strategy(init, select)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from gradmatch_jax.selection.result import Selection, compact
+from gradmatch_jax.selection.result import NO_ERROR, Selection, compact
 from gradmatch_jax.strategies.records import cross_entropies
 from gradmatch_jax.strategies.strategy import Seen, Strategy, Task
 
@@ -41,7 +41,6 @@ def infobatch(task: Task, *, ratio: float = PRUNE) -> Strategy:
     return Strategy(init, select, record=cross_entropies, observe=observe, weighting="none")
 
 
-@partial(jax.jit, static_argnames="ratio")
 def prune(losses: Float[Array, "n"], key: PRNGKeyArray, ratio: float = PRUNE) -> Selection:
     """Drop an example whose loss is below the mean with probability r = `ratio`.
 
@@ -49,6 +48,12 @@ def prune(losses: Float[Array, "n"], key: PRNGKeyArray, ratio: float = PRUNE) ->
     selection has the expectation sum_i g_i. n entries, the kept ones first, -1 and 0 behind.
     The mean is over the finite losses; an example without one always stays.
     """
+    indices, weights, size = _kept(losses, key, ratio)
+    return Selection(indices, weights, size, size, NO_ERROR)
+
+
+@partial(jax.jit, static_argnames="ratio")
+def _kept(losses, key, ratio: float):
     n = losses.shape[0]
     known = jnp.isfinite(losses)
     count = jnp.maximum(jnp.sum(known), 1).astype(losses.dtype)
@@ -60,4 +65,4 @@ def prune(losses: Float[Array, "n"], key: PRNGKeyArray, ratio: float = PRUNE) ->
     indices = jnp.where(keep, jnp.arange(n, dtype=jnp.int32), -1)
     weights = jnp.where(low, 1 / (1 - ratio), 1.0)
     size = jnp.sum(keep)
-    return Selection(*compact(indices, weights, n), size, size, jnp.full((), jnp.nan))
+    return *compact(indices, weights, n), size

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.selection.ranking import rank_by_score
@@ -24,10 +24,14 @@ from gradmatch_jax.strategies.strategy import Need, Seen, Snapshot, Strategy, Ta
 
 def highest(scores: Float[Array, "n"], budget: int, key: PRNGKeyArray) -> Selection:
     """The `budget` examples of the highest scores, weight 1; ties in an order drawn by `key`."""
+    return unweighted(_best(scores, budget, key))
+
+
+def _best(scores: Float[Array, "n"], budget: int, key: PRNGKeyArray) -> Int[Array, "budget"]:
     n = scores.shape[0]
     order = jax.random.permutation(key, n).astype(jnp.int32)
     best = rank_by_score(scores[order][None], jnp.ones((1, n), bool), budget)[0]
-    return unweighted(jnp.where(best >= 0, order[best], -1))
+    return jnp.where(best >= 0, order[best], -1)
 
 
 def entropy(task: Task) -> Strategy:
@@ -84,12 +88,12 @@ def _scored(
     @jax.jit
     def add(state, snapshot, key):
         total = state["total"] + score(snapshot)
-        return highest(total, k, key), {"total": total}
+        return _best(total, k, key), {"total": total}
 
     def select(state, snapshot, key):
-        selection, state = add(state, snapshot, key)
+        chosen, state = add(state, snapshot, key)
         _check_finite(state["total"])
-        return selection, state
+        return unweighted(chosen), state
 
     return Strategy(init, select, needs=needs)
 
@@ -151,10 +155,14 @@ def forgetting(task: Task) -> Strategy:
         return present(state, seen, correct)
 
     @jax.jit
-    def select(state, snapshot, key):
-        del snapshot
+    def close(state, key):
         counts = jnp.where(state["ever_correct"], state["events"], state["epochs"])
         total = state["total"] + counts.astype(state["total"].dtype)
-        return highest(total, k, key), {"total": total, **network()}
+        return _best(total, k, key), {"total": total, **network()}
+
+    def select(state, snapshot, key):
+        del snapshot
+        chosen, state = close(state, key)
+        return unweighted(chosen), state
 
     return Strategy(init, select, record=correctness, observe=observe)
