@@ -9,9 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.records import append, read, stamp
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.sweep import Job, identifying, sweep
+from gradmatch_jax.training.folder import SELECTION
 
 
 def run_all(jobs: Iterable[Job], results: Path) -> None:
@@ -49,8 +52,27 @@ def _record(job: Job, row: dict[str, Any], start: float) -> dict[str, Any]:
         for epoch in row["log"] if "test_accuracy" in epoch
     ]  # fmt: skip
     rest = {k: v for k, v in row.items() if k not in ("log", "folder")}
+    if "failed" not in row and (never := never_trained(job.folder, row)) is not None:
+        rest["never_trained"] = never
     # The summary's own versions and device: the run may have been made elsewhere.
     return {"run": run_name(job)} | stamp(job.settings, start) | {"curve": curve} | rest
+
+
+def never_trained(folder: Path, row: dict[str, Any]) -> float | None:
+    """Percent of the training set in none of a run's selections (the paper's redundant points).
+
+    None where the run's folder has no selections to count.
+    """
+    file = folder / SELECTION
+    if row["full_epochs"]:
+        return 0.0  # an epoch on everything
+    if not file.is_file():
+        return None
+    with np.load(file, allow_pickle=False) as arrays:
+        if "history_indices" not in arrays or not len(arrays["history_indices"]):
+            return None
+        unused = ~np.isin(arrays["train_rows"], arrays["history_indices"])
+    return 100.0 * float(unused.mean())
 
 
 def recorded(results: Path, job: Job) -> bool:

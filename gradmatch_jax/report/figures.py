@@ -24,16 +24,16 @@ COLOURS = (
 )  # fmt: skip
 MARKERS = "osD^vPX*h<>"
 # Drawn in this colour, which no series has, and then replaced by the page's own.
-_INK = "#010203"
-_STYLE: Any = {
+INK = "#010203"
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": 10,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.titlecolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
@@ -80,7 +80,7 @@ def to_svg(figure: Figure, title: str, name: str) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
-    text = text[text.index("<svg ") :].replace(_INK, "currentColor")
+    text = text[text.index("<svg ") :].replace(INK, "currentColor")
     text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text)
     return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
 
@@ -91,11 +91,11 @@ def scatter(table: Sequence[Row]) -> str:
     assert full.accuracy is not None, "no yardstick to draw"
     fractions = sorted({row.fraction for row in others})
     drawn = looks([row.label for row in others])
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.2, 4.8), layout="constrained")
         axes = figure.subplots()
-        axes.axhline(full.accuracy, color=_INK, linewidth=1, alpha=0.55)
-        axes.plot(1, full.accuracy, "o", color=_INK, markersize=8)
+        axes.axhline(full.accuracy, color=INK, linewidth=1, alpha=0.55)
+        axes.plot(1, full.accuracy, "o", color=INK, markersize=8)
         axes.annotate("full training", (1, full.accuracy), (7, 6), textcoords="offset points")
         for row in others:
             if row.speedup is None or row.accuracy is None:
@@ -107,7 +107,7 @@ def scatter(table: Sequence[Row]) -> str:
                 markersize=8, markerfacecolor=look.face, markeredgewidth=1.6, elinewidth=1,
             )  # fmt: skip
         for fraction in fractions:
-            axes.axvline(1 / fraction, color=_INK, linestyle=":", linewidth=1, alpha=0.7)
+            axes.axvline(1 / fraction, color=INK, linestyle=":", linewidth=1, alpha=0.7)
             axes.annotate(
                 f"ceiling at {percent(fraction)}", (1 / fraction, 0.02), (-4, 0),
                 xycoords=("data", "axes fraction"), textcoords="offset points",
@@ -115,10 +115,10 @@ def scatter(table: Sequence[Row]) -> str:
             )  # fmt: skip
         axes.set_xscale("log")
         speedups = [1.0, *(row.speedup or 1.0 for row in others), *(1 / f for f in fractions)]
-        _ticks(axes, min(speedups) / 1.15, max(speedups) * 1.2, "{:g}×")
+        log_ticks(axes, min(speedups) / 1.15, max(speedups) * 1.2, "{:g}×")
         axes.set_xlabel("speed-up over full training (log scale)")
         axes.set_ylabel("test accuracy, %")
-        axes.grid(alpha=0.15, color=_INK)
+        axes.grid(alpha=0.15, color=INK)
         _legend(figure, drawn, fractions)
         return to_svg(figure, "Test accuracy against speed-up", "scatter")
 
@@ -130,15 +130,15 @@ def _legend(figure: Figure, drawn: dict[str, Look], fractions: Sequence[float]) 
         for label, look in drawn.items()
     ]  # fmt: skip
     handles += [
-        Line2D([], [], color=_INK, marker=MARKERS[i % len(MARKERS)], linestyle="none",
+        Line2D([], [], color=INK, marker=MARKERS[i % len(MARKERS)], linestyle="none",
                markersize=6, alpha=0.7, label=f"{percent(fraction)} of the data")
         for i, fraction in enumerate(fractions)
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside right upper")
 
 
-def _ticks(axes: Axes, low: float, high: float, form: str) -> None:
-    """1, 2, 5, 10, ... on a logarithmic axis from `low` to `high`, in plain numbers."""
+def log_ticks(axes: Axes, low: float, high: float, form: str) -> None:
+    """1, 2, 5, 10, ... on a logarithmic axis of x from `low` to `high`, in plain numbers."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 5) if high / low < 1000 else (1,)
     ticks = [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
@@ -176,11 +176,11 @@ def convergence(runs: Sequence[dict[str, Any]]) -> str:
     fractions = sorted({fraction for label, fraction in curves if label != "full"})
     columns = min(2, len(fractions)) or 1
     lines = -(-len(fractions) // columns) or 1
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.2, 3.6 * lines + 0.8), layout="constrained")
         grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
         for axes, fraction in zip(grid.flat, fractions, strict=False):
-            axes.plot(*full, color=_INK, alpha=0.75, label="full")
+            axes.plot(*full, color=INK, alpha=0.75, label="full")
             for (label, its), line in curves.items():
                 if label != "full" and its == fraction:
                     look = drawn[label]
@@ -188,7 +188,7 @@ def convergence(runs: Sequence[dict[str, Any]]) -> str:
                               marker="o", markersize=4, markerfacecolor=look.face)  # fmt: skip
             axes.set_title(f"{percent(fraction)} of the data")
             axes.set_xlabel("training + selection, seconds (log scale)")
-            axes.grid(alpha=0.15, color=_INK)
+            axes.grid(alpha=0.15, color=INK)
         _limits(grid[0, 0], list(curves.values()))
         for axes in list(grid.flat)[len(fractions) :]:
             axes.set_axis_off()
@@ -203,7 +203,7 @@ def _limits(axes: Axes, curves: Sequence[Curve]) -> None:
     seconds = [s for line in curves for s in line.seconds if s > 0]
     axes.set_xscale("log")
     if seconds:
-        _ticks(axes, min(seconds) / 1.2, max(seconds) * 1.2, "{:g}")
+        log_ticks(axes, min(seconds) / 1.2, max(seconds) * 1.2, "{:g}")
     accuracies = [a for line in curves for a in line.accuracy]
     lowest_final = min((line.accuracy[-1] for line in curves if line.accuracy), default=0.0)
     bottom = max(min(accuracies, default=0.0), lowest_final - 10) - 1
@@ -212,11 +212,11 @@ def _limits(axes: Axes, curves: Sequence[Curve]) -> None:
 
 def histogram(weights: Float[np.ndarray, "k"], name: str) -> str:
     """How many examples carry which weight (mean 1). name: as in `to_svg`."""
-    with mpl.rc_context(_STYLE | {"font.size": 8}):
+    with mpl.rc_context(STYLE | {"font.size": 8}):
         figure = Figure(figsize=(3.4, 1.5), layout="constrained")
         axes = figure.subplots()
         axes.hist(weights, bins=24, color=COLOURS[1], alpha=0.85)
-        axes.axvline(1, color=_INK, linewidth=0.8, linestyle=":")
+        axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
         axes.set_xlabel("weight")
         axes.set_ylabel("examples")
         return to_svg(figure, "Histogram of weights", name)

@@ -53,26 +53,25 @@ def page(runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = ()) -> s
     table = summarise(runs)
     dataset = escape(str(runs[0]["dataset"]))
     title = f"Training on a part of {dataset}"
-    style = (resources.files("gradmatch_jax.report") / "style.css").read_text(encoding="utf-8")
     sections = [
         f"<header><h1>{title}</h1>{_lead(table)}{_facts(runs, table)}</header>",
-        _section("Results", _results(runs, table)),
+        section("Results", _results(runs, table)),
     ]
     drawn = [row for row in table if row.n]
     if drawn and drawn[0].label == "full" and len(drawn) > 1:
         sections += [
-            _section(
+            section(
                 "Accuracy against speed-up",
-                _figure(
+                figure_html(
                     scatter(drawn),
                     "Higher and further right is better. Hollow markers are warm starts; bars are "
                     "one standard deviation over seeds; the horizontal line is full training, the "
                     "dotted ones the ceiling 1/fraction.",
                 ),
             ),
-            _section(
+            section(
                 "Convergence",
-                _figure(
+                figure_html(
                     convergence(ended(runs)),
                     "Means over seeds at the epochs that were tested. Dashed lines are warm "
                     "starts: their first epochs are on all the data. The accuracy axis leaves out "
@@ -81,8 +80,14 @@ def page(runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = ()) -> s
             ),
         ]
     if galleries:
-        sections.append(_section("What was selected", _galleries(galleries)))
-    sections.append(_section("What the numbers mean", _NOTE))
+        sections.append(section("What was selected", _galleries(galleries)))
+    sections.append(section("What the numbers mean", _NOTE))
+    return document(title, sections)
+
+
+def document(title: str, sections: Sequence[str]) -> str:
+    """A page that needs nothing but itself, of sections in HTML."""
+    style = (resources.files("gradmatch_jax.report") / "style.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
@@ -92,11 +97,14 @@ def page(runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = ()) -> s
     )
 
 
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
+def section(title: str, body: str, name: str = "") -> str:
+    """A heading and what is under it; `name` is what links call it."""
+    known = f' id="{name}"' if name else ""
+    return f"<section{known}><h2>{escape(title)}</h2>{body}</section>"
 
 
-def _figure(svg: str, caption: str) -> str:
+def figure_html(svg: str, caption: str) -> str:
+    """A figure and its caption."""
     return f'<figure class="plot">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
 
 

@@ -1,0 +1,221 @@
+"""Every table and figure of the paper, ours beside it.
+
+    python -m experiments.paper list                              # what there is, hours left
+    python -m experiments.paper run table3 --data-dir FOLDER      # what is missing of its runs
+    python -m experiments.paper table table3 [--form methods] [--out FILE.md]
+    python -m experiments.paper figure figure3a --out FILE.svg    # or .png, .pdf
+    python -m experiments.paper report --out FILE.html            # all of it on one page
+    python -m experiments.paper run figure4a --quick              # a rehearsal of a minute
+
+NAME is table1 ... table11, figure1, figure3a ... figure3g, figure4a ... figure4e, and mnistnet,
+lambda and weighting, which the paper does not have; `table` also takes a file of records of runs.
+Runs are resumable: start the same command once a core for several workers, each on a core of its
+own (taskset). `--strategies`, `--fractions` and `--seeds` name a part.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+
+from experiments.paper.exhibit import Exhibit, Source, stand
+from experiments.paper.exhibits import IN_ORDER, find
+from experiments.paper.study import Asked, State, Study
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.report.tables import Column, rich_table
+
+Name = tyro.conf.Positional[str]
+
+
+@dataclass(frozen=True)
+class Run(Asked):
+    """Do the runs of a table or figure that have no record yet."""
+
+    name: Name = ""
+    """table3, figure4a, ...; see `list`."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Print or write a table, or the numbers of a figure, in Markdown."""
+
+    name: Name
+    """table3, figure4a, ...; or a file of records, FILE.jsonl."""
+    seeds: tuple[int, ...] = ()
+    """Of these seeds alone. None named: all there are."""
+    quick: bool = False
+    """Of the rehearsal."""
+    form: Literal["runs", "methods"] = "runs"
+    """A row a strategy and fraction, or a method (table3, mnistnet)."""
+    results: Path = Path("results")
+    out: Path | None = None
+    """Markdown file; None prints."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Draw a figure."""
+
+    name: Name
+    """figure1, figure3a, ...; see `list`."""
+    seeds: tuple[int, ...] = ()
+    """Of these seeds alone. None named: all there are."""
+    quick: bool = False
+    """Of the rehearsal."""
+    results: Path = Path("results")
+    out: Path | None = None
+    """An .svg, .png or .pdf. None: results/figures/NAME.svg, or runs/quick's."""
+
+
+@dataclass(frozen=True)
+class List:
+    """Every table and figure: done, partly or not run; hours left, and on what."""
+
+    seeds: tuple[int, ...] = ()
+    quick: bool = False
+    """Of the rehearsal."""
+    results: Path = Path("results")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything in the records on one page that needs nothing but itself."""
+
+    out: Path
+    quick: bool = False
+    """Of the rehearsal."""
+    results: Path = Path("results")
+
+
+def run(args: Run) -> None:
+    """Do what is missing of one exhibit, source by source."""
+    exhibit = find(args.name)
+    for source in exhibit.sources:
+        if isinstance(source, Study) and len(exhibit.sources) > 1 and not args.quick:
+            print(f"{source.name}: {source.dataset}, {source.model}", flush=True)
+        source.run(args)
+    for source, state in zip(exhibit.sources, exhibit.states(args), strict=True):
+        print(f"{source.name}: {state}")
+
+
+def table(args: Table) -> None:
+    """Print or write one."""
+    text = _table(args)
+    if args.out is None:
+        print(text, end="")
+    else:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(text, encoding="utf-8")
+
+
+def _table(args: Table) -> str:
+    from experiments.paper.exhibit import Evidence
+    from experiments.paper.lines import by_fraction
+    from experiments.paper.methods import methods
+    from experiments.records import read
+
+    if args.name.endswith(".jsonl"):
+        file = Path(args.name)
+        if not file.exists():
+            raise UserError(f"no {file}: name a file of records, or a table (see `list`)")
+        return {"runs": by_fraction, "methods": methods}[args.form](read(file))
+    exhibit = find(args.name)
+    evidence = Evidence(Asked(seeds=args.seeds, quick=args.quick, results=args.results))
+    if args.form == "runs":
+        return exhibit.table(evidence)
+    if exhibit.short is None:
+        raise UserError(f"{args.name} has no --form methods: leave it out")
+    return exhibit.short(evidence)
+
+
+def figure(args: Figure) -> None:
+    """Draw one."""
+    from experiments.paper.draw import save
+    from experiments.paper.exhibit import Evidence
+
+    exhibit = find(args.name)
+    if exhibit.figure is None:
+        raise UserError(f"{args.name} is a table: `python -m experiments.paper table {args.name}`")
+    asked = Asked(seeds=args.seeds, quick=args.quick, results=args.results)
+    out = args.out or asked.records / "figures" / f"{args.name}.svg"
+    if out.suffix not in (".svg", ".png", ".pdf"):
+        raise UserError(f"--out {out}: name an .svg, .png or .pdf")
+    save(exhibit.figure(Evidence(asked)), out)
+    print(out)
+
+
+def listing(args: List) -> None:
+    """Print every exhibit, a line a source: what there is of it, what is left, on what."""
+    asked = Asked(seeds=args.seeds, quick=args.quick, results=args.results)
+    known: dict[int, State] = {}  # by source: several exhibits share one
+
+    def state(source: Source) -> State:
+        if id(source) not in known:
+            known[id(source)] = source.state(asked)
+        return known[id(source)]
+
+    columns: list[Column[Exhibit]] = [
+        Column("name", lambda exhibit: exhibit.name),
+        Column("state", lambda exhibit: str(stand([state(s) for s in exhibit.sources]))),
+        Column("hours left", lambda exhibit: left(exhibit, state)),
+        Column("records", lambda exhibit: ", ".join(s.name for s in exhibit.sources)),
+    ]
+    Console(width=max(Console().width, 150)).print(rich_table(columns, IN_ORDER))
+
+
+def left(exhibit: Exhibit, state: Callable[[Source], State]) -> str | None:
+    """The hours that an exhibit still takes, a line a kind of hardware."""
+    spent = {
+        where: sum(state(s).hours_left for s in exhibit.sources if s.hardware == where)
+        for where in exhibit.hardware
+    }
+    return "\n".join(f"{hours(h)} h, {where}" for where, h in spent.items() if h) or None
+
+
+def hours(value: float) -> str:
+    """Hours as one would say them.
+
+    >>> hours(0.0), hours(0.31), hours(1234.5)
+    ('0', '0.3', '1,234')
+    """
+    return "0" if value == 0 else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def report(args: Report) -> None:
+    """Write the page."""
+    from experiments.paper.page import write
+
+    write(args.out, Asked(quick=args.quick, results=args.results))
+    print(args.out)
+
+
+Command = (
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Table, tyro.conf.subcommand("table")]
+    | Annotated[Figure, tyro.conf.subcommand("figure")]
+    | Annotated[List, tyro.conf.subcommand("list")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+)
+ACTIONS: dict[type, Any] = {Run: run, Table: table, Figure: figure, List: listing, Report: report}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line says; 2 and one line on bad input."""
+    asked: Any = tyro.cli(
+        Command,  # pyright: ignore[reportArgumentType]
+        args=arguments, prog="python -m experiments.paper", description=__doc__,
+    )  # fmt: skip
+    try:
+        ACTIONS[type(asked)](asked)
+    except UserError as error:
+        print(f"experiments.paper: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

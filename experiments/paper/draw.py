@@ -1,0 +1,227 @@
+"""The paper's figures: speed-up against relative error, accuracy against time and against kappa."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from experiments.paper.lines import grouped
+from experiments.paper.points import FLOOR, Point, pareto
+from experiments.paper.study import Run
+from gradmatch_jax.report.figures import COLOURS, INK, MARKERS, STYLE, Look, log_ticks, to_svg
+from gradmatch_jax.report.summary import ended
+from gradmatch_jax.report.tables import percent
+from gradmatch_jax.strategies.registry import STRATEGIES, split_name
+
+# One colour a family in every figure, so that they can be compared.
+FAMILIES = (
+    "gradmatch", "gradmatch-pb", "adaptive-random", "craig", "full-earlystop-fitted", "glister",
+    "random", "gradmatch-per-class", "craig-pb", "infobatch",
+)  # fmt: skip
+
+
+def look(name: str) -> Look:
+    """A strategy's colour; hollow where it starts warm."""
+    family, warm = split_name(name)
+    known = FAMILIES.index(family) if family in FAMILIES else list(STRATEGIES).index(family)
+    return Look(COLOURS[known % len(COLOURS)], warm)
+
+
+class Panel(NamedTuple):
+    """One scatter plot."""
+
+    title: str
+    points: Sequence[Point]
+    missing: str = "not measured"  # what stands there where there are none
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """The report's look."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def trade_off(
+    panels: Sequence[Panel],
+    *,
+    gain: str = "speed-up",
+    kind: Callable[[Point], str] = lambda point: percent(point.fraction),
+) -> Figure:
+    """Relative error against speed-up, both logarithmic: down and to the right is better.
+
+    Args:
+        panels: two a line, the paper's and ours; they share their axes.
+        gain: what the axis of x is.
+        kind: what the marker's shape tells apart.
+    """
+    points = [point for panel in panels for point in panel.points]
+    kinds = list(dict.fromkeys(map(kind, sorted(points, key=lambda p: (p.fraction, p.settings)))))
+    rows = -(-len(panels) // 2)
+    with styled():
+        figure = Figure(figsize=(9.2, 3.7 * rows + 1.5), layout="constrained")
+        grid = figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True)
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            _scatter(axes, panel, kinds, kind)
+            axes.set_xlabel(f"{gain} over full training (log scale)")
+        for axes in list(grid.flat)[len(panels) :]:
+            axes.set_axis_off()
+        for axes in grid[:, 0]:
+            axes.set_ylabel("relative error, % (log scale)")
+        _log_axes(grid[0, 0], points)
+        names = sorted({point.name for point in points}, key=_order)
+        figure.legend(handles=_legend(names, kinds), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _order(name: str) -> tuple[int, str]:
+    family, _ = split_name(name)
+    return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)), name
+
+
+def _scatter(axes: Axes, panel: Panel, kinds: Sequence[str], kind: Callable[[Point], str]) -> None:
+    axes.set_title(panel.title)
+    axes.grid(alpha=0.15, color=INK)
+    if not panel.points:
+        axes.text(0.5, 0.5, panel.missing, transform=axes.transAxes, ha="center", wrap=True)
+        return
+    front = pareto(panel.points)
+    axes.plot([p.gain for p in front], [p.drawn for p in front], color=INK, linewidth=1, alpha=0.6,
+              linestyle=":", drawstyle="steps-pre", zorder=1)  # fmt: skip
+    for point in panel.points:
+        drawn = look(point.name)
+        axes.plot(
+            point.gain, point.drawn, MARKERS[kinds.index(kind(point)) % len(MARKERS)],
+            color=drawn.colour, markerfacecolor=drawn.face, markersize=7, markeredgewidth=1.5,
+        )  # fmt: skip
+        if point in front:
+            axes.plot(point.gain, point.drawn, "o", color=INK, markersize=13, alpha=0.6,
+                      markerfacecolor="none", markeredgewidth=0.9)  # fmt: skip
+
+
+def _log_axes(axes: Axes, points: Sequence[Point]) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    if not points:
+        return
+    gains, errors = [p.gain for p in points], [p.drawn for p in points]
+    low, high = min(errors) / 1.6, max(errors) * 1.6
+    axes.set_ylim(low, high)
+    ticks = [t for t in (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100) if low <= t <= high]
+    floor = [f"≤ {FLOOR:g}" if t == FLOOR else f"{t:g}" for t in ticks]
+    axes.set_yticks(ticks, floor)
+    log_ticks(axes, min(gains) / 1.3, max(gains) * 1.3, "{:g}×")
+
+
+def _legend(names: Sequence[str], kinds: Sequence[str]) -> list[Line2D]:
+    def handle(label: str, **style: Any) -> Line2D:
+        return Line2D([], [], linestyle="none", markeredgewidth=1.5, label=label, **style)
+
+    handles = [
+        handle(name, marker="o", markersize=7, color=look(name).colour,
+               markerfacecolor=look(name).face)
+        for name in names
+    ]  # fmt: skip
+    handles += [
+        handle(kind, marker=MARKERS[i % len(MARKERS)], markersize=6, color=INK, alpha=0.7)
+        for i, kind in enumerate(kinds)
+    ]
+    return [
+        *handles,
+        handle("on the Pareto front", marker="o", markersize=12, color=INK, markerfacecolor="none"),
+    ]
+
+
+def convergence(runs: Sequence[Run], names: Sequence[str], unit: str = "s") -> Figure:
+    """Test accuracy against seconds of training and selection, a panel a fraction.
+
+    Each curve is the mean of the runs of its row at the epochs that all of them tested; the legend
+    of a panel says of how many. The axis of y is the error, logarithmic: near the end the curves of
+    MNIST are a tenth of a point apart.
+    """
+    groups = {key: ended(members) for key, members in grouped(runs).items()}
+    shown = {k: v for k, v in groups.items() if v and k.name in (*names, "full", "infobatch")}
+    fractions = sorted({key.fraction for key in shown if key.fraction < 1})
+    with styled():
+        figure = Figure(figsize=(9.2, 5.6), layout="constrained")
+        grid = figure.subplots(1, max(len(fractions), 1), squeeze=False, sharey=True)
+        for axes, fraction in zip(grid.flat, fractions, strict=False):
+            mine = {k: v for k, v in shown.items() if k.fraction in (fraction, 1.0)}
+            for key in sorted(mine, key=lambda key: _order(key.name)):
+                _curve(axes, key.name, mine[key])
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_title(f"{percent(fraction)} of the data")
+            axes.set_xlabel(f"training + selection, {unit} (log scale)")
+            axes.grid(alpha=0.15, color=INK)
+            ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50) if t >= axes.get_ylim()[0]]
+            axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
+            axes.minorticks_off()
+        grid[0, 0].set_ylabel("test error, % (log scale)")
+        handles = {h.get_label(): h for axes in grid.flat for h in axes.get_lines()}
+        figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=3)
+    return figure
+
+
+def _curve(axes: Axes, name: str, members: Sequence[Run]) -> None:
+    points: dict[int, list[tuple[float, float]]] = {}
+    for run in members:
+        for epoch, seconds, accuracy in run["curve"]:
+            points.setdefault(epoch, []).append((seconds, 100 - accuracy))
+    whole = [np.mean(p, axis=0) for _, p in sorted(points.items()) if len(p) == len(members)]
+    drawn = look(name) if name != "full" else Look(INK, False)
+    said = f"{name}, {len(members)} run{'s' if len(members) != 1 else ''}"
+    axes.plot(
+        [s for s, _ in whole], [e for _, e in whole], color=drawn.colour, linestyle=drawn.dashes,
+        label=said, linewidth=1.6, marker="o" if len(whole) == 1 else None, markersize=5,
+    )  # fmt: skip
+
+
+def against(
+    setting: str, series: Mapping[str, Mapping[float, Sequence[float]]], missing: str
+) -> Figure:
+    """Accuracy against a setting's values, mean ± std: a line a strategy."""
+    with styled():
+        figure = Figure(figsize=(9.2, 4.4), layout="constrained")
+        axes = figure.subplots()
+        for name, values in series.items():
+            drawn, places = look(name), sorted(values)
+            means = [float(np.mean(values[x])) for x in places]
+            spreads = [float(np.std(values[x], ddof=1)) if len(values[x]) > 1 else 0.0
+                       for x in places]  # fmt: skip
+            least = min(len(values[x]) for x in places)
+            axes.errorbar(places, means, yerr=spreads, color=drawn.colour, capsize=3, marker="o",
+                          linestyle=drawn.dashes, markerfacecolor=drawn.face,
+                          label=f"{name}, {least} or more runs a point")  # fmt: skip
+        if series:
+            figure.legend(loc="outside lower center", ncols=2)
+        else:
+            axes.text(0.5, 0.5, missing, transform=axes.transAxes, ha="center")
+        axes.set_xlabel(setting)
+        axes.set_ylabel("test accuracy, %")
+        axes.grid(alpha=0.15, color=INK)
+    return figure
+
+
+def svg(figure: Figure, title: str, name: str) -> str:
+    """For a page of one's own: it takes the page's ink."""
+    return to_svg(figure, title, name)
+
+
+def save(figure: Figure, file: Path) -> None:
+    """For a document: ink on white, by the file's ending SVG, PNG or PDF; the same each time."""
+    buffer = io.BytesIO()
+    form = file.suffix.removeprefix(".")
+    nothing = {"svg": dict.fromkeys(("Creator", "Date", "Format", "Type")), "png": {},
+               "pdf": {"CreationDate": None}}.get(form)  # fmt: skip
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "paper"}):
+        figure.savefig(buffer, format=form, facecolor="white", metadata=nothing, dpi=130)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(buffer.getvalue())

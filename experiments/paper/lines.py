@@ -1,0 +1,243 @@
+"""Accuracy and time as a table: a row a strategy and fraction, ours beside the paper's.
+
+A row with fewer seeds than the study has is marked, one that nothing has been run for says so and
+keeps the paper's figures, runs of different settings have rows of their own that name them, and a
+column without a figure is left out. Seconds are training and selection (the latter also by itself),
+without evaluation and compilation. A speed-up is against our own full training in the same file
+(the paper's: its hours against its FULL), the ceiling the examples that full training visits over
+those this run visited.
+"""
+
+import itertools
+import statistics
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from experiments.paper.costs import CONVENTION, cost_of, seen
+from experiments.paper.published import Published
+from experiments.runs import config_of
+from gradmatch_jax.report.summary import ended, label_of, seconds_of
+from gradmatch_jax.report.tables import Column, filled, markdown, mean_and_std
+from gradmatch_jax.sweep import identity
+from gradmatch_jax.training.config import TrainConfig
+
+SEEDS = 3
+NOT_MEASURED = "not measured"
+Run = dict[str, Any]
+Paper = Mapping[tuple[str, float], Published]
+NONE: Paper = MappingProxyType({})
+
+
+class Key(NamedTuple):
+    """What the runs of a row share."""
+
+    fraction: float
+    name: str
+    settings: str = ""  # those that other runs of the same name and fraction have otherwise
+
+
+class Line(NamedTuple):
+    """A row of the table: runs that share a key, and what they are set beside."""
+
+    key: Key
+    runs: list[Run]
+    whole: list[Run]  # those that ended
+    full_seconds: float | None  # of our own full training
+    paper: Published | None
+    paper_full: Published | None
+
+    def mean(self, value: Callable[[Run], float | None]) -> float | None:
+        """The mean over the runs that ended; None where one has no such figure."""
+        found = [value(run) for run in self.whole]
+        whole = [x for x in found if x is not None]
+        return statistics.fmean(whole) if whole and len(whole) == len(found) else None
+
+    def values(self, value: Callable[[Run], float]) -> list[float] | None:
+        """A value a run that ended; None where there is none, or one lacks it."""
+        try:
+            return [value(run) for run in self.whole] or None
+        except KeyError:
+            return None
+
+
+def accuracy_of(run: Run) -> float:
+    return run["test_accuracy"]
+
+
+def label(run: Run) -> str:
+    """What the run's strategy is called: NAME-warm."""
+    return label_of(run["strategy"], run["warm"])
+
+
+def ceiling(run: Run) -> float:
+    """The speed-up that selections for nothing would give: examples of full training over ours."""
+    return run["config"]["epochs"] * run["train_size"] / seen(run)
+
+
+def accuracy_cell(line: Line) -> str:
+    if line.whole:
+        return mean_and_std([accuracy_of(run) for run in line.whole], 2)
+    return line.runs[0]["failed"]["kind"] if line.runs else NOT_MEASURED
+
+
+def seeds_cell(line: Line) -> str | None:
+    if not line.runs:
+        return None
+    count = str(len(line.whole))
+    if len(line.whole) < len(line.runs):
+        count += f" of {len(line.runs)}"
+    return count + ("" if len(line.whole) >= SEEDS else " (!)")
+
+
+def difference(line: Line) -> float | None:
+    ours = line.mean(accuracy_of)
+    return None if ours is None or line.paper is None else ours - line.paper.accuracy
+
+
+def speed_up(line: Line) -> float | None:
+    ours = line.mean(seconds_of)
+    return None if ours is None or line.full_seconds is None else line.full_seconds / ours
+
+
+def papers_speed_up(line: Line) -> float | None:
+    if line.paper is None or line.paper_full is None:
+        return None
+    ours, full = line.paper.hours, line.paper_full.hours
+    return None if ours is None or full is None else full / ours
+
+
+def joules(run: Run) -> float | None:
+    """What the counters said; None where there were none."""
+    return run.get("joules")
+
+
+def spread(digits: int) -> Callable[[Sequence[float]], str]:
+    """Values as mean ± std."""
+    return lambda values: mean_and_std(values, digits)
+
+
+def millions(value: float) -> str:
+    return f"{value / 1e6:.3g} M"
+
+
+def peta(value: float) -> str:
+    return f"{value / 1e15:.3g}"
+
+
+COLUMNS: tuple[Column[Line], ...] = (
+    Column("strategy", lambda line: ", ".join(filter(None, line.key[1:]))),
+    Column("k/n", lambda line: line.key.fraction, "{:.0%}"),
+    Column("seeds", seeds_cell),
+    Column("validation %", lambda line: line.values(lambda r: r["validation_accuracy"]), spread(2)),
+    Column("accuracy %", accuracy_cell),
+    Column("paper %", lambda line: line.paper and line.paper.accuracy, "{:.2f}"),
+    Column("difference", difference, "{:+.2f}"),
+    Column("seconds", lambda line: line.values(seconds_of), spread(1)),
+    Column("selecting", lambda line: line.values(lambda r: r["selection_seconds"]), spread(1)),
+    Column("speed-up", speed_up, "{:.1f}"),
+    Column("ceiling", lambda line: line.mean(ceiling), "{:.1f}"),
+    Column("paper's speed-up", papers_speed_up, "{:.1f}"),
+    Column("examples", lambda line: line.mean(seen), millions),
+    Column("forwards", lambda line: line.mean(lambda r: cost_of(r).forwards), millions),
+    Column("PFLOP", lambda line: line.mean(lambda r: cost_of(r).flops), peta),
+    Column("kWh", lambda line: line.mean(joules), lambda x: f"{x / 3.6e6:.4f}"),
+)  # fmt: skip
+
+
+def lines_of(
+    runs: list[Run], paper: Paper = NONE, expected: Collection[tuple[str, float]] = ()
+) -> list[Line]:
+    """The rows: full first, then by fraction; what is expected and has no run is there too.
+
+    Args:
+        runs: the records.
+        paper: its figures by strategy and fraction.
+        expected: strategies and fractions that have a row in any case.
+    """
+    groups = grouped(runs)
+    known = {(key.name, key.fraction) for key in groups}
+    groups |= {Key(f, name): [] for name, f in expected if (name, f) not in known}
+    full = [seconds_of(run) for run in ended(runs) if run["strategy"] == "full"]
+    full_seconds = statistics.fmean(full) if full else None
+    yardstick = paper.get(("full", 1.0))
+    return [
+        Line(
+            key, members, ended(members), full_seconds, paper.get((key.name, key.fraction)),
+            yardstick,
+        )
+        for key, members in sorted(
+            groups.items(), key=lambda item: (item[0].fraction < 1, item[0].fraction)
+        )
+    ]  # fmt: skip
+
+
+def by_fraction(
+    runs: list[Run],
+    paper: Paper = NONE,
+    expected: Collection[tuple[str, float]] = (),
+    source: str = "",
+) -> str:
+    """The table, one row a strategy and fraction, and the notes under it.
+
+    Args:
+        runs: the records.
+        paper: as `lines_of`'s.
+        expected: as `lines_of`'s.
+        source: a sentence on where the paper's figures are from.
+    """
+    lines = lines_of(runs, paper, expected)
+    return markdown(filled(COLUMNS, lines), lines) + "\n" + notes(runs, lines, source)
+
+
+def grouped(runs: Sequence[Run]) -> dict[Key, list[Run]]:
+    """The runs of each row, in the file's order."""
+    named: dict[tuple[float, str], list[Run]] = {}
+    for run in runs:
+        named.setdefault((run["fraction"], label(run)), []).append(run)
+    groups: dict[Key, list[Run]] = {}
+    for (fraction, name), members in named.items():
+        configs = [settings_of(run) for run in members]
+        known = dict.fromkeys(itertools.chain.from_iterable(configs))
+        varied = [k for k in known if any(c.get(k) != configs[0].get(k) for c in configs)]
+        for run, config in zip(members, configs, strict=True):
+            settings = ", ".join(f"{k} {config.get(k)}" for k in varied)
+            groups.setdefault(Key(fraction, name, settings), []).append(run)
+    return groups
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """The run's configuration but what its row names and its seed; the default for what its
+    revision did not have, or what does not apply to it."""
+    config = identity(TrainConfig()) | config_of(run)
+    return {k: v for k, v in config.items() if k not in ("strategy", "fraction", "warm", "seed")}
+
+
+def notes(runs: list[Run], lines: list[Line], source: str = "") -> str:
+    """Where the figures come from, what is missing yet, and what came to nothing."""
+
+    def named(key: str) -> str:
+        return ", ".join(sorted({run[key] for run in runs})) or "–"
+
+    said = [
+        f"Mean ± std over seeds; seconds are training and selection. Network: {named('model')}; "
+        f"device: {named('device')}; revision: {named('revision')}.",
+        *([source] if source else []),
+        CONVENTION,
+    ]
+    if not any(run["strategy"] == "full" for run in ended(runs)):
+        said.append("No full training in the file yet: no speed-ups of ours.")
+    if runs and not any(joules(run) for run in ended(runs)):
+        said.append(f"Energy {energy_sources(runs)}.")
+    if any(line.runs and len(line.whole) < SEEDS for line in lines):
+        said.append(f"(!) fewer than {SEEDS} seeds so far.")
+    for run in runs:
+        if "failed" in run:
+            said.append(f"{run['run']}: {run['failed']['kind']}: {run['failed']['reason']}.")
+    return "\n".join(said) + "\n"
+
+
+def energy_sources(runs: Sequence[Run]) -> str:
+    """Why runs have no joules, in words that follow "energy"."""
+    why = {run.get("energy_source", "unavailable: not recorded at their revision") for run in runs}
+    return "; ".join(sorted(why))

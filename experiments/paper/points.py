@@ -1,0 +1,107 @@
+"""What the scatter plots are made of: speed-up and relative error, against full training."""
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from experiments.paper.lines import Line, Paper, joules, lines_of
+from experiments.paper.study import Run
+from gradmatch_jax.report.summary import ended, seconds_of
+
+FLOOR = 0.01  # percent: what is at or above full training's accuracy is drawn here
+
+
+class Point(NamedTuple):
+    """A strategy at a budget."""
+
+    name: str
+    fraction: float
+    settings: str
+    gain: float  # speed-up, or full training's energy over its own
+    error: float  # 100 (A_full - A) / A_full, percent; negative: above full training
+    runs: int  # that it is a mean of; 0: the paper's
+
+    @property
+    def drawn(self) -> float:
+        """The error on a logarithmic axis."""
+        return max(self.error, FLOOR)
+
+
+def relative_error(accuracy: float, full: float) -> float:
+    """What a strategy loses, as a share of full training's accuracy, in percent.
+
+    >>> round(relative_error(92.26, 95.09), 2)
+    2.98
+    """
+    return 100 * (full - accuracy) / full
+
+
+def measured(runs: Iterable[Run], by: Callable[[Run], float | None] = seconds_of) -> list[Point]:
+    """Ours: means over the runs that ended, against full training among them.
+
+    Args:
+        runs: records.
+        by: what is saved, seconds or joules.
+
+    Returns:
+        A point a strategy, fraction and setting; none where full training was not run, or where
+        `by` has no figure.
+    """
+    lines = lines_of(list(runs))
+    full = [line for line in lines if line.key.name == "full" and line.whole]
+    if not full:
+        return []
+    accuracy = _accuracy(full[0])
+    spent = full[0].mean(by)
+    if spent is None:
+        return []
+    points = []
+    for line in lines:
+        own = line.mean(by)
+        if line.whole and own and line is not full[0]:
+            fraction, name, settings = line.key
+            error = relative_error(_accuracy(line), accuracy)
+            points.append(Point(name, fraction, settings, spent / own, error, len(line.whole)))
+    return points
+
+
+def _accuracy(line: Line) -> float:
+    return statistics.fmean(run["test_accuracy"] for run in line.whole)
+
+
+def energies(runs: Iterable[Run]) -> list[Point]:
+    """As `measured`, by joules."""
+    return measured(runs, joules)
+
+
+def published(paper: Paper) -> list[Point]:
+    """The paper's, from its accuracies and hours."""
+    full = paper.get(("full", 1.0))
+    if full is None or full.hours is None:
+        return []
+    return [
+        Point(name, fraction, "", full.hours / p.hours,
+              relative_error(p.accuracy, full.accuracy), 0)
+        for (name, fraction), p in paper.items() if name != "full" and p.hours
+    ]  # fmt: skip
+
+
+def pareto(points: Sequence[Point]) -> list[Point]:
+    """Those that no other beats in one of gain and error and equals in the other, by gain.
+
+    Example:
+        >>> figures = [("a", 2, 1), ("b", 4, 2), ("c", 3, 2)]
+        >>> a, b, c = (Point(name, 0.1, "", gain, error, 3) for name, gain, error in figures)
+        >>> [point.name for point in pareto([a, b, c])]
+        ['a', 'b']
+    """
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (-p.gain, p.error)):
+        if not front or point.error < front[-1].error:
+            front.append(point)
+    return front[::-1]
+
+
+def fewest(runs: Sequence[Run]) -> int:
+    """The fewest runs that a row of these is a mean of."""
+    return min((len(ended(line.runs)) for line in lines_of(list(runs)) if line.runs), default=0)

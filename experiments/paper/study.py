@@ -1,0 +1,258 @@
+"""What is run: a study is grids of runs whose records are one file, whole or as a rehearsal."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from experiments.records import read
+from experiments.runs import config_of, run_all
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.strategies.registry import STRATEGIES
+from gradmatch_jax.sweep import Grid, Job, plan
+from gradmatch_jax.training.config import TrainConfig
+
+Run = dict[str, Any]
+# A pass over the data costs about a third of an epoch of training (see `costs`).
+_PASS = 1 / 3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line narrows a study to, and where things are."""
+
+    seeds: tuple[int, ...] = ()
+    """None named: the study's."""
+    strategies: tuple[str, ...] = ()
+    """None named: the study's."""
+    fractions: tuple[float, ...] = ()
+    """None named: the study's."""
+    epochs: int | None = None
+    """None: the paper's."""
+    order: Literal["subsets", "full"] = "subsets"
+    """Which runs come first: those on subsets, which are cheap, or those on everything."""
+    data_dir: Path | None = None
+    """Folder of the data set's original files."""
+    quick: bool = False
+    """The embedded digits, a small network, few strategies and epochs: a rehearsal of a minute,
+    whose runs and records are under runs/quick."""
+    runs: Path = Path("runs")
+    """The runs go to RUNS/STUDY."""
+    results: Path = Path("results")
+    """The records go to RESULTS/STUDY.jsonl."""
+
+    @property
+    def records(self) -> Path:
+        """The folder of the records."""
+        moved = self.quick and self.results == Path("results")
+        return Path("runs/quick") if moved else self.results
+
+
+class Part(NamedTuple):
+    """Strategies by fractions by settings."""
+
+    strategies: tuple[str, ...]
+    fractions: tuple[float, ...] = (1.0,)
+    variants: tuple[Mapping[str, Any], ...] = ({},)
+
+
+class State(NamedTuple):
+    """How much of a study there is."""
+
+    done: int  # runs with a record
+    runs: int
+    seeds: int  # seeds of which every run is there
+    of: int
+    hours_left: float
+
+    def __str__(self) -> str:
+        if self.done == self.runs:
+            return "done"
+        if self.done == 0:
+            return "not run"
+        return f"partly: {self.done} of {self.runs} runs, {self.seeds} of {self.of} seeds whole"
+
+
+@dataclass(frozen=True)
+class Study:
+    """Grids of runs over one data set and network, and what they take.
+
+    Example:
+        >>> parts = (Part(("random", "full"), (0.1,)),)
+        >>> study = Study("s", "mnist", "lenet", parts, 12.6, "a core")
+        >>> [job.name for job in study.jobs(Asked(seeds=(3,)))]
+        ['random-0.1-seed3', 'full-1-seed3']
+    """
+
+    name: str
+    dataset: str
+    model: str
+    parts: tuple[Part, ...]
+    epoch_seconds: float
+    """Of an epoch on all the data, by which the hours are reckoned."""
+    hardware: str
+    """What takes that long."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of every run that are not the data set's own."""
+    table: str | None = None
+    """The table of the paper that has its figures."""
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """Every fraction it has, full training's aside."""
+        return tuple(sorted({f for part in self.parts for f in part.fractions if f < 1}))
+
+    def file(self, asked: Asked) -> Path:
+        """Where its records are."""
+        return asked.records / f"{self.name}.jsonl"
+
+    def narrowed(self, asked: Asked) -> "Study":
+        """The study as asked for: in its quick form, its strategies and fractions fewer."""
+        study = rehearsal(self) if asked.quick else self
+        parts = tuple(_narrowed(part, asked) for part in study.parts)
+        return dataclasses.replace(
+            study,
+            parts=tuple(part for part in parts if part.strategies and part.fractions),
+            seeds=asked.seeds or study.seeds,
+        )
+
+    def jobs(self, asked: Asked) -> list[Job]:
+        """Its runs, each once; the last part, full training, comes last or first."""
+        study = self.narrowed(asked)
+        settings: dict[str, Any] = {"epochs": asked.epochs or study.settings.get("epochs")}
+        base = TrainConfig(
+            dataset=study.dataset, model=study.model, data_dir=asked.data_dir,
+            **(dict(study.settings) | settings),
+        )  # fmt: skip
+        parts = study.parts[::-1] if asked.order == "full" else study.parts
+        root = asked.runs / ("quick" if asked.quick else "") / self.name
+        grids = [
+            Grid(base, part.strategies, (fraction,), study.seeds, part.variants)
+            for part in parts
+            for fraction in part.fractions
+        ]
+        return list({job.folder: job for grid in grids for job in plan(grid, root)}.values())
+
+    def missing(self, asked: Asked) -> list[Job]:
+        """The runs that no record is of."""
+        records = Recorded(read(self.file(asked)))
+        return [job for job in self.jobs(asked) if not records.has(job)]
+
+    def state(self, asked: Asked) -> State:
+        """What of it there is, and the hours that the rest takes."""
+        jobs, missing = self.jobs(asked), self.missing(asked)
+        left, seeds = {job.config.seed for job in missing}, {job.config.seed for job in jobs}
+        hours = sum(map(cost, missing)) * self.epoch_seconds / 3600
+        return State(len(jobs) - len(missing), len(jobs), len(seeds - left), len(seeds), hours)
+
+    def run(self, asked: Asked) -> None:
+        """Do the runs that are missing."""
+        embedded = self.narrowed(asked).dataset == "digits"
+        if asked.data_dir is None and not embedded:
+            raise UserError(
+                f"--data-dir is missing: name {self.dataset}'s folder, or rehearse with --quick"
+            )
+        run_all(self.missing(asked), self.file(asked))
+
+
+class Recorded:
+    """Records by what their run was, to ask whether one is of a job."""
+
+    def __init__(self, records: Iterable[Run]):
+        self._configs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for run in records:
+            key = run["strategy"], run["warm"], round(run["fraction"], 9), run["seed"]
+            self._configs.setdefault(key, []).append(config_of(run))
+
+    def has(self, job: Job) -> bool:
+        """Whether there is one: settings that it does not name are of a later revision."""
+        c = job.config
+        stored = self._configs.get((c.strategy, c.warm, round(c.fraction, 9), c.seed), [])
+        return any(
+            all(then.get(name, value) == value for name, value in job.settings.items())
+            for then in stored
+        )
+
+
+def cost(job: Job) -> float:
+    """What a run takes, in epochs on all the data: its plan's examples and its passes."""
+    c = job.config
+    regime, share = c.entry.regime, c.fraction
+    epochs = c.epochs * (0.6 if regime.tail else share)
+    proxy = c.proxy_epochs or 0
+    made = 0.0
+    if regime.subsets and c.entry.reads:
+        spent = c.epochs * (c.kappa if c.warm else 1.0)
+        made = spent / c.select_every if c.entry.reselect == "interval" else 1
+    return epochs + proxy + made * c.pool * _PASS
+
+
+# A rehearsal keeps of a part's strategies these, or the first two where it has none of them.
+_REHEARSED = (
+    "full", "random", "adaptive-random", "full-earlystop-fitted", "gradmatch", "gradmatch-pb",
+    "gradmatch-pb-warm",
+)  # fmt: skip
+
+
+def rehearsal(study: Study) -> Study:
+    """The study on the embedded digits: two epochs or so of a few strategies, one seed."""
+    places = dict(zip(study.fractions, (0.1, 0.2), strict=False))
+    parts = []
+    for part in study.parts:
+        names = tuple(n for n in part.strategies if n in _REHEARSED) or part.strategies[:2]
+        fractions = [places.get(f, f) for f in part.fractions if f in places or f == 1]
+        if fractions:
+            parts.append(Part(names, tuple(fractions), part.variants))
+    settings = {
+        k: v for k, v in study.settings.items() if k not in ("batch_size", "augment", "bf16")
+    }
+    return dataclasses.replace(
+        study, dataset="digits", model="mlp", parts=tuple(parts), seeds=(0,), epoch_seconds=0.3,
+        settings=settings | {"epochs": 4, "eval_every": 1},
+    )  # fmt: skip
+
+
+def _narrowed(part: Part, asked: Asked) -> Part:
+    """Without what was not named; strategies without a fraction keep theirs."""
+    names = tuple(s for s in part.strategies if not asked.strategies or s in asked.strategies)
+    whole = all(not STRATEGIES[s.removesuffix("-warm")].regime.budgeted for s in part.strategies)
+    if asked.fractions and not whole:
+        return part._replace(strategies=names, fractions=asked.fractions)
+    return part._replace(strategies=names)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is measured by a command of its own, not by runs of a grid."""
+
+    name: str
+    dataset: str
+    measure: Callable[[Asked, Path], None]
+    """Append to the file what is missing there."""
+    count: Callable[[Sequence[Run]], tuple[int, int]]
+    """Records that are there, of how many."""
+    hours: float
+    """All of it, on `hardware`."""
+    hardware: str
+
+    def file(self, asked: Asked) -> Path:
+        """Where its records are."""
+        return asked.records / f"{self.name}.jsonl"
+
+    def state(self, asked: Asked) -> State:
+        """What of it there is."""
+        done, of = self.count(read(self.file(asked)))
+        return State(done, of, int(done == of), 1, self.hours * (1 - done / of))
+
+    def run(self, asked: Asked) -> None:
+        """Measure it."""
+        self.measure(asked, self.file(asked))
+
+
+def of_strategies(runs: Iterable[Run], names: Sequence[str]) -> Iterator[Run]:
+    """The runs of strategies by their names in tables, NAME-warm."""
+    for run in runs:
+        if run["strategy"] + ("-warm" if run["warm"] else "") in names:
+            yield run
