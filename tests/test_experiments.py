@@ -18,7 +18,7 @@ from experiments.bench import (
     solver,
 )
 from experiments.command import quickened
-from experiments.paper import tables
+from experiments.paper.lines import by_fraction
 from experiments.records import append, read
 from experiments.runs import run_all
 from gradmatch_jax.errors import UserError
@@ -142,7 +142,7 @@ def test_a_sweep_does_each_run_once_and_knows_its_settings(tmp_path, capsys):
     results.write_text("")  # finished, and killed before it was recorded
     run_all(jobs, results)
     assert [r["test_accuracy"] for r in read(results)] == [r["test_accuracy"] for r in records]
-    text = tables.by_fraction(read(results))
+    text = by_fraction(read(results))
     assert "| random | 10% | 1 (!) |" in text
 
 

@@ -23,7 +23,7 @@ from gradmatch_jax.strategies.registry import STRATEGIES, split_name
 # One colour a family in every figure, so that they can be compared.
 FAMILIES = (
     "gradmatch", "gradmatch-pb", "adaptive-random", "craig", "full-earlystop-fitted", "glister",
-    "random", "gradmatch-per-class", "craig-pb", "infobatch",
+    "random", "infobatch", "craig-pb", "gradmatch-per-class",
 )  # fmt: skip
 
 
@@ -66,7 +66,8 @@ def trade_off(
     kinds = list(dict.fromkeys(map(kind, sorted(points, key=lambda p: (p.fraction, p.settings)))))
     rows = -(-len(panels) // 2)
     with styled():
-        figure = Figure(figsize=(9.2, 3.7 * rows + 1.5), layout="constrained")
+        height = (3.7 if rows < 3 else 2.7) * rows + 1.5
+        figure = Figure(figsize=(9.2, height), layout="constrained")
         grid = figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True)
         for axes, panel in zip(grid.flat, panels, strict=False):
             _scatter(axes, panel, kinds, kind)
@@ -77,7 +78,8 @@ def trade_off(
             axes.set_ylabel("relative error, % (log scale)")
         _log_axes(grid[0, 0], points)
         names = sorted({point.name for point in points}, key=_order)
-        figure.legend(handles=_legend(names, kinds), loc="outside lower center", ncols=4)
+        if points:
+            figure.legend(handles=_legend(names, kinds), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -107,10 +109,12 @@ def _scatter(axes: Axes, panel: Panel, kinds: Sequence[str], kind: Callable[[Poi
 
 
 def _log_axes(axes: Axes, points: Sequence[Point]) -> None:
+    if not points:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
     axes.set_xscale("log")
     axes.set_yscale("log")
-    if not points:
-        return
     gains, errors = [p.gain for p in points], [p.drawn for p in points]
     low, high = min(errors) / 1.6, max(errors) * 1.6
     axes.set_ylim(low, high)
@@ -158,10 +162,12 @@ def convergence(runs: Sequence[Run], names: Sequence[str], unit: str = "s") -> F
                 _curve(axes, key.name, mine[key])
             axes.set_xscale("log")
             axes.set_yscale("log")
+            log_ticks(axes, *axes.get_xlim(), "{:g}")
             axes.set_title(f"{percent(fraction)} of the data")
             axes.set_xlabel(f"training + selection, {unit} (log scale)")
             axes.grid(alpha=0.15, color=INK)
-            ticks = [t for t in (0.5, 1, 2, 5, 10, 20, 50) if t >= axes.get_ylim()[0]]
+            low = axes.get_ylim()[0]
+            ticks = [t for t in (0.2, 0.3, 0.5, 0.7, 1, 2, 5, 10, 20, 50) if t >= low]
             axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
             axes.minorticks_off()
         grid[0, 0].set_ylabel("test error, % (log scale)")
@@ -187,7 +193,7 @@ def _curve(axes: Axes, name: str, members: Sequence[Run]) -> None:
 def against(
     setting: str, series: Mapping[str, Mapping[float, Sequence[float]]], missing: str
 ) -> Figure:
-    """Accuracy against a setting's values, mean ± std: a line a strategy."""
+    """Accuracy against the values of a share, mean ± std: a line a strategy."""
     with styled():
         figure = Figure(figsize=(9.2, 4.4), layout="constrained")
         axes = figure.subplots()
@@ -204,6 +210,7 @@ def against(
             figure.legend(loc="outside lower center", ncols=2)
         else:
             axes.text(0.5, 0.5, missing, transform=axes.transAxes, ha="center")
+        axes.set_xlim(0, 1.05)
         axes.set_xlabel(setting)
         axes.set_ylabel("test accuracy, %")
         axes.grid(alpha=0.15, color=INK)

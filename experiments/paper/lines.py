@@ -121,8 +121,8 @@ def millions(value: float) -> str:
     return f"{value / 1e6:.3g} M"
 
 
-def peta(value: float) -> str:
-    return f"{value / 1e15:.3g}"
+def tera(value: float) -> str:
+    return f"{value / 1e12:.3g}"
 
 
 COLUMNS: tuple[Column[Line], ...] = (
@@ -140,7 +140,7 @@ COLUMNS: tuple[Column[Line], ...] = (
     Column("paper's speed-up", papers_speed_up, "{:.1f}"),
     Column("examples", lambda line: line.mean(seen), millions),
     Column("forwards", lambda line: line.mean(lambda r: cost_of(r).forwards), millions),
-    Column("PFLOP", lambda line: line.mean(lambda r: cost_of(r).flops), peta),
+    Column("TFLOP", lambda line: line.mean(lambda r: cost_of(r).flops), tera),
     Column("kWh", lambda line: line.mean(joules), lambda x: f"{x / 3.6e6:.4f}"),
 )  # fmt: skip
 

@@ -51,7 +51,7 @@ def _panels(evidence: Evidence, runs_of: Callable[[Evidence, Study, Study], list
     panels = []
     for base, often in pairs:
         runs = runs_of(evidence, base, often)
-        note = "" if evidence.runs(often) else "; only R = 20 measured"
+        note = "; only R = 20 measured" if runs and not evidence.runs(often) else ""
         panels.append(Panel(f"{base.dataset}{said(runs)}{note}", measured(runs), why(runs)))
     return panels
 
@@ -69,13 +69,14 @@ FIGURE4A = Exhibit(
 
 
 def r_and_budget(evidence: Evidence, base: Study, often: Study) -> list[Run]:
-    """R = 5 on the smaller budget, R = 20 on the next."""
+    """R = 5 on the smaller budget, R = 20 on the next; nothing where one of the two is missing."""
     small = max(evidence.study(often).fractions, default=0.05)
     wider = evidence.runs(base)
     larger = min((r["fraction"] for r in wider if small < r["fraction"] < 1), default=None)
-    names = (*studies.ABLATED, "full", "infobatch")
+    names = (*studies.ABLATED, *studies.FAIR, "full", "infobatch")
     kept = [r for r in of_strategies(wider, names) if r["fraction"] in (larger, 1.0)]
-    return kept + [r for r in evidence.runs(often) if r["config"].get("select_every") == 5]
+    five = [r for r in evidence.runs(often) if r["config"].get("select_every") == 5]
+    return kept + five if larger is not None and five else []
 
 
 _WIDER = ((CIFAR100_TENTH, studies.CIFAR100_OFTEN), (MNIST_TENTH, studies.MNIST_OFTEN))

@@ -1,0 +1,99 @@
+"""Tables 6 and 7 against SciPy and NumPy, on the records and on made-up figures."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from experiments.paper import studies
+from experiments.paper.exhibit import Evidence
+from experiments.paper.exhibits.repeated import COMPARED, TABLE6, TABLE7, bounds, deviations
+from experiments.paper.significance import accuracies, better, matrix
+from experiments.paper.study import Asked
+from experiments.records import read
+from paper_records import run
+
+RESULTS = Path(__file__).parents[2] / "results"
+
+
+def by_counting(differences):
+    """The share of all assignments of signs whose sum of positive ranks is as large."""
+    d = np.asarray(differences)
+    d = d[d != 0]
+    ranks = stats.rankdata(np.abs(d))
+    observed = ranks[d > 0].sum()
+    signs = np.array(list(itertools.product((0, 1), repeat=len(d))))
+    return np.mean(signs @ ranks >= observed - 1e-9)
+
+
+@pytest.fixture(scope="module")
+def records():
+    files = (studies.MNIST.name, studies.MNISTNET.name)
+    return [run for name in files for run in read(RESULTS / f"{name}.jsonl")]
+
+
+def test_p_values_of_the_records_are_those_of_counting(records):
+    measured = accuracies(records)
+    tested = matrix(measured, COMPARED)
+    for (row, column), found in tested.items():
+        shared = sorted(measured[row].keys() & measured[column].keys())
+        differences = np.round([measured[row][w] - measured[column][w] for w in shared], 6)
+        assert found.n == len(shared) in (6, 9)
+        assert found.p == pytest.approx(by_counting(differences), abs=1e-12)
+        assert found.p >= 0.5**found.n
+    assert tested["adaptive-random", "gradmatch-pb-warm"].p == 0.5**6
+
+
+def test_p_values_are_scipys_where_there_are_no_ties(records):
+    measured, checked = accuracies(records), 0
+    for row, column in itertools.permutations(COMPARED, 2):
+        shared = sorted(measured[row].keys() & measured[column].keys())
+        differences = np.round([measured[row][w] - measured[column][w] for w in shared], 6)
+        if len(set(np.abs(differences))) == len(differences) and np.all(differences):
+            plain = stats.wilcoxon(differences, alternative="greater", method="exact").pvalue
+            assert better(measured[row], measured[column]).p == pytest.approx(plain, abs=1e-12)
+            checked += 1
+    assert checked > 20
+
+
+def test_pairs_are_of_the_same_seed_and_budget():
+    runs = [run("random", 0.1, s, 90.0 + s) for s in range(3)]
+    runs += [run("craig", 0.1, s, 91.0 + s) for s in (1, 2, 3)]
+    runs += [run("craig", 0.2, s, 99.0) for s in range(3)] + [run("full", 1.0, 0, 99.0)]
+    measured = accuracies(runs)
+    assert better(measured["craig"], measured["random"]) == (0.25, 2)
+    assert better(measured["random"], measured["random"]) == (None, 3)
+    assert better(measured["random"], {}) == (None, 0)
+    assert "full" not in measured, "it has no budget"
+
+
+def test_deviations_of_the_records_are_numpys(records):
+    found = deviations(records)
+    for name, fraction in (("gradmatch", 0.01), ("craig-warm", 0.05), ("full", 1.0)):
+        base, warm = name.removesuffix("-warm"), name.endswith("-warm")
+        values = [
+            r["test_accuracy"] for r in records
+            if (r["strategy"], r["warm"], r["fraction"]) == (base, warm, fraction)
+        ]  # fmt: skip
+        assert found[name, fraction] == (pytest.approx(np.std(values, ddof=1)), len(values))
+    assert deviations([run("random", 0.1, 0, 90.0)]) == {("random", 0.1): (None, 1)}
+
+
+def test_bounds_hold_what_they_say():
+    """Of samples of 3 from a normal source, 95 % have its deviation within their bounds."""
+    low, high = bounds(3)
+    s = np.std(np.random.default_rng(0).standard_normal((20_000, 3)), axis=1, ddof=1)
+    assert np.mean((low * s <= 1) & (high * s >= 1)) == pytest.approx(0.95, abs=0.01)
+
+
+def test_tables_state_their_n():
+    evidence = Evidence(Asked(results=RESULTS))
+    text = TABLE6.table(evidence)
+    row = next(line for line in text.splitlines() if line.startswith("| adaptive-random |"))
+    assert "0.002 (n = 9)" in row
+    lower = next(line for line in text.splitlines() if line.startswith("| gradmatch-pb-warm |"))
+    assert "[0.0002]" in lower
+    line = next(x for x in TABLE7.table(evidence).splitlines() if x.startswith("| gradmatch-pb |"))
+    assert "0.035 (3) | 0.018" in line

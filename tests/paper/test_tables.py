@@ -1,0 +1,172 @@
+"""Tables of accuracy and time: ours beside the paper's, what is missing, what settings differ."""
+
+import math
+from pathlib import Path
+
+import jax
+import pytest
+
+from experiments.paper import published
+from experiments.paper.costs import MULTIPLY_ADDS, cost_of
+from experiments.paper.exhibit import Evidence
+from experiments.paper.exhibits import find
+from experiments.paper.exhibits.accuracy import TABLE3
+from experiments.paper.exhibits.energy import kwh
+from experiments.paper.lines import by_fraction
+from experiments.paper.methods import methods
+from experiments.paper.study import Asked
+from experiments.records import read
+from experiments.runs import run_all
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.models import build_model
+from gradmatch_jax.sweep import Grid, plan
+from gradmatch_jax.training import loop
+from gradmatch_jax.training.config import TrainConfig
+from paper_records import cells, run, write
+
+ROOT = Path(__file__).parents[2]
+PAPER = published.accuracy_and_time("table3", "mnist")
+
+
+def test_table_sets_ours_beside_the_paper(tmp_path):
+    runs = [run("gradmatch", 0.01, seed, 98.0 + seed) for seed in range(3)]
+    runs += [run("gradmatch", 0.01, seed, 97.0, seconds=8.0, warm=True) for seed in range(3)]
+    runs += [run("full", 1.0, seed, 99.0, seconds=500.0) for seed in range(3)]
+    text = by_fraction(read(write(tmp_path / "r.jsonl", runs)), PAPER)
+    row = cells(text, "gradmatch", "1%")
+    assert row["accuracy %"] == "99.00 ± 1.00"
+    assert row["paper %"] == "98.95"
+    assert row["difference"] == "+0.05"
+    assert row["seconds"] == "10.0 ± 0.0"
+    assert row["speed-up"] == "50.0"
+    assert row["selecting"] == "1.0 ± 0.0"
+    assert row["ceiling"] == "100.0"
+    assert row["paper's speed-up"] == "16.4"  # 0.82 h / 0.05 h
+    warm = cells(text, "gradmatch-warm", "1%")
+    assert warm["ceiling"] == "100.0"  # one full epoch and 100 on 1 %
+    assert warm["speed-up"] == "62.5"
+    assert cells(text, "full", "100%")["speed-up"] == "1.0"
+    assert "(!)" not in text
+    scored = run("el2n", 0.01, 0, 90.0) | {"examples": 12 * 54000}  # 10 epochs of a proxy
+    text = by_fraction([*runs, scored])
+    assert cells(text, "el2n", "1%")["ceiling"] == "16.7"
+
+
+def test_partial_table_renders_and_says_so(tmp_path):
+    path = write(tmp_path / "r.jsonl", [run("adaptive-random", 0.05, 0, 98.5)])
+    with path.open("a") as file:
+        file.write('{"run": "cut off in the mid')
+    text = by_fraction(read(path))
+    assert "Network: lenet; device: a processor; revision: abc." in text
+    row = cells(text, "adaptive-random", "5%")
+    assert row["seeds"] == "1 (!)"
+    assert row["accuracy %"] == "98.50"
+    assert not {"paper %", "speed-up"} & set(row), "columns without a figure"
+    path.write_text("")
+    assert "no speed-ups" in by_fraction(read(path))
+
+
+def test_short_table_has_a_line_a_method():
+    runs = [run("craig", 0.01, seed, 98.0 + seed) for seed in range(3)]
+    runs += [run("craig", 0.01, 0, 97.0, warm=True), run("el2n", 0.05, 0, 60.0)]
+    runs += [run("full", 1.0, seed, 99.0, seconds=500.0) for seed in range(3)]
+    lines = methods(runs, PAPER).splitlines()
+    assert lines[2] == (
+        "| craig | 99.00 ± 1.00 [96.18] | 97.00 (1 of 3 seeds) [98.48] | – | – | 9 + 1 | – |"
+    )
+    assert lines[3] == "| el2n | – | – | 60.00 (1 of 3 seeds) | – | – | 9 + 1 |"
+    assert lines[5] == "full: 99.00 ± 0.00 [99.35], 499 + 1 s"
+
+
+def test_settings_that_differ_have_rows_of_their_own():
+    runs = []
+    for lam, accuracy in ((0.5, 90.0), (0.0, 80.0)):
+        for seed in range(3):
+            line = run("gradmatch", 0.01, seed, accuracy) | {"validation_accuracy": accuracy - 1}
+            line["config"] = {"epochs": 200, "lam": lam, "seed": seed}
+            runs.append(line)
+    runs[0]["config"].pop("lam")  # of a revision without the setting: its default
+    text = by_fraction(runs)
+    assert cells(text, "gradmatch, lam 0.5", "1%")["accuracy %"] == "90.00 ± 0.00"
+    row = cells(text, "gradmatch, lam 0.0", "1%")
+    assert (row["seeds"], row["validation %"]) == ("3", "79.00 ± 0.00")
+    assert "speed-up" not in row, "nothing to compare with: the column is left out"
+    assert "validation %" not in cells(by_fraction([run("el2n", 0.1, 0, 1.0)]), "el2n", "10%")
+    with pytest.raises(UserError, match=r"one setting a method, not gradmatch \(lam 0.5\)"):
+        methods(runs)
+
+
+def test_a_run_that_diverges_is_in_the_table(tmp_path, monkeypatch):
+    base, results = TrainConfig(model="logistic", epochs=2, lr=1e30), tmp_path / "r.jsonl"
+    jobs = plan(Grid(base, ("random",)), tmp_path / "runs")
+    run_all(jobs, results)
+    (record,) = read(results)
+    assert record["failed"]["kind"] == "diverged"
+    monkeypatch.setattr(loop, "train", lambda *a, **k: pytest.fail("not tried again"))
+    run_all(jobs, results)
+    text = by_fraction(read(results))
+    row = cells(text, "random", "10%")
+    assert (row["seeds"], row["accuracy %"]) == ("0 of 1 (!)", "diverged")
+    assert "digits-random-0.1-seed0: diverged: the training loss is" in text
+    assert "| random | diverged |" in methods(read(results))
+
+
+@pytest.mark.parametrize("name", ["table3", "mnistnet", "lambda", "weighting"])
+def test_tables_are_what_their_records_say(name):
+    exhibit = find(name)
+    text = exhibit.table(Evidence(Asked(results=ROOT / "results")))
+    file = ROOT / "results" / f"{exhibit.sources[0].name}.md"
+    assert text == file.read_text(encoding="utf-8")
+
+
+def test_the_readmes_table_is_what_the_records_say():
+    assert TABLE3.short is not None
+    text = TABLE3.short(Evidence(Asked(results=ROOT / "results")))
+    row = next(line for line in text.splitlines() if line.startswith("| gradmatch-pb |"))
+    assert row == (
+        "| gradmatch-pb | 97.54 ± 0.14 [98.70] | 98.45 ± 0.17 [99.00] | 98.73 ± 0.04 [99.25] "
+        "| 98.98 ± 0.10 [99.30] | 44 + 78 | 137 + 54 |"
+    )
+
+
+def test_rows_without_a_run_keep_the_papers_figure():
+    row = cells(by_fraction([], PAPER, [("gradmatch", 0.03)]), "gradmatch", "3%")
+    assert (row["accuracy %"], row["paper %"]) == ("not measured", "99.17")
+
+
+def test_energy_stands_in_its_column_or_says_why():
+    runs = [run("random", 0.1, 0, 90.0) | {"joules": 7.2e6}]
+    assert cells(by_fraction(runs), "random", "10%")["kWh"] == "2.0000"
+    runs = [run("random", 0.1, 0, 90.0) | {"joules": None, "energy_source": "unavailable: no RAPL"}]
+    assert "Energy unavailable: no RAPL." in by_fraction(runs)
+    assert kwh(runs)("random", 0.1) == "unavailable: no RAPL"
+    assert kwh(runs)("random", 0.2) is None
+
+
+def test_costs_follow_from_the_record():
+    """540 examples 200 times; ten selections that each look at 54,000."""
+    line = run("gradmatch", 0.01, 0, 98.0) | {"num_matched": [540] * 10}
+    found = cost_of(line)
+    assert found.examples == 540 * 200
+    assert found.forwards == 3 * 540 * 200 + 10 * 54000
+    assert found.flops == pytest.approx(2 * 416_520 * found.forwards)
+    pooled = line | {"config": {"epochs": 200, "pool": 0.1}}
+    assert cost_of(pooled).forwards == 3 * 540 * 200 + 10 * 5400
+    glister = line | {"strategy": "glister"}
+    assert cost_of(glister).forwards == pytest.approx(3 * 540 * 200 + 10 * 60000)
+    assert cost_of(line | {"strategy": "adaptive-random"}).forwards == 3 * 540 * 200
+    assert cost_of(line | {"examples": 7}).examples == 7
+    assert cost_of(line | {"model": "of one's own"}).flops is None
+
+
+@pytest.mark.parametrize("name", ["lenet", "mnistnet"])
+def test_multiply_adds_are_those_of_the_layers(name):
+    """A kernel is used once an output position: LeNet's 28² and 10², MnistNet's 26² and 24²."""
+    model = build_model(name, (28, 28, 1), 10)
+    params = jax.eval_shape(model.init, jax.random.key(0)).params
+    shapes = [x.shape for x in jax.tree.leaves(params) if len(x.shape) > 1]
+    convolutions = sorted((s for s in shapes if len(s) == 4), key=math.prod)
+    positions = {"lenet": (28**2, 10**2), "mnistnet": (26**2, 24**2)}[name]
+    count = sum(math.prod(s) for s in shapes if len(s) == 2)
+    count += sum(math.prod(s) * p for s, p in zip(convolutions, positions, strict=True))
+    assert count == MULTIPLY_ADDS[name, "mnist"]
