@@ -162,9 +162,8 @@ def listing(args: List) -> None:
         Column("name", lambda exhibit: exhibit.name),
         Column("state", lambda exhibit: str(stand([state(s) for s in exhibit.sources]))),
         Column("hours left", lambda exhibit: left(exhibit, state)),
-        Column("records", lambda exhibit: ", ".join(s.name for s in exhibit.sources)),
     ]
-    Console(width=max(Console().width, 150)).print(rich_table(columns, IN_ORDER))
+    Console(width=max(Console().width, 120)).print(rich_table(columns, IN_ORDER))
 
 
 def left(exhibit: Exhibit, state: Callable[[Source], State]) -> str | None:

@@ -162,11 +162,12 @@ def convergence(runs: Sequence[Run], names: Sequence[str], unit: str = "s") -> F
                 _curve(axes, key.name, mine[key])
             axes.set_xscale("log")
             axes.set_yscale("log")
-            log_ticks(axes, *axes.get_xlim(), "{:g}")
+            low, high = axes.get_xlim()
+            log_ticks(axes, low, high, "{:g}")
             axes.set_title(f"{percent(fraction)} of the data")
             axes.set_xlabel(f"training + selection, {unit} (log scale)")
             axes.grid(alpha=0.15, color=INK)
-            low = axes.get_ylim()[0]
+            low, _ = axes.get_ylim()
             ticks = [t for t in (0.2, 0.3, 0.5, 0.7, 1, 2, 5, 10, 20, 50) if t >= low]
             axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
             axes.minorticks_off()

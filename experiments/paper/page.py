@@ -97,7 +97,8 @@ def _exhibit(exhibit: Exhibit, evidence: Evidence) -> str:
 def blocks(markdown: str) -> Iterator[str]:
     """The Markdown of a table as HTML: its headings, tables and paragraphs, nothing else.
 
-    >>> list(blocks("### One & two\\n\\n| a | b |\\n| --- | ---: |\\n| 1 | <2 |\\n\\nA note.\\n"))[::2]
+    >>> text = "### One & two\\n\\n| a | b |\\n| --- | ---: |\\n| 1 | <2 |\\n\\nA note.\\n"
+    >>> list(blocks(text))[::2]
     ['<h3>One &amp; two</h3>', '<p class="note">A note.</p>']
     """
     for block in re.split(r"\n\s*\n|\n(?=\|)(?<!\|\n)", markdown.strip()):

@@ -57,8 +57,8 @@ def why(runs: Sequence[Run]) -> str:
 def numbers(panels: Sequence[Panel]) -> str:
     """The points of a figure as a table."""
     rows = [(panel.title, point) for panel in panels for point in panel.points]
-    columns = [
-        Column[tuple[str, Point]]("panel", lambda row: row[0]),
+    columns: list[Column[tuple[str, Point]]] = [
+        Column("panel", lambda row: row[0]),
         Column("strategy", lambda row: ", ".join(filter(None, (row[1].name, row[1].settings)))),
         Column("k/n", lambda row: row[1].fraction, percent),
         Column("gain", lambda row: row[1].gain, "{:.2f}"),
