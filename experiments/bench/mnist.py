@@ -11,7 +11,7 @@
 
 Resumable; start it once a core, each pinned to one (taskset): times are compared, so leave the
 rest of the machine alone. `--fractions`, `--strategies` and `--seeds` name a part of a study. The
-tables: `python -m experiments.paper.tables --results results/mnist_STUDY.jsonl`.
+tables: `python -m experiments.paper table results/mnist_STUDY.jsonl`.
 """
 
 from dataclasses import dataclass

@@ -10,9 +10,12 @@
 NAME is table1 ... table11, figure1, figure3a ... figure3g, figure4a ... figure4e, and mnistnet,
 lambda and weighting, which the paper does not have; `table` also takes a file of records of runs.
 Runs are resumable: start the same command once a core for several workers, each on a core of its
-own (taskset). `--strategies`, `--fractions` and `--seeds` name a part.
+own (taskset). `--strategies`, `--fractions` and `--seeds` name a part. Of a name with several data
+sets `--data-dir` is the folder that has theirs (mnist, cifar10, ...); those that it lacks are left
+out.
 """
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ from rich.console import Console
 
 from experiments.paper.exhibit import Exhibit, Source, stand
 from experiments.paper.exhibits import IN_ORDER, find
-from experiments.paper.study import Asked, State, Study
+from experiments.paper.study import Asked, State
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.tables import Column, rich_table
 
@@ -94,10 +97,15 @@ class Report:
 def run(args: Run) -> None:
     """Do what is missing of one exhibit, source by source."""
     exhibit = find(args.name)
+    several = len({source.dataset for source in exhibit.sources}) > 1 and not args.quick
     for source in exhibit.sources:
-        if isinstance(source, Study) and len(exhibit.sources) > 1 and not args.quick:
-            print(f"{source.name}: {source.dataset}, {source.model}", flush=True)
-        source.run(args)
+        folder = args.data_dir
+        if several and folder is not None:
+            folder = folder / source.dataset
+            if not folder.is_dir():
+                print(f"{source.name}: there is no {folder}, left out", flush=True)
+                continue
+        source.run(dataclasses.replace(args, data_dir=folder))
     for source, state in zip(exhibit.sources, exhibit.states(args), strict=True):
         print(f"{source.name}: {state}")
 
