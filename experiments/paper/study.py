@@ -137,12 +137,16 @@ class Study:
 
     def missing(self, asked: Asked) -> list[Job]:
         """The runs that no record is of."""
+        return self._without_record(self.jobs(asked), asked)
+
+    def _without_record(self, jobs: list[Job], asked: Asked) -> list[Job]:
         records = Recorded(read(self.file(asked)))
-        return [job for job in self.jobs(asked) if not records.has(job)]
+        return [job for job in jobs if not records.has(job)]
 
     def state(self, asked: Asked) -> State:
         """What of it there is, and the hours that the rest takes."""
-        jobs, missing = self.jobs(asked), self.missing(asked)
+        jobs = self.jobs(asked)
+        missing = self._without_record(jobs, asked)
         left, seeds = {job.config.seed for job in missing}, {job.config.seed for job in jobs}
         hours = sum(map(cost, missing)) * self.epoch_seconds / 3600
         return State(len(jobs) - len(missing), len(jobs), len(seeds - left), len(seeds), hours)
@@ -205,9 +209,9 @@ def rehearsal(study: Study) -> Study:
         fractions = [places.get(f, f) for f in part.fractions if f in places or f == 1]
         if fractions:
             parts.append(Part(names, tuple(fractions), part.variants))
-    settings = {
-        k: v for k, v in study.settings.items() if k not in ("batch_size", "augment", "bf16")
-    }
+    settings = dict(study.settings)
+    if "proxy" in settings:
+        settings |= {"proxy": "logistic", "proxy_epochs": 2}
     return dataclasses.replace(
         study, dataset="digits", model="mlp", parts=tuple(parts), seeds=(0,), epoch_seconds=0.3,
         settings=settings | {"epochs": 4, "eval_every": 1},

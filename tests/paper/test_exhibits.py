@@ -167,6 +167,7 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 3
 
 
+@pytest.mark.thorough
 def test_list_has_a_line_a_name(tmp_path, capsys):
     assert paper.main(["list", "--results", str(tmp_path)]) == 0
     text = capsys.readouterr().out
