@@ -96,7 +96,8 @@ def _table11(evidence: Evidence) -> str:
         )
         both = dataclasses.replace(at_30, parts=(*proxies.parts, *at_30.parts))
         runs = [*evidence.runs(proxies), *evidence.runs(study)]
-        runs = [run for run in runs if run["fraction"] in (*both.fractions, 1.0)]
+        at = (*evidence.study(both).fractions, 1.0)
+        runs = [run for run in runs if run["fraction"] in at]
         names = (*studies.SCORED, "gradmatch-pb-warm", *studies.FAIR, "full", "infobatch")
         paper = published.others(study.dataset)
         text = accuracy_table(evidence, both, _TABLE11, names=names, paper=paper, runs=runs)
