@@ -39,7 +39,7 @@ def _table6(evidence: Evidence) -> str:
         return said + ("" if beside is None else f" [{p_of(beside)}]")
 
     columns: list[Column[str]] = [Column("better ↓ than →", lambda name: name)]
-    columns += [Column(c, lambda row, c=c: cell(row, c)) for c in COMPARED]
+    columns += [Column[str](c, lambda row, c=c: cell(row, c)) for c in COMPARED]
     where = sorted({(w[0], w[1], w[2]) for values in measured.values() for w in values})
     grounds = "; ".join(f"{d}, {m}, {f:.0%}" for d, m, f in where) or "nothing yet"
     return (
