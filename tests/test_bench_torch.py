@@ -84,6 +84,7 @@ def test_class_sizes_are_imagenets():
     assert imagenet_size.class_sizes(1000, 0.1).sum() == pytest.approx(128_117, rel=1e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("variant", ["per-class", "per-batch", "craig"])
 def test_imagenets_size_in_small(variant):
     args = imagenet_size.ImageNetSize(scale=0.02, classes=5, features=6, batch_size=8)

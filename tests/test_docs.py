@@ -66,6 +66,7 @@ def readers_own(names):
     return taken
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_python_runs(page, tmp_path, monkeypatch):
     from gradmatch_jax.strategies import STRATEGIES
@@ -133,6 +134,7 @@ def test_every_page_is_in_the_contents():
     assert not [page.name for page in PAGES[1:] if page.name not in listed]
 
 
+@pytest.mark.thorough
 def test_the_site_builds(tmp_path):
     """Strictly: every link leads somewhere, every docstring is read. Needs the extra docs."""
     pytest.importorskip("mkdocs")

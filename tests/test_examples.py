@@ -25,6 +25,7 @@ def output_of(name):
     return done.stdout
 
 
+@pytest.mark.thorough
 def test_own_loop():
     text = output_of("own_loop.py")
     found = re.fullmatch(r"65 of 1294 examples: test accuracy (.*) %, matched to (.*)\n", text)
@@ -33,6 +34,7 @@ def test_own_loop():
     assert float(found[2]) < 0.2
 
 
+@pytest.mark.thorough
 def test_own_strategy():
     accuracy = {
         name: float(value)
@@ -68,6 +70,7 @@ def users_numerics():
         yield
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", LOOPS)
 def test_a_loop_of_ones_own_runs(name, users_numerics):
     module = loop(name)

@@ -28,6 +28,7 @@ def dense():
     return np.concatenate([np.reshape(g, (N, -1)) for g in jax.tree.leaves(each)], axis=1)
 
 
+@pytest.mark.thorough
 def test_inner_products_are_within_the_stated_error():
     """Over many keys: unbiased, and no more spread than the bound says."""
     g = dense()[:8].astype(np.float64)
@@ -74,6 +75,7 @@ def test_chosen_parameters():
     )
 
 
+@pytest.mark.thorough
 def test_a_selection_on_sketches_matches_the_true_gradient():
     atoms = projected_gradients(loss, PARAMS, [(X, Y)], 2048)
     chosen = select_subset(atoms, 20, lam=1e-3, lam_scale="relative")

@@ -254,6 +254,7 @@ def tree(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.name != ".lock")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("line", "said"), LINES, ids=[repr(line)[:80] for line, _ in LINES])
 def test_refused(place, untouched, monkeypatch, capsys, line, said):
     before = tree(place)
@@ -262,6 +263,7 @@ def test_refused(place, untouched, monkeypatch, capsys, line, said):
     assert tree(place) == before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("line", "said"), FILES, ids=[line for line, _ in FILES])
 def test_unfit_files_and_data_are_refused(place, monkeypatch, capsys, line, said):
     def touched(*args):

@@ -34,6 +34,7 @@ def file(tmp_path):
     return tmp_path / "in.npz"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("strategy", READING)
 def test_every_strategy_that_reads_a_pass(strategy, file, tmp_path):
     config = SelectConfig(

@@ -94,6 +94,7 @@ def test_integer_atoms_do_not_overflow(dtype):
         assert float(found.matching_error) == float(plain.matching_error), name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SELECT)
 def test_forms_of_factored_gradients(name):
     plain = SELECT[name](FACTORED)
@@ -197,6 +198,7 @@ def test_groups_of_other_examples():
     assert partition(labels, fraction=0.1).budget == 6
 
 
+@pytest.mark.thorough
 def test_under_jit():
     """What is closed over is known and checked; what is traced passes."""
     closed = jax.jit(lambda weights: weighted_sum(DENSE, weights))(np.ones(N, np.float32))

@@ -71,6 +71,7 @@ def epochs_of(selector, count, start=0):
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy(name):
     selector, regime = selector_of(name), STRATEGIES[name].regime
@@ -115,6 +116,7 @@ def test_warm_plan_begins_with_everything():
         selector(6)
 
 
+@pytest.mark.thorough
 def test_draws_are_those_of_train(tmp_path):
     toy(tmp_path / "run", strategy="adaptive-random", seed=5)
     history = np.load(tmp_path / "run" / "selection.npz")
@@ -124,6 +126,7 @@ def test_draws_are_those_of_train(tmp_path):
         np.testing.assert_array_equal(selector(epoch)[0], expected)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["gradmatch", "gradmatch-pb", "craig"])
 def test_the_first_selection_is_that_of_train(tmp_path, name):
     """Of the same network on the same data by the same seed: choice for choice."""
@@ -154,6 +157,7 @@ def through_json(state):
     return json.loads(json.dumps({name: array.tolist() for name, array in state.items()}))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("through", [through_npz, through_json, lambda state: state])
 @pytest.mark.parametrize("name", ["gradmatch-pb", "adaptive-random", "infobatch", "forgetting"])
 def test_resumes_to_the_last_bit(name, through):

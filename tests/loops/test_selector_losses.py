@@ -19,6 +19,7 @@ def single():
     return rng.normal(size=(N, 1)).astype(np.float32), rng.normal(size=(N, 4)).astype(np.float32)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("groups", [None, 3, np.arange(N) % 5])
 @pytest.mark.parametrize("name", ["gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig"])
 def test_regression(name, groups):

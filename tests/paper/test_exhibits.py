@@ -40,6 +40,7 @@ def test_every_name_is_there():
         find("table33")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("exhibit", IN_ORDER, ids=lambda e: e.name)
 def test_it_comes_out_whole_where_nothing_was_measured(exhibit, tmp_path):
     evidence = Evidence(Asked(results=tmp_path))
@@ -50,6 +51,7 @@ def test_it_comes_out_whole_where_nothing_was_measured(exhibit, tmp_path):
     assert "nan" not in text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("exhibit", IN_ORDER, ids=lambda e: e.name)
 def test_it_comes_out_whole_from_records(exhibit, everything):
     evidence = Evidence(Asked(results=everything))

@@ -25,6 +25,7 @@ from plain_omp import (
 )
 
 
+@pytest.mark.thorough
 def test_all_zero_gradients():
     zero = LastLayerGradients(jnp.zeros((N, C)), random_gradients().features)
     relative = {"lam": 0.1, "lam_scale": "relative"}
@@ -64,6 +65,7 @@ def test_zero_target():
     assert int(selection.size) == BUDGET
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lam", [0.0, 1e-6])
 def test_budget_beyond_rank_and_beyond_n(lam):
     """80 of 60 examples, whose gradients span C(1 + E) = 25 dimensions."""

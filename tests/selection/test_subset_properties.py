@@ -36,6 +36,7 @@ def matched(selection, rows=None):
     return dict(zip(named.tolist(), np.asarray(selection.weights)[:size].tolist(), strict=True))
 
 
+@pytest.mark.thorough
 @few
 @given(seed=seeds, order=st.permutations(range(N)))
 def test_the_order_of_the_examples_is_nothing(seed, order):
@@ -63,6 +64,7 @@ def test_the_scale_of_the_gradients_is_nothing(seed, scale):
     assert relative[1] == pytest.approx(relative[0], rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.thorough
 @few
 @given(seed=seeds, fill=st.sampled_from(["random", "calibrated", "none"]))
 def test_the_budget_is_met_exactly_and_each_class_has_its_share(seed, fill):

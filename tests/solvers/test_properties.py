@@ -73,6 +73,7 @@ def assert_alike(found, expected, scale=1.0):
             assert weight == pytest.approx(scale * others[atom], rel=1e-3, abs=1e-4 * scale)
 
 
+@pytest.mark.thorough
 @forms
 @signs
 @few
@@ -88,6 +89,7 @@ def test_the_dense_float64_oracle_is_found(form, nonnegative, problem):
         assert weights == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.thorough
 @forms
 @signs
 @few
@@ -103,6 +105,7 @@ def test_a_larger_budget_is_met_exactly_and_never_worse(form, nonnegative, probl
         before = objective
 
 
+@pytest.mark.thorough
 @forms
 @few
 @given(problem=problems, order=st.permutations(range(N)), padding=st.floats(-1e3, 1e3, width=32))
@@ -112,6 +115,7 @@ def test_the_order_of_the_atoms_and_the_padding_are_nothing(form, problem, order
     assert_alike(found, solve())
 
 
+@pytest.mark.thorough
 @forms
 @few
 @given(

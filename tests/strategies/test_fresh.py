@@ -49,6 +49,7 @@ def test_probabilities_are_in_proportion_and_sum_to_the_budget(total):
         assert inclusion(scores, total).sum() == pytest.approx(total, rel=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.5}, {"uniform": 0.4}, {"floor": 0.5}])
 def test_each_example_is_drawn_with_its_probability(settings):
     """Over many draws, to 4.5 standard errors of a count."""
@@ -71,6 +72,7 @@ def test_weights_are_the_probabilities_tempered():
         np.testing.assert_allclose(dense[i, j], (0.25 / pi[j]) ** exponent, rtol=1e-5)
 
 
+@pytest.mark.thorough
 def test_an_exponent_of_one_is_unbiased():
     """The mean of sum w g is the sum of all, scaled by k / n, to 4.5 standard errors."""
     g = np.random.default_rng(5).normal(size=40)

@@ -31,6 +31,7 @@ def said_of(call):
     return ""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("strategy", ["gradmatch", "el2n-warm"])
 def test_a_field_of_a_configuration(name, strategy):
@@ -48,6 +49,7 @@ def test_a_field_of_a_configuration(name, strategy):
         assert len(said) < 500
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(MatchingOptions)])
 def test_an_option_of_the_solver(name):
     for value in VALUES:
