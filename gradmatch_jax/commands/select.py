@@ -12,7 +12,7 @@ from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
 from gradmatch_jax.data.npy import read_arrays
 from gradmatch_jax.errors import UserError, explained
 from gradmatch_jax.inputs.values import COUNT, SEED, SHARE, LossName, Range
-from gradmatch_jax.settings import checked
+from gradmatch_jax.settings import as_option, checked
 from gradmatch_jax.solvers.options import refuse_contradictions
 from gradmatch_jax.strategies.registry import Entry, find_entry
 from gradmatch_jax.strategies.settings import StrategySettings
@@ -81,6 +81,7 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     config = checked(config)
     refuse_contradictions(config)
     entry = _entry(config.strategy)
+    _refuse_before_reading(config, entry)
     arrays = _read(config)
     selection, rows, weights = _selected(config, entry, arrays)
     from gradmatch_jax.selection.result import describe_stops, stopped_short
@@ -107,6 +108,17 @@ def _entry(name: str) -> Entry:
             "Selector in a loop of your own"
         )
     return entry
+
+
+def _refuse_before_reading(config: SelectConfig, entry: Entry) -> None:
+    if (config.budget is None) == (config.fraction is None):
+        raise UserError("give --budget or --fraction, one of them")
+    from gradmatch_jax.loops.settings import applicable
+
+    allowed = applicable(entry)
+    for name in OWN:
+        if name in changed_of(config) and name not in allowed:
+            raise UserError(f"{as_option(name)} does not apply to {config.strategy}; leave it out")
 
 
 def _selected(

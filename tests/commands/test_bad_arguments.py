@@ -148,9 +148,10 @@ COMPARE = [
     ("--out ~nobody-here", "~nobody-here"),
 ]
 SELECT = [
-    ("", "missing --input, --budget, --out"),
+    ("", "missing --input, --out"),
     ("--budget 3", "missing --input, --out"),
-    ("--input in.npz --out o.npz", "missing --budget"),
+    ("--input in.npz --out o.npz", "give --budget or --fraction"),
+    ("--input in.npz --out o.npz --fraction 1.5", "--fraction"),
 ]
 # What `select --input in.npz --budget 3 --out o.npz` refuses beside.
 SELECT_MORE = [
@@ -159,18 +160,21 @@ SELECT_MORE = [
     *((f"--{name} {value}", f"--{name}")
       for name in ("lam", "eps") for value in ("nan", "inf", "-1", "x", "''")),
     *((f"--seed {value}", "--seed") for value in ("-1", "4294967296", "0.5", "nan")),
-    *((f"--method per-batch --batch-size {value}", "--batch-size")
+    *((f"--strategy gradmatch-pb --batch-size {value}", "--batch-size")
       for value in ("0", "-1", "1.5", "3000000000")),
-    ("--batch-size 7", "--batch-size is of --method per-batch"),
-    ("--method exact", "exact"),
-    ("--method Per-Class", "Per-Class"),
+    ("--batch-size 7", "--batch-size does not apply to gradmatch"),
+    ("--lr 0.1", "--lr does not apply to gradmatch"),
+    ("--strategy craig --lam 0.1", "--lam does not apply to craig"),
+    ("--method exact", "--method"),
+    ("--strategy Per-Class", "Per-Class"),
+    ("--strategy gradmatch-warm", "gradmatch-warm"),
     ("--form dense", "dense"),
     ("--fill all", "all"),
     ("--lam-scale Relative", "Relative"),
     ("--nonnegative false", "false"),
     ("--form support --lam 0", "form support needs lam > 0"),
-    ("--fraction 0.1", "--fraction"),
-    ("--strategy gradmatch", "--strategy"),
+    ("--fraction 0.1", "give --budget or --fraction"),
+    ("--strategy random", "--strategy random chooses without a pass"),
     ("--out o.txt", "--out o.txt must end in .npz"),
     ("--out o", "must end in .npz"),
     ("--out in.npz", "exists"),
@@ -192,7 +196,7 @@ SELECT_MORE = [
     ("--compilation-cache file", "compilation cache"),
 ]  # fmt: skip
 REST = [
-    ("", "train, compare, select, strategies"),
+    ("", "train, compare, predict, select, runs, strategies"),
     ("trian", "trian"),
     ("TRAIN", "TRAIN"),
     ("''", "empty"),
