@@ -60,6 +60,7 @@ def compare(net, shape, forward):
     np.testing.assert_allclose(logits, features @ head["kernel"] + head["bias"][None], atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("size", "padding"), [(28, (2, 0)), (32, (0, 0)), (9, (2, 2))])
 def test_lenet_agrees_with_pytorch(size, padding):
     net = build_model("lenet", (size, size, 1), 10)
@@ -80,6 +81,7 @@ def test_lenet_agrees_with_pytorch(size, padding):
     np.testing.assert_allclose(logits, z.numpy(), atol=1e-5)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("size", [28, 9])
 def test_mnistnet_agrees_with_pytorch(size):
     """In evaluation, where the dropouts rest."""
@@ -132,6 +134,7 @@ def test_resnet18_agrees_with_pytorch(size, imagenet):
     compare(build_model("resnet18", (size, size, 3), 10), (size, size, 3), forward)
 
 
+@pytest.mark.thorough
 def test_resnet20_agrees_with_pytorch():
     """Parameter-free shortcuts: every other pixel, a quarter of zero channels before and after."""
 

@@ -135,6 +135,7 @@ def test_a_study_is_planned_in_its_order_and_resumes(tmp_path):
     assert len(studies.MNIST.missing(asked)) == 6
 
 
+@pytest.mark.thorough
 def test_the_page_has_everything_and_needs_nothing(everything):
     shown = [find(name) for name in ("table3", "figure1", "figure3e", "table6")]
     text = page.page(Asked(results=everything), shown)

@@ -34,6 +34,7 @@ def records():
     return [run for name in files for run in read(RESULTS / f"{name}.jsonl")]
 
 
+@pytest.mark.thorough
 def test_p_values_of_the_records_are_those_of_counting(records):
     measured = accuracies(records)
     tested = matrix(measured, COMPARED)
@@ -46,6 +47,7 @@ def test_p_values_of_the_records_are_those_of_counting(records):
     assert tested["adaptive-random", "gradmatch-pb-warm"].p == 0.5**6
 
 
+@pytest.mark.thorough
 def test_p_values_are_scipys_where_there_are_no_ties(records):
     measured, checked = accuracies(records), 0
     for row, column in itertools.permutations(COMPARED, 2):
@@ -88,6 +90,7 @@ def test_bounds_hold_what_they_say():
     assert np.mean((low * s <= 1) & (high * s >= 1)) == pytest.approx(0.95, abs=0.01)
 
 
+@pytest.mark.thorough
 def test_tables_state_their_n():
     evidence = Evidence(Asked(results=RESULTS))
     text = TABLE6.table(evidence)

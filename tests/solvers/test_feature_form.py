@@ -79,6 +79,7 @@ FEATURES = [(Form.FEATURES, share) for share in (0.5, 0.1, 1e-3, 1e-5)]
 SUPPORT = [(Form.SUPPORT, share) for share in (0.5, LEAST_LAM)]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("form", "share"), FEATURES + SUPPORT)
 @pytest.mark.parametrize("steps", [5, 500])
 @pytest.mark.parametrize("nonnegative", [True, False])
