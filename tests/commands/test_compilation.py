@@ -1,6 +1,5 @@
 """Where compiled programs are kept, and that the next command loads them."""
 
-import json
 import os
 import subprocess
 import sys
@@ -51,17 +50,16 @@ def test_a_folder_that_cannot_be(clean, tmp_path):
 
 
 @pytest.mark.thorough
-def test_the_second_command_compiles_less(tmp_path):
+def test_the_second_command_compiles_nothing_anew(tmp_path):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     environment |= {VARIABLE: str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-    seconds = []
+    kept = []
     for name in ("a", "b"):
         command = [
             sys.executable, "-m", "gradmatch_jax.cli", "train", "--strategy", "random",
             "--model", "logistic", "--epochs", "1", "--out", str(tmp_path / name),
         ]  # fmt: skip
         subprocess.run(command, env=environment, check=True, capture_output=True)
-        result = json.loads((tmp_path / name / "result.json").read_text())
-        seconds.append(result["compile_seconds"])
-    assert list((tmp_path / "cache").iterdir())
-    assert seconds[1] < 0.8 * seconds[0]
+        kept.append({p.name for p in (tmp_path / "cache").rglob("*-cache")})
+    assert kept[0]
+    assert kept[1] == kept[0]
