@@ -52,7 +52,7 @@ def answer(dataset: str, path: Path, whole: str, seconds: float) -> tuple[str, s
             message = ""
     except UserError as error:
         outcome, message = "refused", str(error)
-    except Exception:
+    except Exception:  # what no reader may raise: the finding that the record is of
         outcome, message = "failed", traceback.format_exc(limit=-3)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

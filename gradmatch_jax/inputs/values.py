@@ -81,7 +81,7 @@ def as_plain(value: Any) -> Any:
         return value
     try:
         return item()
-    except NotImplementedError:  # a JAX key
+    except NotImplementedError:  # a JAX key has no plain value, and goes on as it is
         return value
 
 
