@@ -4,6 +4,7 @@ No JAX here: the command line reads settings to print its help.
 """
 
 import dataclasses
+import functools
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -72,7 +73,7 @@ def fitted(
         say: how an error calls a field.
         traced: fields of numbers that jit may trace; the others are part of the compiled program.
     """
-    hints = get_type_hints(type(settings), include_extras=True)
+    hints = _hints(type(settings))
     return {
         field.name: _fit(
             say(field.name), hints[field.name], getattr(settings, field.name),
@@ -80,6 +81,12 @@ def fitted(
         )
         for field in dataclasses.fields(settings)
     }  # fmt: skip
+
+
+@functools.cache  # a sweep checks thousands of settings of one class
+def _hints(settings: type) -> dict[str, Any]:
+    """Each field's annotation, its range with it."""
+    return get_type_hints(settings, include_extras=True)
 
 
 def _fit(name: str, hint: Any, value: Any, allowed: Range = ANY, *, static: bool = True) -> Any:

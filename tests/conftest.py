@@ -1,6 +1,7 @@
 """Shared fixtures: where real data lies, strict numerics, one compilation cache for all workers."""
 
 import os
+import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 CACHE = Path(tempfile.gettempdir()) / f"gradmatch-jax-tests-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# Where Python is told to write no bytecode, each worker and child process compiles JAX's sources
+# anew, 5 s each: bytecode then goes beside that cache, and still nowhere near the sources.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix = str(CACHE / "bytecode")
+    sys.dont_write_bytecode = False
 if not os.environ.get("GRADMATCH_FULL_XLA"):
     flags = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
     if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones know no other

@@ -30,6 +30,7 @@ from gradmatch_jax.training.config import TrainConfig
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.thorough
 def test_omp_benchmark_is_as_good_as_the_oracle(tmp_path):
     results = tmp_path / "r.jsonl"
     omp.main(omp.OMPBenchmark(quick=True, results=results))

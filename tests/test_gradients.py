@@ -91,6 +91,7 @@ def test_densify_gram_sums_and_correlations(factored):
         np.testing.assert_allclose(found, atoms @ target.ravel(), **close)
 
 
+@pytest.mark.thorough
 def test_leading_batch_axes(factored):
     """Groups are stacked on a leading axis; each must be treated alone."""
     rows = jnp.asarray([[0, 3, 5], [7, 1, 2]])

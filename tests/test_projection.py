@@ -43,6 +43,7 @@ def test_inner_products_are_within_the_stated_error():
     assert found.std(0).max() > 0.5 * bound.min()  # the bound is no idle one
 
 
+@pytest.mark.thorough
 def test_atoms_are_sketches_of_the_definition():
     key = jax.random.key(3)
     found = projected_gradients(loss, PARAMS, [(X, Y)], DIM, key=key)
@@ -54,6 +55,7 @@ def test_atoms_are_sketches_of_the_definition():
     np.testing.assert_allclose(found, sum(parts), atol=1e-4)
 
 
+@pytest.mark.thorough
 def test_batches_and_memory_change_nothing():
     whole = projected_gradients(loss, PARAMS, [(X, Y)], 64)
     parts = [(X[i : i + 11], Y[i : i + 11]) for i in range(0, N, 11)]

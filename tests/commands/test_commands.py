@@ -42,6 +42,7 @@ def test_strategies_are_listed(monkeypatch, capsys):
     assert all(name in said for name in STRATEGIES)
 
 
+@pytest.mark.thorough
 def test_select_says_what_was_selected(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
     labels = np.arange(40) % 4

@@ -127,6 +127,7 @@ def test_a_foreign_folder_is_refused_before_anything_runs(tmp_path, no_training)
     assert [p.name for p in (tmp_path / "digits").iterdir()] == [last.name]
 
 
+@pytest.mark.thorough
 def test_runs_are_what_their_folders_say(done):
     config, rows, _ = done
     assert len(rows) == 2 * 3
@@ -226,6 +227,7 @@ def test_a_run_that_selects_nothing_has_no_gallery(tmp_path):
     assert galleries(config, compare(config)) == []
 
 
+@pytest.mark.thorough
 def test_a_run_that_diverges_is_named_and_the_others_go_on(tmp_path, monkeypatch):
     config = small(tmp_path, strategies=("random",), fractions=(0.1, 0.5), seeds=(0,))
     original, tried = loop.train, []

@@ -58,6 +58,7 @@ def test_every_strategy_that_reads_a_pass(strategy, file, tmp_path):
     np.testing.assert_array_equal(weights, found["weights"])
 
 
+@pytest.mark.thorough
 def test_regression_and_the_line_that_is_printed(tmp_path, capsys):
     _, features, _ = passes()
     outputs, numbers = RNG.normal(size=(N, 1)), RNG.normal(size=N)

@@ -44,6 +44,7 @@ def test_missing_file(tmp_path):
         load_dataset("svhn", tmp_path)
 
 
+@pytest.mark.thorough
 def test_damaged_files(tmp_path):
     small_svhn(tmp_path)
     path = tmp_path / "train_32x32.mat"
@@ -56,6 +57,7 @@ def test_damaged_files(tmp_path):
             load_dataset("svhn", tmp_path)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -43,6 +43,7 @@ def test_every_bit_of_an_archives_trailer_is_looked_at(tmp_path):
         assert "truncated or damaged" in refused("cifar10", tmp_path)
 
 
+@pytest.mark.thorough
 def test_a_gzip_bomb_is_bounded(tmp_path):
     packer = zlib.compressobj(wbits=31)
     zeros = bytes(1 << 20)

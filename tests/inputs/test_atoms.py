@@ -64,6 +64,7 @@ def test_an_offset_does_not_cancel_dense_distances(offset):
     assert coverage(truth, chosen) == pytest.approx(best(truth, 6), rel=2e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("offsets", [(0.0, 1e4), (1e4, 0.0), (1e3, 1e3), (0.0, 0.0)])
 def test_an_offset_does_not_cancel_factored_distances(offsets):
     shifted = LastLayerGradients(*(x + o for x, o in zip(FACTORED, offsets, strict=True)))
@@ -85,6 +86,7 @@ def test_an_offset_of_batch_means():
     assert coverage(truth, chosen) == pytest.approx(best(truth, 6), rel=2e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16])
 def test_integer_atoms_do_not_overflow(dtype):
     atoms = RNG.integers(100, 127, (N, D)).astype(dtype)
@@ -104,6 +106,7 @@ def test_forms_of_factored_gradients(name):
         assert SELECT[name](form).indices.tolist() == plain.indices.tolist()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["select_batches", "select_coreset_batches"])
 def test_dense_atoms_in_batches_are_the_factored_ones(name):
     dense = densify(FACTORED)
@@ -113,6 +116,7 @@ def test_dense_atoms_in_batches_are_the_factored_ones(name):
     assert float(found.matching_error) == pytest.approx(float(plain.matching_error), rel=1e-3)
 
 
+@pytest.mark.thorough
 def test_targets_are_checked():
     target = weighted_sum(DENSE, np.ones(N))
     plain = select_subset(DENSE, 6, target=target)
@@ -218,6 +222,7 @@ def test_under_jit():
             jax.jit(call)(DENSE, 6)
 
 
+@pytest.mark.thorough
 def test_torch_tensors():
     torch = pytest.importorskip("torch")
     tensor = torch.tensor(DENSE, requires_grad=True)

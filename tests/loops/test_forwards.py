@@ -37,6 +37,7 @@ class LinenNet(linen.Module):
         return linen.log_softmax(Wrapped(name="top")(x))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rows", [None, [7, 3, 22, 0]])
 def test_nnx(rows):
     model = Net(nnx.Rngs(0))

@@ -91,6 +91,7 @@ def test_every_strategy(name):
     }.get(name, 10 if regime.scored else 8)  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_pass_is_made_only_when_a_selection_is_due():
     calls = [calls for _, _, calls in epochs_of(selector_of("gradmatch", every=3), 8)]
     assert calls == [1, 1, 1, 2, 2, 2, 3, 3]
@@ -172,6 +173,7 @@ def test_resumes_to_the_last_bit(name, through):
         np.testing.assert_array_equal(weights, wanted)
 
 
+@pytest.mark.thorough
 def test_a_pool_is_what_forward_is_asked_for():
     asked = []
 
@@ -187,6 +189,7 @@ def test_a_pool_is_what_forward_is_asked_for():
     assert set(asked[0]) != set(asked[1])
 
 
+@pytest.mark.thorough
 def test_glister_and_validation_targets_read_the_validation_set():
     args, kwargs = Network().passes()
     selector = Selector(

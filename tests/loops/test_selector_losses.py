@@ -33,6 +33,7 @@ def test_regression(name, groups):
         assert counts.max() - counts.min() <= 1
 
 
+@pytest.mark.thorough
 def test_regression_matches_the_whole_gradient():
     """One problem over all, against the definition: sum of w_i dl_i by jax.grad."""
     selector = Selector("gradmatch-per-class", fraction=0.4, labels=TARGETS, loss="mse", lam=1e-4)
@@ -50,6 +51,7 @@ def test_regression_matches_the_whole_gradient():
     np.testing.assert_array_equal(rows, chosen[0])
 
 
+@pytest.mark.thorough
 def test_multi_label_needs_no_groups():
     def outputs():
         rng = np.random.default_rng(8)

@@ -66,6 +66,7 @@ def rows_of(x):
     return [int(np.flatnonzero((row == X).all(axis=1))[0]) for row in x.numpy()]
 
 
+@pytest.mark.thorough
 def test_an_epoch_is_the_selectors():
     """Rows, labels and weights are those that `Selector` gives of the same passes."""
     model, loader = net(), loader_of("gradmatch")
@@ -130,6 +131,7 @@ def test_craigs_weights_have_mean_one_in_each_batch():
         assert float(w.mean()) == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.thorough
 def test_mappings_and_subsets():
     class Named(Dataset):
         def __getitem__(self, row):
@@ -146,6 +148,7 @@ def test_mappings_and_subsets():
     assert set(rows_of(x)) <= set(range(20, 80))
 
 
+@pytest.mark.thorough
 def test_resumes_where_it_was(tmp_path):
     """By torch.save and torch.load, which unpickles no arrays."""
     whole, first = loader_of("gradmatch-pb"), loader_of("gradmatch-pb")

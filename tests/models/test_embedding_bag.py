@@ -62,6 +62,7 @@ def test_bfloat16_computes_about_the_same(bag):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["mlp", "logistic"])
 @pytest.mark.parametrize("shape", [(7,), (3, 4, 2), (2, 3), (2, 2, 2, 2)])
 def test_floats_of_any_shape(name, shape):

@@ -101,6 +101,7 @@ def test_everything_outside_the_hidden_layers_is_float32(name, size, bf16):
     assert jax.tree.map(jnp.shape, stats) == jax.tree.map(jnp.shape, variables.stats)
 
 
+@pytest.mark.thorough
 def test_init_depends_on_the_key_alone():
     net = build_model("lenet", (8, 8, 1), 10)
     a, b, c = (net.init(jax.random.key(seed)) for seed in (3, 3, 4))
@@ -145,6 +146,7 @@ def test_no_retracing_on_the_second_call():
 # --- train and evaluation mode ----------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_evaluation_of_a_row_ignores_the_other_rows(resnet):
     _, variables, apply = resnet
     x = images((8, 8, 3))
@@ -182,6 +184,7 @@ def test_training_moves_running_statistics_by_a_tenth():
         np.testing.assert_allclose(new["bn"]["norm"][key], expected, rtol=2e-6)
 
 
+@pytest.mark.thorough
 def test_gradients_reach_every_parameter(resnet):
     net, variables, _ = resnet
 

@@ -100,6 +100,7 @@ def test_mnistnet_agrees_with_pytorch(size):
     np.testing.assert_allclose(logits, z.numpy(), atol=1e-5)
 
 
+@pytest.mark.thorough
 def test_mnistnet_drops_whole_channels_then_single_features():
     net = MnistNet((28, 28, 1), 10, nnx.Rngs(0), dtype=np.float32)
     net.train()

@@ -108,6 +108,7 @@ def test_the_pareto_front_is_what_no_other_beats():
     assert front == sorted(front, key=lambda p: p.gain)
 
 
+@pytest.mark.thorough
 def test_every_fair_baseline_is_run_with_the_papers_rows():
     for study in (studies.MNIST, studies.CIFAR10, studies.IMAGENET, studies.MNIST_IMBALANCED):
         labels = {job.label for job in study.jobs(Asked())}

@@ -133,6 +133,7 @@ def test_pick_keeps_the_order_of_equals_and_cuts():
     assert max(gallery.images.shape[1:3]) <= 64
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("weights", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (0.0, 0.0, 5.0)])
 def test_degenerate_weights_are_shown(weights):
     found = Page(page(make_runs(), [make_gallery(weights=weights)]))

@@ -62,6 +62,7 @@ def batches_of(key, n, batch_size):
     return [[i for i in row if i >= 0] for row in rows]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("nonnegative", [True, False])
 def test_batches_match_a_dense_reference(nonnegative):
     """20 of 60 in batches of 7 or 6 (nine of them): three picks or four, the lightest cut."""
@@ -100,6 +101,7 @@ def test_batches_fill_what_matching_leaves():
     assert int(bare.size) == 0
 
 
+@pytest.mark.thorough
 def test_batches_beyond_n_target_and_relative_lam():
     """80 of 60 are all 60; scaled gradients and target give the same answer."""
     gradients = random_gradients()

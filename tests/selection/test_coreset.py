@@ -65,6 +65,7 @@ def check(selection, budget=BUDGET, size=BUDGET, total=N):
     assert np.isfinite(selection.matching_error)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_classes_solved_together_are_classes_solved_alone(seed):
     gradients = random_gradients(seed)
@@ -94,6 +95,7 @@ def planted(seed):
     return LastLayerGradients(jnp.asarray(residuals), jnp.asarray(features)), labels, clusters
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(5))
 def test_planted_clusters_in_dataset_order(seed):
     """One example a cluster, weighted by the cluster's size: an index must mean its own example."""
@@ -152,6 +154,7 @@ def test_zero_gradients_and_copies():
     assert float(selection.matching_error) < 1e-2
 
 
+@pytest.mark.thorough
 def test_one_problem_beyond_n_and_budget_zero():
     gradients = random_gradients()
     atoms = dense(gradients)
@@ -179,6 +182,7 @@ def test_float64():
     check_per_class(selection, dense(random_gradients()))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", [3, 4])
 def test_batches_match_a_dense_reference(seed):
     """20 of 60 in batches of 7 or 6: a batch's examples share the examples it stands for."""

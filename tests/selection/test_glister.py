@@ -73,6 +73,7 @@ def check(selection, n, budget):
     return indices[:k].tolist()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("eta", [0.0, 0.01, 1.0])
 def test_gradient_after_step_is_the_derivative_of_the_validation_loss(eta):
     """By autodiff of the loss in the last layer's parameters, at the place the step leads to."""
@@ -137,6 +138,7 @@ def test_picks_are_the_dense_references(budget, refresh, at_once, eta):
     assert found == dense_glister(dense, min(budget, 60), eta, at_once)
 
 
+@pytest.mark.thorough
 def test_share_that_is_a_whole_number_of_picks_is_not_rounded_up():
     """0.07 · 100 is 7.000000000000001 in floating point."""
     gradients, validation, dense = made_up(n=120, seed=5)
@@ -175,6 +177,7 @@ def test_digits(digits, greedy):
         assert gained == pytest.approx(start - dense.loss(expected, eta), rel=1e-3)
 
 
+@pytest.mark.thorough
 def test_refreshing_keeps_a_large_step_from_passing_the_minimum(digits):
     """The sum of 60 gradients at eta = 0.01: without refreshing the loss ends above its start.
 
@@ -212,6 +215,7 @@ def test_stochastic_to_the_last_example_and_with_a_large_sample():
     assert few == check(glister(gradients, validation, 4, eta=0.1, greedy="naive"), 60, 4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("greedy", ["taylor", "naive", "stochastic"])
 def test_budgets_at_the_edge(greedy):
     gradients, validation, _ = made_up(n=7)

@@ -67,6 +67,7 @@ def test_groups_know_each_examples_group():
     assert partition(LABELS, 10).group_of.tolist() == LABELS.tolist()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("d", [4, 40])
 @pytest.mark.parametrize("nonnegative", [True, False])
 def test_calibrated_weights_are_the_ridge_around_the_design_weights(d, nonnegative):

@@ -33,6 +33,7 @@ from plain_omp import (
 # --- against plain OMP -------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("nonnegative", [True, False])
 def test_classes_solved_together_are_classes_solved_alone(nonnegative, seed):

@@ -40,6 +40,7 @@ def test_all_zero_gradients():
     assert int(signless.num_matched) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lam", [0.0, 1e-3, 0.5])
 def test_duplicates(lam):
     """Every example of a class the same: one or several may be chosen, never one twice."""

@@ -25,6 +25,7 @@ def distinct(similarities, seed=0):
     return similarities + np.diag(0.01 * similarities.max() * noise)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("bits", [32, 64])
 def test_many_problems_in_one_loop_are_naive_greedy_on_each(bits):
     """Budgets 0 to beyond n, paddings of all lengths; what lies in the padding does not matter."""
@@ -46,6 +47,7 @@ def test_many_problems_in_one_loop_are_naive_greedy_on_each(bits):
             assert np.bincount(owner[i, :n], minlength=len(picks)).tolist() == counts.tolist()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("block", [1, 7, 40, 500])
 def test_exact_ties_go_to_the_lowest_index_in_blocks_of_any_size(block):
     """Whole numbers up to 3, whose sums are exact: full of ties; the last picks gain nothing."""
@@ -96,6 +98,7 @@ def others(name, similarities, budget):
     return [i for i, _ in found]
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["apricot", "submodlib"])
 def test_other_libraries_make_the_same_picks(name):
@@ -136,6 +139,7 @@ def test_bad_similarities(similarities, budget, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_benchmark_reports_the_objective(tmp_path, capsys):
     args = facility_location_benchmark.FacilityLocationBenchmark(

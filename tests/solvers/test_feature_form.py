@@ -160,6 +160,7 @@ def test_on_real_gradients_of_a_network(shared_data, steps, own):
         assert common == 30 or share < 1e-4, f"share {share}: {common} of 30"
 
 
+@pytest.mark.thorough
 def test_factored_atoms_are_their_dense_rows():
     rng = np.random.default_rng(0)
     left, right = rng.normal(size=(50, 3)), rng.normal(size=(50, 5))
@@ -172,6 +173,7 @@ def test_factored_atoms_are_their_dense_rows():
     np.testing.assert_allclose(v, w, rtol=1e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", [Form.FEATURES, Form.SUPPORT])
 @pytest.mark.parametrize("nonnegative", [True, False])
 def test_the_forms_agree(nonnegative, form):
@@ -183,6 +185,7 @@ def test_the_forms_agree(nonnegative, form):
         np.testing.assert_allclose(v[np.argsort(a)], w[np.argsort(b)], rtol=2e-3, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_reasons():
     problem = random_problem(0, 60, 10, 0.5, "sum")
     none = problem._replace(target=np.zeros(10))

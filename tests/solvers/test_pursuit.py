@@ -202,6 +202,7 @@ class TestDegenerate:
         assert result.indices.shape == (0,)
         assert float(result.objective) == 3.0
 
+    @pytest.mark.thorough
     def test_eps_stops_early(self):
         problem = random_problem(0, 40, 60, 1e-3, "mixture")
         full, _, objective = solve(problem, 20)

@@ -106,6 +106,7 @@ def test_never_less_than_twice_the_budget(share, budget, size):
     assert len(rows.train) == size
 
 
+@pytest.mark.thorough
 def test_a_second_selection_does_not_compile():
     from gradmatch_jax.measure.clock import compile_seconds
 

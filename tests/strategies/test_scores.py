@@ -229,6 +229,7 @@ def test_forgetting_is_a_count_of_transitions():
     assert expected[expected < 12].max() <= 6, "never more events than half the epochs"
 
 
+@pytest.mark.thorough
 def test_forgetting_without_an_epoch_draws():
     strategy = build("forgetting")
     state = strategy.init(jax.random.key(0))

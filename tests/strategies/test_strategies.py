@@ -139,6 +139,7 @@ def test_conformance(name, labels):
     check_selection(name, second, labels)
 
 
+@pytest.mark.thorough
 @each
 def test_padding_changes_nothing(name):
     """One class more that nobody has: another row of padding, a column of logits at -inf."""
@@ -224,6 +225,7 @@ def test_random_is_uniform():
     assert np.all(np.abs(counts - draws * share) < 4.9 * spread)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("n", "k"), [(20, 5), (20, 7), (20, 13), (20, 20), (20, 1), (1, 1), (9, 8)]
 )

@@ -47,6 +47,7 @@ def test_a_checkpoint_of_other_fields_is_told(tmp_path):
             folder.restore({"learner": np.zeros(3), "epoch": 0, "joules": 0.0})
 
 
+@pytest.mark.thorough
 def test_an_empty_folder_and_missing_parents_are_fine(tmp_path):
     assert toy(tmp_path, epochs=1).summary == json.loads((tmp_path / "result.json").read_text())
     toy(tmp_path / "a" / "b", epochs=1)

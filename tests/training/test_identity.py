@@ -41,6 +41,7 @@ def other_test():
     return other("test", inputs=toy_dataset().test.inputs[::-1].copy())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("dataset", "said"),
     [
@@ -108,6 +109,7 @@ def test_a_model_and_a_strategy_of_ones_own_are_part_of_it(tmp_path):
         train(CONFIG, tmp_path, **(given | {"strategy": last}))
 
 
+@pytest.mark.thorough
 def test_selections_name_the_users_rows(tmp_path):
     """After a test and a validation split and an imbalance, against the arrays themselves."""
     rng = np.random.default_rng(0)

@@ -30,6 +30,7 @@ def cancer(tmp_path_factory):
     return path
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("strategy", "settings"),
     [
@@ -110,6 +111,7 @@ def flatten(key, raw):
     return raw.reshape(raw.shape[0], -1).astype(jnp.float32) / 255.0
 
 
+@pytest.mark.thorough
 def test_the_model_sees_what_prepare_makes():
     x = np.ones((30, 2, 3), np.uint8)
     data = Dataset.from_arrays("own", x, Y, x, Y, prepare=flatten)

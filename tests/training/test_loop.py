@@ -55,6 +55,7 @@ def finished(tmp_path_factory):
     return result, out, spy.calls, seen
 
 
+@pytest.mark.thorough
 def test_log(finished):
     result, _, _, seen = finished
     log = result.log
@@ -220,6 +221,7 @@ def test_divergence_is_told():
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.thorough
 def test_an_empty_selection_is_told():
     """eps above the objective of choosing nothing, and nothing may be filled in."""
     with pytest.raises(UserError, match="the selection is empty"):

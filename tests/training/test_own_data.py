@@ -73,6 +73,7 @@ def test_models(apply, message):
     assert message in found
 
 
+@pytest.mark.thorough
 def test_the_model_suits_the_data_that_are_handed_over():
     """Not the data set that the configuration names and nobody reads."""
     rng = np.random.default_rng(0)

@@ -22,6 +22,7 @@ def digits():
     return load_dataset("digits")
 
 
+@pytest.mark.thorough
 def test_a_function_an_entry_or_the_object_itself(digits, tmp_path):
     config = TrainConfig(**SHORT, select_every=2)
 

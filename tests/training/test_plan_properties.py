@@ -28,6 +28,7 @@ wished = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.thorough
 @many
 @given(wished)
 def test_every_plan_can_be_run(wished):

@@ -29,6 +29,7 @@ def run(digits, name, out=None, **settings):
     return train(TrainConfig(strategy=name, **settings), out, dataset=digits)
 
 
+@pytest.mark.thorough
 def test_a_proxy_scores_and_its_time_is_selection_time(digits, tmp_path):
     result = run(digits, "el2n", tmp_path / "run", proxy="mlp", proxy_epochs=2, proxy_runs=2)
     rows, summary = result.log, result.summary
@@ -83,6 +84,7 @@ def test_early_stop_by_examples(digits, name):
     assert [row["examples"] for row in result.log] == [len(digits.train)] * 2
 
 
+@pytest.mark.thorough
 def test_early_stop_like_another_run(digits, tmp_path):
     warm = run(digits, "random-warm", tmp_path / "warm", fraction=0.5, epochs=8)
     like = {"like": tmp_path / "warm", "epochs": 8}

@@ -61,6 +61,7 @@ def test_your_own_model_and_data_are_passed(tmp_path):
     assert saved.evaluate() == done.summary["test_accuracy"]
 
 
+@pytest.mark.thorough
 def test_texts(tmp_path):
     ids = np.array([[2, 3, 0], [4, 2, 0]] * 20, np.int32)
     data = Dataset.from_arrays(

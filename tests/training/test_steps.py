@@ -77,6 +77,7 @@ def test_step_follows_torchs_recurrence(steps, data):
     assert learner.variables.stats["seen"] == sum(len(rows) for rows, _, _ in PLAN)
 
 
+@pytest.mark.thorough
 def test_reference_is_torchs(steps, data):
     torch = pytest.importorskip("torch")
     params = steps.init(jax.random.key(0)).variables.params
@@ -187,6 +188,7 @@ def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, stre
     assert order != [call[1].tolist() + call[3].tolist() for call in other.calls]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("augmented", [False, True])
 def test_scan_is_the_loop_of_steps(data, augmented):
     steps = linear_steps(data, augmented=augmented)
@@ -207,6 +209,7 @@ def test_scan_is_the_loop_of_steps(data, augmented):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.thorough
 def test_scanned_epoch_is_the_looped_epoch(data, monkeypatch):
     """In chunks of two, with a step and a ragged batch left over for the loop."""
     monkeypatch.setattr("gradmatch_jax.training.passes.SCAN", 2)
