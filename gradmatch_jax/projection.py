@@ -11,7 +11,8 @@ and their standard deviation is at most
 the norms' product at m = 1024. All selections here live on inner products of gradients.
 """
 
-from collections.abc import Callable, Iterable
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -42,8 +43,8 @@ def projected_gradients(
         loss: of (params, *example) -> a number, for one example, without the batch's axis.
         params: what is differentiated, a tree of arrays. Of some parameters only, give those, and
             let the loss close over the others.
-        batches: of examples: tuples of arrays (b, ...), or single arrays; of any sizes. Each size
-            of a batch compiles.
+        batches: of examples: tuples of arrays (b, ...), single arrays, or trees of them such as
+            dicts; of any sizes. Each size of a batch compiles.
         dim: m, numbers an example.
         key: of the projection; the same key gives the same (None: a fixed key). Gradients that are
             to be compared need one key.
@@ -74,11 +75,11 @@ def projected_gradients(
     parts = []
     for batch in batches:
         example = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
-        arrays = tuple(jnp.asarray(as_array("batches", x)) for x in example)
-        count = _rows(arrays)
+        arrays = jax.tree.map(lambda x: jnp.asarray(as_array("batches", x)), example)
+        count = _rows(jax.tree.leaves(arrays))
         for start in range(0, count, at_once):
-            part = tuple(x[start : start + at_once] for x in arrays)
-            parts.append(run(params, part, key))
+            rows = slice(start, start + at_once)
+            parts.append(run(params, jax.tree.map(operator.itemgetter(rows), arrays), key))
     if not parts:
         raise UserError("batches hold no examples")
     return checked("a gradient", jnp.concatenate(parts))
@@ -87,14 +88,14 @@ def projected_gradients(
 def _sketcher(loss: Callable[..., ArrayLike], places: int) -> Callable[..., Array]:
     """(params, examples, key) -> their sketched gradients, compiled once a size."""
 
-    def one(params: Any, example: tuple[Array, ...]) -> Array:
+    def one(params: Any, example: tuple[Any, ...]) -> Array:
         value = jnp.asarray(loss(params, *example))
         if value.shape != ():
             raise UserError(f"loss must give one number an example, not {value.shape}")
         return value
 
     @jax.jit
-    def run(params: Any, examples: tuple[Array, ...], key: PRNGKeyArray) -> Array:
+    def run(params: Any, examples: tuple[Any, ...], key: PRNGKeyArray) -> Array:
         each = jax.vmap(jax.grad(one), in_axes=(None, 0))(params, examples)
         total = None
         for i, leaf in enumerate(jax.tree.leaves(each)):
@@ -121,7 +122,7 @@ def sketch(rows: Float[Array, "n d"], places: int, key: PRNGKeyArray) -> Float[A
     return jax.ops.segment_sum(signed, place, places).T
 
 
-def _rows(arrays: tuple[Array, ...]) -> int:
+def _rows(arrays: Sequence[Array]) -> int:
     counts = {x.shape[0] if x.ndim else 0 for x in arrays}
     if len(counts) != 1:
         raise UserError(f"a batch's arrays have {sorted(counts)} rows; they must have as many")

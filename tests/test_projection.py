@@ -66,6 +66,14 @@ def test_batches_and_memory_change_nothing():
     assert not np.allclose(projected_gradients(loss, PARAMS, [(X, Y)], 64, key=1), whole)
 
 
+def test_a_batch_may_be_a_dict():
+    def of_dict(params, batch):
+        return loss(params, batch["x"], batch["y"])
+
+    made = projected_gradients(of_dict, PARAMS, [{"x": X, "y": Y}], 64)
+    assert np.array_equal(made, projected_gradients(loss, PARAMS, [(X, Y)], 64))
+
+
 def test_chosen_parameters():
     def of_v(v, x, y):
         return loss({"w": PARAMS["w"], "v": v}, x, y)

@@ -72,7 +72,10 @@ def _check_range(name: str, labels: np.ndarray, num_classes: int | None) -> None
     if outside:
         cure = f"subtract 1 from {name}" if low >= 1 and high == top else "number the classes so"
         cure = "drop those rows, or number the classes so" if low < 0 or high > top else cure
-        raise UserError(f"{outside} {name} lie outside 0..{top - 1} (from {low} to {high}); {cure}")
+        wanted = (
+            f"outside 0..{top - 1} (from {low} to {high})" if top > 0 else f"below 0 (from {low})"
+        )
+        raise UserError(f"{outside} {name} lie {wanted}; {cure}")
     if num_classes is not None:
         return
     classes = np.unique(labels).astype(np.int64)

@@ -65,6 +65,7 @@ def test_single_group_holds_all_and_never_more_than_n():
     [
         (np.array([0, 1, 7, 9]), 5, r"2 labels lie outside 0\.\.4"),
         (np.array([0, -1]), None, r"1 labels lie outside"),
+        (np.array([-2, -1]), None, r"2 labels lie below 0 \(from -2\)"),
         (np.array([0.0, 1.0]), None, r"labels must be integers"),
         (np.zeros((2, 1), int), None, r"labels must be integers \(n,\)"),
     ],
