@@ -30,6 +30,7 @@ def tempered(
     uniform: float = 0.0,
     ageing: float = 0.0,
     stratified: bool = False,
+    fitted: bool = False,
 ) -> Strategy:
     """Draw k examples with probability pi_i ~ s_i^temperature, weigh them by pi_i^-exponent.
 
@@ -45,13 +46,17 @@ def tempered(
         uniform: this share of the draws does not look at the norms.
         ageing: how far an epoch moves the norms of those it left out towards the mean of all.
         stratified: each class has the share of the draws that it has of the data.
+        fitted: the temperature is times `fit`, of the scores that are known: the draw is uniform
+            until training fits what it sees, and stays so where it never does. There the largest
+            residuals are of what cannot be learnt.
     """
     n, k = len(task.labels), task.budget
     strata = np.asarray(task.labels) if stratified else None
 
     def select(state, snapshot, key):
         del snapshot
-        scores = np.maximum(known_or(state["scores"], 1.0), floor) ** temperature
+        known = np.maximum(known_or(state["scores"], 1.0), floor)
+        scores = known ** (temperature * fit(state["scores"]) if fitted else temperature)
         if strata is None:
             pi = inclusion(scores, k)
         else:
@@ -95,6 +100,16 @@ def unseen(n: int) -> Callable[[PRNGKeyArray], dict[str, Float[jax.Array, "n"]]]
         return {"scores": jnp.full(n, jnp.inf, jnp.float32)}
 
     return init
+
+
+def fit(scores: Float32[jax.Array, "n"]) -> float:
+    """max(0, 2 q - 1), q the share of the residual norms seen that are below 1/2.
+
+    >>> fit(jnp.asarray([0.1, 0.1, 0.1, 0.9, jnp.inf]))
+    0.5
+    """
+    seen = np.asarray(scores)[np.isfinite(scores)]
+    return max(0.0, 2.0 * float(np.mean(seen < 0.5)) - 1.0) if len(seen) else 0.0
 
 
 def known_or(scores: Float32[jax.Array, "n"], otherwise: float) -> Float[np.ndarray, "n"]:

@@ -167,6 +167,13 @@ STRATEGIES = {
         "importance sampling at a fixed budget, tempered",
         reads=False,
     ),
+    "balanced": Entry(
+        "balanced:balanced",
+        "epoch",
+        "adaptive-random, each epoch dealt nearly the gradient of all the data",
+        "GraB's balancing (Lu et al. 2022), widened to parts",
+        reads=False,
+    ),
     "order-dp": Entry(
         "fresh:order_dp",
         "epoch",

@@ -36,5 +36,7 @@ class StrategySettings(MatchingOptions):
     """tempered: how far an epoch moves the norms of those it left out towards the mean."""
     stratified: bool = False
     """tempered: each class has the share of the draws that it has of the data."""
+    fitted: bool = False
+    """tempered: the temperature grows from 0 with the share of examples that training fits."""
     spread: Annotated[float, Range(1)] = 2.0
     """order-dp: size of the random draw that the largest losses are taken of, over the budget."""

@@ -11,6 +11,7 @@ import pytest
 from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.strategies import STRATEGIES, build_strategy
+from gradmatch_jax.strategies.balanced import WIDTH
 from gradmatch_jax.strategies.regime import PRUNING, Regime, Reselect
 from gradmatch_jax.strategies.registry import keywords
 from gradmatch_jax.strategies.strategy import Pass, Seen, Snapshot, Task
@@ -28,7 +29,7 @@ PER_CLASS = {"gradmatch", "gradmatch-fresh", "gradmatch-per-class", "craig", "fa
 # Forgetting events are small integers: ties at the edge of the budget are drawn. Real scores tie
 # nowhere here.
 CHANCE = {"random", "adaptive-random", "rs2", "gradmatch-pb", "craig-pb", "forgetting", "infobatch"}
-CHANCE |= {"tempered", "order-dp"}
+CHANCE |= {"tempered", "balanced", "order-dp"}
 
 each = pytest.mark.parametrize("name", STRATEGIES)
 
@@ -55,7 +56,9 @@ def epoch_seen(seed=0, n=N):
     order = rng.permutation(n).astype(np.int32)
     losses = rng.gamma(1.0, size=n).astype(np.float32)
     norms = np.minimum(losses, np.float32(np.sqrt(2)))
-    return Seen(order, {"losses": losses, "correct": losses < 0.5, "residual_norms": norms})
+    sketches = np.random.default_rng(seed).normal(size=(len(order), WIDTH)).astype(np.float32)
+    recorded = {"losses": losses, "correct": losses < 0.5, "residual_norms": norms}
+    return Seen(order, recorded | {"sketches": sketches})
 
 
 def build(name, labels=ALL_CLASSES, num_classes=CLASSES, **settings):
@@ -279,6 +282,7 @@ def test_every_keyword_is_a_setting(name):
         ("tempered", {"exponent": 0.0}),
         ("tempered", {"uniform": 1.0}),
         ("tempered", {"floor": 5.0}),
+        ("tempered", {"fitted": True}),
         ("order-dp", {"spread": 5.0}),
     ],
 )
