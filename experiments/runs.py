@@ -1,23 +1,32 @@
 """Runs of the experiments: a sweep whose results are JSON lines, which the tables read.
 
 Start the same command once a core for several workers, each on cores of its own (taskset): each
-run is done by one of them, and a killed one is resumed by the next.
+run is done by one of them, and a killed one is resumed by the next. Or give it a `Ray` cluster.
 """
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments.records import append, read, stamp
-from gradmatch_jax.errors import UserError
+from gradmatch_jax.errors import Stopped, UserError
 from gradmatch_jax.sweep import Job, identifying, sweep
 from gradmatch_jax.training.folder import SELECTION
 
+Ended = tuple[Job, dict[str, Any]]  # a run and its record
 
-def run_all(jobs: Iterable[Job], results: Path) -> None:
+
+def run_all(
+    jobs: Iterable[Job],
+    results: Path,
+    *,
+    until: float = math.inf,
+    spread: Callable[[list[Job], float], Iterable[Ended]] | None = None,
+) -> None:
     """Run what `results` has no record of, and what no other worker is running.
 
     A run that diverges or fails is recorded as that, and not tried again.
@@ -25,19 +34,35 @@ def run_all(jobs: Iterable[Job], results: Path) -> None:
     Args:
         jobs: as `gradmatch_jax.sweep.plan` made them.
         results: the file of records.
+        until: when to stop, as `time.time` counts: the run then on the way is saved, and the next
+            call goes on with it.
+        spread: what does them, elsewhere than in this process (`experiments.on_ray`).
 
     Raises:
         UserError: a record is of other settings.
     """
     ahead = [job for job in jobs if not recorded(results, job)]
-    start = time.perf_counter()
-    for job, row in sweep(ahead, wait=False):
+    for job, record in (spread or here)(ahead, until):
         if recorded(results, job):  # by another worker, meanwhile
             continue
-        append(results, _record(job, row, start))
-        start = time.perf_counter()
-        said = row["failed"]["reason"] if "failed" in row else row["test_accuracy"]
+        append(results, record)
+        said = record["failed"]["reason"] if "failed" in record else record["test_accuracy"]
         print(run_name(job), said, flush=True)
+
+
+def here(jobs: list[Job], until: float = math.inf) -> Iterator[Ended]:
+    """Do runs one after another in this process.
+
+    Yields:
+        Each that ended, with its record; the one that was stopped by the clock is not among them.
+    """
+    start = time.perf_counter()
+    try:
+        for job, row in sweep(jobs, wait=False, stop=lambda: time.time() >= until):
+            yield job, _record(job, row, start)
+            start = time.perf_counter()
+    except Stopped as stopped:
+        print(stopped, flush=True)
 
 
 def run_name(job: Job) -> str:

@@ -6,6 +6,7 @@
     python -m experiments.paper figure figure3a --out FILE.svg    # or .png, .pdf
     python -m experiments.paper report --out FILE.html            # all of it on one page
     python -m experiments.paper run figure4a --quick              # a rehearsal of a minute
+    python -m experiments.paper run table2 --data-dir FOLDER --minutes 9.5 --on ray --ray.run-gpus 1
 
 NAME is table1 ... table11, figure1, figure3a ... figure3g, figure4a ... figure4e, and mnistnet,
 lambda and weighting, which the paper does not have; `table` also takes a file of records of runs.
@@ -17,6 +18,7 @@ out.
 
 import dataclasses
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +99,7 @@ class Report:
 def run(args: Run) -> None:
     """Do what is missing of one exhibit, source by source."""
     exhibit = find(args.name)
+    until = time.time() + 60 * args.minutes
     several = len({source.dataset for source in exhibit.sources}) > 1 and not args.quick
     for source in exhibit.sources:
         folder = args.data_dir
@@ -105,7 +108,8 @@ def run(args: Run) -> None:
             if not folder.is_dir():
                 print(f"{source.name}: there is no {folder}, left out", flush=True)
                 continue
-        source.run(dataclasses.replace(args, data_dir=folder))
+        minutes = max(0.0, (until - time.time()) / 60)
+        source.run(dataclasses.replace(args, data_dir=folder, minutes=minutes))
     for source, state in zip(exhibit.sources, exhibit.states(args), strict=True):
         print(f"{source.name}: {state}")
 

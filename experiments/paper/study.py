@@ -1,11 +1,14 @@
 """What is run: a study is grids of runs whose records are one file, whole or as a rehearsal."""
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from experiments.on_ray import Ray
 from experiments.records import read
 from experiments.runs import config_of, run_all
 from gradmatch_jax.errors import UserError
@@ -41,6 +44,11 @@ class Asked:
     """The runs go to RUNS/STUDY."""
     results: Path = Path("results")
     """The records go to RESULTS/STUDY.jsonl."""
+    minutes: float = math.inf
+    """Stop by then: what is on the way is saved, and the same command goes on with it."""
+    on: Literal["here", "ray"] = "here"
+    """Where the runs are done: in this process, or spread over a Ray cluster (the extra ray)."""
+    ray: Ray = field(default_factory=Ray)
 
     @property
     def records(self) -> Path:
@@ -158,7 +166,12 @@ class Study:
             raise UserError(
                 f"--data-dir is missing: name {self.dataset}'s folder, or rehearse with --quick"
             )
-        run_all(self.missing(asked), self.file(asked))
+        run_all(
+            self.missing(asked),
+            self.file(asked),
+            until=time.time() + 60 * asked.minutes,
+            spread=asked.ray if asked.on == "ray" else None,
+        )
 
 
 class Recorded:
