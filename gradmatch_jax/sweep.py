@@ -25,7 +25,7 @@ FAILED = "failed.json"
 # What decides which examples a run is given: runs that share these share the loaded data.
 _DATA = (
     "dataset", "data_dir", "reader", "seed", "validation_fraction", "imbalance",
-    "imbalance_classes", "image_size",
+    "imbalance_classes", "label_noise", "image_size",
 )  # fmt: skip
 # What a run may end in that is its own: the others go on. A full disk or a mistake in the code
 # would meet them too, and stops the sweep.

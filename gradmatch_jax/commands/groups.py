@@ -32,13 +32,16 @@ NETWORK = (
 RIVALS = (
     "greedy", "refresh", "ratio", "tail", "proxy", "proxy_epochs", "proxy_runs", "like", "like_by",
 )  # fmt: skip
+DATA = (
+    "reader", "validation_fraction", "imbalance", "imbalance_classes", "label_noise", "image_size",
+)  # fmt: skip
 GROUPS = (
     ("main", MAIN),
     ("network", NETWORK),
     ("selection", ("select_every", "pool", "kappa", "weighting", "validation_target")),
     ("matching", tuple(field.name for field in dataclasses.fields(MatchingOptions))),
     ("rivals", RIVALS),
-    ("data", ("reader", "validation_fraction", "imbalance", "imbalance_classes", "image_size")),
+    ("data", DATA),
 )
 OF_A_FILE = (
     ("main", ("strategy", "input", "budget", "fraction", "out", "seed")),

@@ -10,6 +10,7 @@ import numpy as np
 
 from gradmatch_jax.data import Dataset, load_dataset
 from gradmatch_jax.data.imbalance import imbalanced
+from gradmatch_jax.data.noise import mislabelled
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.measure.clock import Times
 from gradmatch_jax.measure.energy import Meter, find_meter
@@ -40,9 +41,13 @@ def load(config: TrainConfig) -> Dataset:
         seed=config.seed,
         image_size=config.image_size,
     )
-    if config.imbalance == 1:
-        return dataset
-    return imbalanced(dataset, config.imbalance, config.imbalance_classes, seed=config.seed)
+    if config.imbalance < 1:
+        dataset = imbalanced(dataset, config.imbalance, config.imbalance_classes, seed=config.seed)
+    return (
+        mislabelled(dataset, config.label_noise, seed=config.seed)
+        if config.label_noise
+        else dataset
+    )
 
 
 def prepare(

@@ -100,6 +100,9 @@ class Settings(PlanSettings, StrategySettings):
     all."""
     imbalance_classes: Annotated[float, SHARE] = 0.3
     """The share of the classes that --imbalance cuts, drawn by the seed."""
+    label_noise: Annotated[float, BELOW_ONE] = 0.0
+    """Turn this share of each class's training labels into the next class's (0.2 or 0.45 in the
+    field); validation and test stay clean."""
     augment: bool = True
     """Random crops and flips where the field uses them (CIFAR, SVHN, ImageNet)."""
     bf16: bool = False

@@ -138,7 +138,6 @@ def test_picks_are_the_dense_references(budget, refresh, at_once, eta):
     assert found == dense_glister(dense, min(budget, 60), eta, at_once)
 
 
-@pytest.mark.thorough
 def test_share_that_is_a_whole_number_of_picks_is_not_rounded_up():
     """0.07 · 100 is 7.000000000000001 in floating point."""
     gradients, validation, dense = made_up(n=120, seed=5)

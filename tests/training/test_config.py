@@ -41,6 +41,7 @@ OUT_OF_RANGE = {
     "proxy_runs": (0,),
     "imbalance": (0, -0.1, 1.5, math.nan),
     "imbalance_classes": (0, 1.5, math.nan),
+    "label_noise": (1, -0.1, math.nan),
     "validation_fraction": (0, 1, -0.1, math.nan),
     "eval_every": (0,),
     "image_size": (0,),
@@ -221,7 +222,7 @@ APPLIES = [
     ("tempered-warm", {"temperature": 0.5, "exponent": 0.0, "floor": 0.1, "stratified": True}),
     ("tempered", {"uniform": 0.2, "ageing": 0.1}), ("order-dp", {"spread": 3.0}),
     ("gradmatch-fresh", {"pool": 0.1, "fill": "calibrated"}),
-    ("random", {"imbalance": 0.1, "imbalance_classes": 0.5}),
+    ("random", {"imbalance": 0.1, "imbalance_classes": 0.5}), ("random", {"label_noise": 0.2}),
 ]  # fmt: skip
 
 
