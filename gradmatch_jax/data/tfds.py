@@ -45,8 +45,8 @@ def read_tfds(tfds_name: str, data_dir: Path | None, image_size: int) -> Parts:
     """Read the splits of `tfds_name` that TFDS prepared in `data_dir` (None: its default folder).
 
     Small sets are decoded into memory in the order TFDS stored them. ImageNet is a stream of
-    squares for crops of `image_size`, its validation split the test set as in the paper; its labels take
-    one pass over all records.
+    squares for crops of `image_size`, its validation split the test set as in the paper; its labels
+    take one pass over all records.
 
     Raises:
       UserError: if the packages or the prepared files are missing, or damaged.
