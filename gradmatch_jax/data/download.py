@@ -66,7 +66,7 @@ def _download(remote: Remote, directory: Path, timeout: float) -> None:
     print(f"downloading {remote.url} to {directory}", file=sys.stderr)
     pooch.get_logger().setLevel("WARNING")  # it would say the same
     part = directory / f".{remote.name}.part"
-    download = _Resuming(part, timeout)
+    download: Any = _Resuming(part, timeout)
     while True:
         resumed = part.exists()
         try:
