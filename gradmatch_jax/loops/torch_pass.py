@@ -88,8 +88,8 @@ def torch_gradient_norms(
     targets = torch.as_tensor(np.asarray(labels))
 
     def one(trained: Any, others: Any, x: Any, y: torch.Tensor) -> torch.Tensor:
-        inputs = torch.utils._pytree.tree_map(lambda part: part[None], x)
-        given = ((), dict(inputs)) if isinstance(inputs, Mapping) else ((inputs,), {})
+        named = isinstance(x, Mapping)
+        given = ((), {k: v[None] for k, v in x.items()}) if named else ((x[None],), {})
         with _watched(head) as calls:
             torch.func.functional_call(model, (trained, others), *given)
             logits, _ = _one(calls)
@@ -109,7 +109,8 @@ def torch_gradient_norms(
         with _evaluating(model):
             for batch in DataLoader(part, generator=torch.Generator(), **arguments):
                 inputs = _moved(batch[0], device)
-                count = len(torch.utils._pytree.tree_leaves(inputs)[0])
+                named = isinstance(inputs, Mapping)
+                count = len(next(iter(inputs.values())) if named else inputs)
                 y = targets[wanted[done : done + count]].to(device)
                 found.append(_norms_of(run, trained, others, inputs, y))
                 done += count

@@ -12,12 +12,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset  # noqa: E402
 
-from gradmatch_jax.torch import (  # noqa: E402
-    SubsetLoader,
-    as_jax,
-    torch_forward,
-    torch_gradient_norms,
-)
+from gradmatch_jax.torch import SubsetLoader, as_jax, torch_forward  # noqa: E402
 
 N, CLASSES = 120, 4
 RNG = np.random.default_rng(0)
@@ -177,73 +172,6 @@ def test_infobatch_watches_losses():
             sizes[-1] += len(w)
     assert sizes[0] == N
     assert max(sizes[1:]) < N
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("loss", ["softmax", "mse", "sigmoid"])
-def test_gradient_norms_are_those_of_a_loop(loss):
-    """Each example by itself, by PyTorch's own backward; one parameter is frozen."""
-    model = net()
-    model.body[0].bias.requires_grad = False
-    with torch.no_grad():  # statistics that are not those of a fresh layer
-        model(torch.tensor(X))
-    wide = np.eye(CLASSES, dtype=np.float32)[Y]
-    labels = Y if loss == "softmax" else wide
-    data = TensorDataset(torch.tensor(X), torch.tensor(Y))
-    norms = torch_gradient_norms(model, model.fc, data, labels, loss=loss, batch_size=50)
-    modes = [part.training for part in model.modules()]
-    found, some = np.asarray(norms()), np.asarray(norms([7, 3]))
-    assert [part.training for part in model.modules()] == modes
-    model.eval()
-    plain = []
-    for i in range(N):
-        model.zero_grad()
-        logits = model.fc(model.body(torch.tensor(X[i : i + 1])))
-        aim = torch.tensor(labels[i : i + 1])
-        of = {"softmax": functional.cross_entropy, "mse": functional.mse_loss,
-              "sigmoid": functional.binary_cross_entropy_with_logits}[loss]  # fmt: skip
-        of(logits, aim).backward()
-        grads = [p.grad for p in model.parameters() if p.requires_grad]
-        plain.append(float(torch.sqrt(sum((g**2).sum() for g in grads))))
-    np.testing.assert_allclose(found, plain, rtol=1e-4)
-    np.testing.assert_allclose(some, np.asarray(plain)[[7, 3]], rtol=1e-4)
-
-
-def test_grand_takes_the_largest_gradients():
-    model = net()
-    loader = loader_of("grand", model=model, proxy_epochs=1)
-    list(loader)
-    norms = np.asarray(torch_gradient_norms(model, model.fc, loader.dataset, Y, batch_size=40)())
-    list(loader)
-    rows = np.asarray(loader.selector.selection.indices)
-    assert set(rows) == set(np.argsort(-norms)[: len(rows)])
-
-
-def test_a_model_without_each_examples_gradient_is_said():
-    class Odd(Net):
-        def forward(self, x):
-            return super().forward(x * float(x.sum()))  # reads a number
-
-    model = Odd()
-    data = TensorDataset(torch.tensor(X), torch.tensor(Y))
-    with pytest.raises(UserError, match=r"\Agrand wants each example's gradient[^\n]*use el2n\Z"):
-        torch_gradient_norms(model, model.fc, data, Y, batch_size=40)()
-
-
-@pytest.mark.thorough
-def test_every_strategy_goes_in_a_loader():
-    from gradmatch_jax.strategies.registry import STRATEGIES
-
-    for name in STRATEGIES:
-        held = TensorDataset(torch.tensor(X[:40]), torch.tensor(Y[:40]))
-        more = {"validation": held} if name == "glister" else {}
-        more |= {"proxy_epochs": 1} if STRATEGIES[name].regime.scored else {}
-        budgeted = STRATEGIES[name].regime.budgeted
-        loader = loader_of(name, every=1, epochs=4, fraction=0.25 if budgeted else None, **more)
-        for _ in range(loader.epochs or 3):
-            for x, _, w in loader:
-                loader.observe(logits=torch.zeros(len(x), CLASSES))
-                assert torch.isfinite(w).all(), name
 
 
 def test_devices_share_memory_where_they_can():
