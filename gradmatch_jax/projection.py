@@ -11,6 +11,7 @@ and their standard deviation is at most
 the norms' product at m = 1024. All selections here live on inner products of gradients.
 """
 
+import functools
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gradmatch_jax.errors import UserError
@@ -40,7 +42,9 @@ def projected_gradients(
     """Each example's gradient, sketched to `dim` numbers: atoms for any selection.
 
     Args:
-        loss: of (params, *example) -> a number, for one example, without the batch's axis.
+        loss: of (params, *example) -> a number, for one example, without the batch's axis. The
+            same function again compiles nothing; `jax.tree_util.Partial(f, arrays)` is the same
+            where the arrays it gives f first have changed.
         params: what is differentiated, a tree of arrays. Of some parameters only, give those, and
             let the loss close over the others.
         batches: of examples: tuples of arrays (b, ...), single arrays, or trees of them such as
@@ -71,7 +75,7 @@ def projected_gradients(
         raise UserError("params hold no arrays; pass what is to be differentiated")
     size = sum(4 * int(np.size(leaf)) for leaf in leaves)
     at_once = max(1, as_count("memory", min(int(memory), 2**31 - 1), least=1) // size)
-    run, key = _sketcher(loss, places), as_key(key)
+    run, key = _compiled(loss, places), as_key(key)
     parts = []
     for batch in batches:
         example = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
@@ -85,18 +89,29 @@ def projected_gradients(
     return checked("a gradient", jnp.concatenate(parts))
 
 
-def _sketcher(loss: Callable[..., ArrayLike], places: int) -> Callable[..., Array]:
-    """(params, examples, key) -> their sketched gradients, compiled once a size."""
+def _compiled(loss: Callable[..., ArrayLike], places: int) -> Callable[..., Array]:
+    """(params, examples, key) -> their sketched gradients, compiled once a loss and a size."""
+    held = isinstance(loss, Partial)
+    function, given = (loss.func, (loss.args, loss.keywords)) if held else (loss, ((), {}))
+    try:
+        run = _kept(function, places)
+    except TypeError:  # a callable that has no hash
+        run = _sketcher(function, places)
+    return functools.partial(run, given)
 
-    def one(params: Any, example: tuple[Any, ...]) -> Array:
-        value = jnp.asarray(loss(params, *example))
+
+def _sketcher(loss: Callable[..., ArrayLike], places: int) -> Callable[..., Array]:
+    """(what the loss is given first, params, examples, key) -> sketched gradients."""
+
+    def one(params: Any, given: Any, example: tuple[Any, ...]) -> Array:
+        value = jnp.asarray(loss(*given[0], params, *example, **given[1]))
         if value.shape != ():
             raise UserError(f"loss must give one number an example, not {value.shape}")
         return value
 
     @jax.jit
-    def run(params: Any, examples: tuple[Any, ...], key: PRNGKeyArray) -> Array:
-        each = jax.vmap(jax.grad(one), in_axes=(None, 0))(params, examples)
+    def run(given: Any, params: Any, examples: tuple[Any, ...], key: PRNGKeyArray) -> Array:
+        each = jax.vmap(jax.grad(one), in_axes=(None, None, 0))(params, given, examples)
         total = None
         for i, leaf in enumerate(jax.tree.leaves(each)):
             part = sketch(leaf.reshape(len(leaf), -1), places, jax.random.fold_in(key, i))
@@ -105,6 +120,9 @@ def _sketcher(loss: Callable[..., ArrayLike], places: int) -> Callable[..., Arra
         return total
 
     return run
+
+
+_kept = functools.lru_cache(maxsize=8)(_sketcher)
 
 
 def sketch(rows: Float[Array, "n d"], places: int, key: PRNGKeyArray) -> Float[Array, "n m"]:

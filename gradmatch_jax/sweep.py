@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -154,6 +154,7 @@ def sweep(
     *,
     wait: bool = True,
     stop: Callable[[], bool] = lambda: False,
+    log: Sequence[str] = (),
 ) -> Iterator[Finished]:
     """Do the runs that are not finished, and give every run as it is known.
 
@@ -166,8 +167,8 @@ def sweep(
         on_progress: called before, during and after each run.
         wait: give what other processes are running as well, when it is done; otherwise leave it
             out.
-
         stop: as `train`'s.
+        log: likewise, of each run.
 
     Yields:
         The runs, in order but for those waited for. While the caller has one, it is held: no
@@ -190,7 +191,7 @@ def sweep(
             row = found[job.folder] or _read_back(job)
             if row is None:
                 start = Progress(done, len(jobs), job.name, 0, 0)
-                row = _run(job, data, start, on_progress, stop)
+                row = _run(job, data, start, on_progress, stop, log)
             done += 1
             epochs = len(row["log"])
             on_progress(Progress(done, len(jobs), job.name, epochs, epochs))
@@ -219,6 +220,7 @@ def _run(
     start: Progress,
     on_progress: Callable[[Progress], None],
     stop: Callable[[], bool],
+    log: Sequence[str],
 ) -> dict[str, Any]:
     """Train; the run's row, also where it comes to nothing."""
     from gradmatch_jax.training.loop import train
@@ -229,7 +231,9 @@ def _run(
     on_progress(start)
     dataset = data.of(job.config)
     try:
-        result = train(job.config, job.folder, dataset=dataset, on_epoch=on_epoch, stop=stop)
+        result = train(
+            job.config, job.folder, dataset=dataset, on_epoch=on_epoch, stop=stop, log=log
+        )
     except Blocked:  # a full disk, say: it would meet the others too
         raise
     except _OWN_FAILURES as error:

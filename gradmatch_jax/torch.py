@@ -25,10 +25,15 @@ from gradmatch_jax.errors import UserError, no_such
 from gradmatch_jax.inputs.values import as_count, as_flag, short
 from gradmatch_jax.loops.selector import Selector
 from gradmatch_jax.loops.settings import applicable, entry_of
-from gradmatch_jax.loops.torch_pass import as_jax, labels_of, torch_forward
+from gradmatch_jax.loops.torch_pass import (
+    as_jax,
+    labels_of,
+    torch_forward,
+    torch_gradient_norms,
+)
 from gradmatch_jax.strategies.registry import keywords
 
-__all__ = ["SubsetLoader", "as_jax", "torch_forward"]
+__all__ = ["SubsetLoader", "as_jax", "torch_forward", "torch_gradient_norms"]
 
 # What DataLoader takes; its own ways of drawing are this loader's.
 OURS = ("dataset", "shuffle", "sampler", "batch_sampler", "batch_size")
@@ -92,20 +97,19 @@ class SubsetLoader:
         batch_size = as_count("batch_size", batch_size, least=1)
         ours = {k: v for k, v in arguments.items() if k in PASSED_ON}
         settings = {k: v for k, v in arguments.items() if k not in PASSED_ON}
-        name, entry, _ = entry_of(strategy, False)
+        _, entry, _ = entry_of(strategy, False)
         own = keywords(entry)
         settings |= {"batch_size": batch_size} if "batch_size" in own else {}
-        if name == "grand":
-            raise UserError("grand reads gradients in all parameters: use Selector, or el2n")
         for setting in arguments:
             known = PASSED_ON | SELECTOR | set(applicable(entry))
             if setting not in known:
                 raise no_such("argument", setting, sorted(known))
         self.dataset, self.epoch, self._shuffle = dataset, 0, as_flag("shuffle", shuffle)
         held = None if validation is None else labels_of(validation)
+        labels = labels_of(dataset) if labels is None else labels
         self.selector = Selector(
             strategy,
-            labels=labels_of(dataset) if labels is None else labels,
+            labels=labels,
             fraction=fraction,
             every=every,
             validation_labels=held,
@@ -113,8 +117,12 @@ class SubsetLoader:
         )
         passes = {k: v for k, v in ours.items() if k in OF_A_PASS}
         passes["batch_size"] = pass_batch_size or 4 * batch_size
-        self._forward = torch_forward(model, head, dataset if plain is None else plain, **passes)
-        self._validation = None
+        plain = dataset if plain is None else plain
+        self._forward = torch_forward(model, head, plain, **passes)
+        self._validation = self._norms = None
+        if "gradient_norms" in self.selector.needs:
+            of = {k: v for k, v in settings.items() if k in ("loss", "label_smoothing")}
+            self._norms = torch_gradient_norms(model, head, plain, labels, **of, **passes)
         if validation is not None:
             self._validation = torch_forward(model, head, validation, **passes)
         self._drawn, self._taken = _Drawn(), np.zeros(0, np.int64)
@@ -138,7 +146,9 @@ class SubsetLoader:
     def __iter__(self) -> Iterator[Any]:
         """The next epoch's mini-batches, the weights behind."""
         epoch = self.epoch
-        rows, weights = self.selector(epoch, self._forward, validation=self._validation)
+        rows, weights = self.selector(
+            epoch, self._forward, validation=self._validation, gradient_norms=self._norms
+        )
         self.epoch = epoch + 1
         order = np.arange(len(rows))
         if self._shuffle:

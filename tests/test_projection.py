@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 from gradmatch_jax import matching_error, projected_gradients, select_subset
 from gradmatch_jax.errors import UserError
@@ -53,6 +54,34 @@ def test_atoms_are_sketches_of_the_definition():
         for i, g in enumerate(jax.tree.leaves(each))
     ]
     np.testing.assert_allclose(found, sum(parts), atol=1e-4)
+
+
+def test_the_same_loss_compiles_once():
+    traced = []
+
+    def held(scale, params, x, y):
+        traced.append(1)
+        return scale * loss(params, x, y)
+
+    found = [
+        projected_gradients(Partial(held, jnp.asarray(scale)), PARAMS, [(X, Y)], 64)
+        for scale in (1.0, 2.0)
+    ]
+    np.testing.assert_allclose(found[1], 2 * found[0], rtol=1e-4, atol=1e-5)
+    whole = projected_gradients(loss, PARAMS, [(X, Y)], 64)
+    np.testing.assert_allclose(found[0], whole, rtol=1e-4, atol=1e-5)
+    assert len(traced) == 1
+
+
+def test_a_loss_without_a_hash_is_taken():
+    class Loss:
+        __hash__ = None
+
+        def __call__(self, params, x, y):
+            return loss(params, x, y)
+
+    found = projected_gradients(Loss(), PARAMS, [(X, Y)], 64)
+    np.testing.assert_array_equal(found, projected_gradients(loss, PARAMS, [(X, Y)], 64))
 
 
 @pytest.mark.thorough

@@ -22,6 +22,7 @@ from gradmatch_jax.settings import as_option, checked
 from gradmatch_jax.sweep import Grid, Job, Progress, identity, plan, sweep
 from gradmatch_jax.training.config import OPTIONAL, Settings, TrainConfig, changed
 from gradmatch_jax.training.files import write_text
+from gradmatch_jax.training.loggers import LogName, check_log
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,6 +54,9 @@ class CompareConfig(Settings):
     out: Path = Path("runs/compare")
     """The table, the report and the runs go into its folder DATASET. Finished runs there are not
     repeated."""
+    log: tuple[LogName, ...] = ()
+    """Write each run's rows there as well: csv (metrics.csv), tensorboard, wandb (extras of those
+    names; WANDB_MODE=offline keeps it here)."""
     compilation_cache: CompilationCache = None
 
 
@@ -64,6 +68,7 @@ def plan_runs(config: CompareConfig) -> list[Job]:
           has; nothing has been read or run.
     """
     config = checked(config)
+    check_log(config.log, config.out)
     for name in ("strategies", "fractions", "seeds"):
         if not getattr(config, name):
             raise UserError(f"--{name} is empty: name at least one")
@@ -90,7 +95,8 @@ def compare(
         UserError: bad settings, or a folder that holds another run, before anything runs.
     """
     jobs = plan_runs(config)
-    rows = {finished.job.folder: finished.row for finished in sweep(jobs, on_progress, stop=stop)}
+    ended = sweep(jobs, on_progress, stop=stop, log=config.log)
+    rows = {finished.job.folder: finished.row for finished in ended}
     return [rows[job.folder] for job in jobs]
 
 

@@ -13,6 +13,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import as_path
 from gradmatch_jax.training.config import TrainConfig, resolve
 from gradmatch_jax.training.files import read_json
+from gradmatch_jax.training.loggers import LogName, check_log
 
 CONFIG = "config.json"
 
@@ -26,6 +27,9 @@ class TrainCommand(TrainConfig):
     there. None keeps nothing."""
     config: Path | None = None
     """A run's config.json, or its folder: its settings are taken where none is named here."""
+    log: tuple[LogName, ...] = ()
+    """Write metrics.jsonl's rows there as well: csv (metrics.csv), tensorboard, wandb (extras of
+    those names; WANDB_MODE=offline keeps it here)."""
     compilation_cache: CompilationCache = None
 
 
@@ -90,6 +94,7 @@ def run(
     """
     fields = {f.name: getattr(command, f.name) for f in dataclasses.fields(TrainConfig)}
     config = resolve(TrainConfig(**fields), given=named(arguments))
+    check_log(command.log, command.out)
     keep_compiled(command.compilation_cache)
     from rich.console import Console
 
@@ -104,7 +109,9 @@ def run(
     share = f" on {config.fraction:g} of" if config.entry.regime.budgeted else " on"
     say(f"{config.strategy}{share} {config.dataset}, on {device_name()}; compiling first")
     with epochs_shown(console) as on_epoch:
-        result = train(config, command.out, on_epoch=on_epoch, on_note=say, stop=stop)
+        result = train(
+            config, command.out, on_epoch=on_epoch, on_note=say, stop=stop, log=command.log
+        )
     console.print(in_words(result.summary))
     if result.summary.get("warning"):
         console.print(f"warning: {result.summary['warning']}", style="yellow", highlight=False)

@@ -1,5 +1,6 @@
 """`load_dataset`: every data set by name, read, checked and split."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,11 +30,13 @@ class Spec:
 
     read: (data_dir, image_size) -> the set's own splits
     tfds_name: its name in TensorFlow Datasets, where it has one there
+    resized: whether its pictures are read larger than the model takes them, for resized crops
     """
 
     read: Callable[[Path | None, int], Parts]
     tfds_name: str | None = None
     field: Field = NOTHING_ASSUMED
+    resized: bool = False
 
 
 def _tiny(
@@ -69,9 +72,8 @@ DATASETS = MappingProxyType(
         "imagenet": Spec(
             folder.read_folder,
             tfds_name="imagenet2012",
-            field=Field(
-                mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), crop=1 / 8, flip=True
-            ),
+            field=Field(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), flip=True),
+            resized=True,
         ),
         "npz": Spec(lambda path, size: npz.read_npz(path)),
         "tsv": Spec(lambda path, size: tsv.read_tsv(path)),
@@ -104,7 +106,7 @@ def load_dataset(
             `data_dir` (None: its default folder).
         validation_fraction: share of the training set that is held out.
         seed: of that draw.
-        image_size: side in pixels to which imagenet is resized and cropped; the others keep theirs.
+        image_size: side in pixels of imagenet's crops; the others keep theirs.
 
     Returns:
         The data set, checked.
@@ -127,7 +129,8 @@ def load_dataset(
         parts = read(path, size)
     except (OSError, MemoryError) as error:  # readers answer for contents only
         raise UserError(f"cannot read {name}: {one_line(error)}") from error
-    return assemble(name, parts, spec.field, held_out, seed)
+    field = dataclasses.replace(spec.field, side=size) if spec.resized else spec.field
+    return assemble(name, parts, field, held_out, seed)
 
 
 def _reader(name: str, spec: Spec, reader: str) -> Callable[[Path | None, int], Parts]:

@@ -105,6 +105,7 @@ class Field:
     mean, std: the field's constants; None to measure them on the training set
     crop: padding of random crops as a share of the image's height (CIFAR: 4 of 32 pixels)
     flip: whether images are mirrored at random
+    side: of random resized crops, in pixels; 0 where there are none
     """
 
     num_classes: int | None = None
@@ -113,6 +114,7 @@ class Field:
     std: tuple[float, ...] | None = None
     crop: float = 0.0
     flip: bool = False
+    side: int = 0
 
 
 NOTHING_ASSUMED = Field()
@@ -189,7 +191,7 @@ def _prepare(name: str, train: Split, field: Field) -> Prepare:
     if field.mean is not None and field.std is not None:
         if train.dtype != np.uint8:
             raise UserError(f"{name}: images must be uint8 in 0..255, not {train.dtype}")
-        return ImagePrepare(field.mean, field.std, crop_padding, field.flip)
+        return ImagePrepare(field.mean, field.std, crop_padding, field.flip, field.side)
     if not isinstance(train.inputs, np.ndarray):
         raise UserError(f"{name}: a stream has no statistics of its own; give prepare=")
     return fitted(train.inputs)

@@ -1,18 +1,16 @@
-"""Fetching original files, checked by md5, into the cache."""
+"""Fetching original files into the cache by pooch: taken up where they were cut, checked by md5."""
 
-import hashlib
-import http.client
 import os
 import sys
-import tempfile
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gradmatch_jax.data.files import MOST_BYTES, md5_of, one_line
 from gradmatch_jax.errors import UserError
 
-_CHUNK = 1 << 20  # bytes
+_CHUNK = 1 << 18  # bytes
 
 
 class Remote(NamedTuple):
@@ -26,8 +24,8 @@ class Remote(NamedTuple):
 def fetch(remote: Remote, directory: Path, *, timeout: float = 60.0) -> Path:
     """Return `directory / remote.name`, downloading it first if it is not there.
 
-    The file appears under its name only when it is complete and its md5 agrees, so a
-    download cut short leaves nothing behind that a later run would trust.
+    The file appears under its name only when it is complete and its md5 agrees. What a download
+    that was cut has left is gone on from; where that does not agree, it is fetched anew, once.
 
     timeout: seconds without an answer before giving up
 
@@ -37,42 +35,131 @@ def fetch(remote: Remote, directory: Path, *, timeout: float = 60.0) -> Path:
     """
     target = directory / remote.name
     if target.is_file():
-        if md5_of(target) != remote.md5:
-            raise UserError(
-                f"{target} is not what was downloaded (md5 {md5_of(target)}, published "
-                f"{remote.md5}); remove it, and it is downloaded again"
-            )
-        return target
+        return _published(target, remote)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{remote.name}.", dir=directory)
+        with _alone(directory):
+            if target.is_file():  # another process was quicker
+                return _published(target, remote)
+            _download(remote, directory, timeout)
     except OSError as error:
         raise UserError(
             f"cannot write to the cache {directory}: {one_line(error)}; "
             f"set XDG_CACHE_HOME or pass --data-dir with {remote.name}"
         ) from error
-    try:
-        print(f"downloading {remote.url} to {directory}", file=sys.stderr)
-        digest = hashlib.md5(usedforsecurity=False)
-        with (
-            os.fdopen(handle, "wb") as out,
-            urllib.request.urlopen(remote.url, timeout=timeout) as answer,
-        ):
-            while chunk := answer.read(_CHUNK):
-                digest.update(chunk)
-                out.write(chunk)
-                if out.tell() > MOST_BYTES:
-                    raise UserError(f"{remote.url} has no end; pass --data-dir with {remote.name}")
-        if digest.hexdigest() != remote.md5:
-            raise UserError(
-                f"{remote.url} has md5 {digest.hexdigest()}, expected {remote.md5}; "
-                f"pass --data-dir with the original {remote.name}"
-            )
-        os.replace(temporary, target)
-    except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
-        raise UserError(
-            f"cannot download {remote.url}: {one_line(error)}; pass --data-dir with {remote.name}"
-        ) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return target
+
+
+def _published(target: Path, remote: Remote) -> Path:
+    if md5_of(target) != remote.md5:
+        raise UserError(
+            f"{target} is not what was downloaded (md5 {md5_of(target)}, published "
+            f"{remote.md5}); remove it, and it is downloaded again"
+        )
+    return target
+
+
+def _download(remote: Remote, directory: Path, timeout: float) -> None:
+    import pooch
+    import requests
+
+    print(f"downloading {remote.url} to {directory}", file=sys.stderr)
+    pooch.get_logger().setLevel("WARNING")  # it would say the same
+    part = directory / f".{remote.name}.part"
+    download: Any = _Resuming(part, timeout)
+    while True:
+        resumed = part.exists()
+        try:
+            pooch.retrieve(
+                remote.url, f"md5:{remote.md5}", remote.name, directory, downloader=download
+            )
+            return
+        except requests.RequestException as error:
+            kept = part.stat().st_size if part.exists() else 0
+            again = f"run it again to go on after {kept} bytes, or " if kept else ""
+            raise UserError(
+                f"cannot download {remote.url}: {one_line(error)}; {again}"
+                f"pass --data-dir with {remote.name}"
+            ) from error
+        except ValueError as error:  # another md5; what was fetched is removed
+            if not resumed:
+                raise UserError(
+                    f"{remote.url} is not what was published: {one_line(error)} "
+                    f"Pass --data-dir with the original {remote.name}"
+                ) from error
+
+
+class _Resuming:
+    """What pooch downloads with, in place of its own that starts anew and knows no end."""
+
+    def __init__(self, part: Path, timeout: float):
+        self._part, self._timeout = part, timeout
+
+    def __call__(self, url: str, output_file: Any, pooch: Any) -> None:
+        """Complete the part, and hand it over for pooch to check."""
+        with self._part.open("ab") as out:
+            try:
+                self._complete(url, out)
+            finally:
+                if out.tell() == 0:
+                    self._part.unlink()
+        os.replace(self._part, output_file)
+
+    def _complete(self, url: str, out: Any) -> None:
+        import requests
+
+        have = out.tell()
+        # As it is: a compressed answer could not be gone on with, and would be unpacked.
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+        with requests.get(url, stream=True, timeout=self._timeout, headers=headers) as answer:
+            if have and answer.status_code != requests.codes.partial:
+                have = _emptied(out)  # no part is given, or there is none behind it
+                if answer.status_code == requests.codes.requested_range_not_satisfiable:
+                    return self._complete(url, out)
+            answer.raise_for_status()
+            length = answer.headers.get("Content-Length", "")
+            total = have + int(length) if length.isdecimal() else None
+            with _bar(self._part.name[1:-5], have, total) as advance:
+                for chunk in answer.iter_content(_CHUNK):
+                    out.write(chunk)
+                    advance(len(chunk))
+                    if out.tell() > MOST_BYTES:
+                        _emptied(out)
+                        raise requests.RequestException("it has no end")
+        return None
+
+
+def _emptied(file: Any) -> int:
+    """Where a file is, now that nothing is in it."""
+    file.seek(0)
+    return file.truncate()
+
+
+@contextmanager
+def _bar(name: str, have: int, total: int | None) -> Iterator[Any]:
+    """Bytes as they come, where stderr is a terminal; what to call with their number."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(name), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    shown = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not shown) as bar:
+        task = bar.add_task(name, total=total, completed=have)
+        yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """One process at a time in a folder: the others wait."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks here
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -10,7 +10,7 @@ from jaxtyping import Int, UInt8
 
 from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.files import require_dir
-from gradmatch_jax.data.images import Squares, decode_squares, require_pillow
+from gradmatch_jax.data.images import Squares, decode_squares, raw_side, require_pillow
 from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
@@ -58,8 +58,8 @@ def read_folder(data_dir: Path | None, image_size: int) -> Parts:
     if unknown:
         raise UserError(f"{val} has {len(unknown)} classes that train lacks: {unknown[0]} is one")
     return Parts(
-        _list_images(train, names, image_size, every=True),
-        _list_images(val, names, image_size, every=False),
+        _list_images(train, names, raw_side(image_size), every=True),
+        _list_images(val, names, raw_side(image_size), every=False),
         class_names=names,
     )
 

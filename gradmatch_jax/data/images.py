@@ -1,4 +1,4 @@
-"""From pictures of any size to uint8 squares, the way ImageNet is evaluated."""
+"""From pictures of any size to uint8 squares, as much larger as ImageNet's evaluation has them."""
 
 import os
 import warnings
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MOST_PIXELS = 89_478_485  # a picture's; from here on Pillow warns of bombs (268 MB in RGB)
+
+
+def raw_side(size: int) -> int:
+    """The side of what is decoded for crops of `size`: 256 for 224, and as many pixels around."""
+    return size + 2 * round(size / 14)
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,9 @@ def opened(file: str | BytesIO, name: str) -> Iterator["Image.Image"]:
 
 
 def square(image: "Image.Image", size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """Return the central size x size pixels in RGB, once the shorter side is 256/224 size."""
-    shorter = round(size * 256 / 224)
-    scale = shorter / min(image.size)
-    width, height = (max(round(side * scale), shorter) for side in image.size)
+    """Return the central size x size pixels in RGB, once the shorter side has as many."""
+    scale = size / min(image.size)
+    width, height = (max(round(side * scale), size) for side in image.size)
     if width * height > _MOST_PIXELS:
         raise ValueError(f"{image.size[0]} x {image.size[1]} pixels are too narrow for a square")
     resized = image.convert("RGB").resize((width, height), require_pillow().Resampling.BILINEAR)

@@ -34,19 +34,24 @@ class ImagePrepare:
     mean, std: per channel, of pixels in [0, 1] (uint8) or of the values themselves (float)
     crop_padding: pixels of zero padding for random crops; 0 where the field does not crop
     flip: whether the field mirrors this set's images at random
+    side: of what the model takes, where the pictures are read larger: training cuts a random box
+      and resizes it, evaluation takes the middle; 0 where they come as they are
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_padding: int = 0
     flip: bool = False
+    side: int = 0
 
     def __call__(self, key: Any, raw: Any) -> Any:
         """Return float32 (b, h, w, c), augmented where there is a key."""
-        from gradmatch_jax.data.augment import augment, normalise
+        from gradmatch_jax.data.augment import augment, centre_crop, normalise
 
         if key is not None:
-            raw = augment(key, raw, crop_padding=self.crop_padding, flip=self.flip)
+            raw = augment(key, raw, crop_padding=self.crop_padding, flip=self.flip, side=self.side)
+        elif self.side:
+            raw = centre_crop(raw, self.side)
         return normalise(raw, self.mean, self.std)
 
 

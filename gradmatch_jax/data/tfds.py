@@ -12,7 +12,7 @@ from jaxtyping import Int, UInt8
 
 from gradmatch_jax.data.checks import make_split
 from gradmatch_jax.data.files import one_line, require_dir
-from gradmatch_jax.data.images import Squares, decode_squares, opened, require_pillow
+from gradmatch_jax.data.images import Squares, decode_squares, opened, raw_side, require_pillow
 from gradmatch_jax.data.splits import Parts, Split
 from gradmatch_jax.errors import UserError
 
@@ -45,8 +45,8 @@ def read_tfds(tfds_name: str, data_dir: Path | None, image_size: int) -> Parts:
     """Read the splits of `tfds_name` that TFDS prepared in `data_dir` (None: its default folder).
 
     Small sets are decoded into memory in the order TFDS stored them. ImageNet is a stream of
-    `image_size` squares, its validation split the test set as in the paper; its labels take
-    one pass over all records.
+    squares for crops of `image_size`, its validation split the test set as in the paper; its labels
+    take one pass over all records.
 
     Raises:
       UserError: if the packages or the prepared files are missing, or damaged.
@@ -58,9 +58,7 @@ def read_tfds(tfds_name: str, data_dir: Path | None, image_size: int) -> Parts:
         where = f"{tfds_name} {part}"
         if tfds_name == _STREAMED:
             labels = [record["label"] for record in _chunked(records)]
-            return make_split(
-                where, TfdsImages(size=image_size, records=records), np.asarray(labels)
-            )
+            return make_split(where, TfdsImages(raw_side(image_size), records), np.asarray(labels))
         return _in_memory(where, records)
 
     try:

@@ -89,8 +89,7 @@ class Selector:
             groups: of losses without classes: a number of quantiles of the labels, or each
                 example's group; None is one problem over all examples.
             num_classes: C, where the last classes may be absent.
-            validation_labels: (m,), where the strategy reads a validation set (glister,
-                validation_target=True).
+            validation_labels: (m,), for glister and for validation_target=True.
             **settings: the strategy's own, named as `gradmatch-jax train` names them: lam, eps,
                 fill, batch_size, ...
 
@@ -156,9 +155,13 @@ class Selector:
         return self._rhythm.epochs
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """What a selection reads: "train", "validation", "gradient_norms", or nothing."""
+        return self._strategy.needs
+
+    @property
     def weighting(self) -> str:
-        """How SGD is to scale the weights, see `Strategy`: "batch" is to mean 1 in each mini-batch
-        (CRAIG), on top of what is returned."""
+        """How SGD is to scale the weights: "batch" (CRAIG) is to mean 1 in each mini-batch too."""
         return self._strategy.weighting
 
     @property

@@ -53,6 +53,96 @@ def torch_forward(
     return forward
 
 
+def torch_gradient_norms(
+    model: torch.nn.Module,
+    head: torch.nn.Module,
+    dataset: Any,
+    labels: Any,
+    *,
+    loss: Any = "softmax",
+    label_smoothing: float = 0.0,
+    **arguments: Any,
+) -> Callable[..., jax.Array]:
+    """The `gradient_norms` that `Selector` wants for GraNd, of a PyTorch model.
+
+    An example's gradient is that in all parameters that are trained, in evaluation mode, by
+    vmap(grad) in parts that take 256 MB at most.
+
+    Args:
+        model: called as model(x); frozen parameters do not count.
+        head: its last linear layer, whose outputs are the loss's.
+        dataset: (x, ..) an item, in the order of the labels.
+        labels: (n,), as the loss takes them.
+        loss: "softmax", "mse" or "sigmoid".
+        label_smoothing: of softmax and sigmoid.
+        **arguments: of the pass's `DataLoader`.
+
+    Returns:
+        A function of no rows or some: (n,), ‖dl_i/dtheta‖ of the data set's examples in order.
+
+    Raises:
+        UserError: a loss that is a function of JAX; a model that torch.func cannot differentiate.
+    """
+    if loss is not None and not isinstance(loss, str):
+        raise UserError("grand wants a loss by name in PyTorch; use el2n, which wants none")
+    targets = torch.as_tensor(np.asarray(labels))
+
+    def one(trained: Any, others: Any, x: Any, y: torch.Tensor) -> torch.Tensor:
+        named = isinstance(x, Mapping)
+        given = ((), {k: v[None] for k, v in x.items()}) if named else ((x[None],), {})
+        with _watched(head) as calls:
+            torch.func.functional_call(model, (trained, others), *given)
+            logits, _ = _one(calls)
+        return _loss_of(logits, y[None], loss, label_smoothing)
+
+    def norms(rows: Any = None) -> jax.Array:
+        wanted = np.arange(len(targets)) if rows is None else np.asarray(rows)
+        part = Subset(dataset, wanted.tolist())
+        named = {name: p.detach() for name, p in model.named_parameters()}
+        trained = {k: named[k] for k, p in model.named_parameters() if p.requires_grad}
+        others = {k: p for k, p in named.items() if k not in trained} | dict(model.named_buffers())
+        size = sum(4 * p.numel() for p in trained.values())
+        at_once = max(1, 2**28 // max(size, 1))
+        run = torch.func.vmap(torch.func.grad(one), in_dims=(None, None, 0, 0), chunk_size=at_once)
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        found, done = [], 0
+        with _evaluating(model):
+            for batch in DataLoader(part, generator=torch.Generator(), **arguments):
+                inputs = _moved(batch[0], device)
+                named = isinstance(inputs, Mapping)
+                count = len(next(iter(inputs.values())) if named else inputs)
+                y = targets[wanted[done : done + count]].to(device)
+                found.append(_norms_of(run, trained, others, inputs, y))
+                done += count
+        return as_jax(torch.cat(found))
+
+    return norms
+
+
+def _norms_of(run: Callable[..., Any], *given: Any) -> torch.Tensor:
+    try:
+        each = run(*given)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"grand wants each example's gradient, which torch.func cannot take of this model "
+            f"({said}); use el2n"
+        ) from error
+    return torch.sqrt(sum(g.flatten(1).square().sum(1) for g in each.values()))  # pyright: ignore[reportArgumentType]
+
+
+def _loss_of(
+    logits: torch.Tensor, y: torch.Tensor, loss: str | None, smoothing: float
+) -> torch.Tensor:
+    """The mean loss of a batch, by the names of `gradmatch_jax.losses`."""
+    if loss == "mse":
+        return torch.nn.functional.mse_loss(logits, y.to(logits.dtype).reshape(logits.shape))
+    if loss == "sigmoid":
+        aims = (1 - smoothing) * y.to(logits.dtype).reshape(logits.shape) + smoothing / 2
+        return torch.nn.functional.binary_cross_entropy_with_logits(logits, aims)
+    return torch.nn.functional.cross_entropy(logits, y.long(), label_smoothing=smoothing)
+
+
 def as_jax(tensor: torch.Tensor) -> jax.Array:
     """A tensor as a float32 array: by DLPack where JAX has the device, through the host if not."""
     tensor = tensor.detach().float().contiguous()

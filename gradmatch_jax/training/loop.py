@@ -2,18 +2,17 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.data.dataset import check
-from gradmatch_jax.errors import Diverged, Stopped, UserError
+from gradmatch_jax.errors import Stopped, UserError
 from gradmatch_jax.inputs.values import as_path
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models.model import Model
@@ -21,10 +20,12 @@ from gradmatch_jax.selection.result import Selection
 from gradmatch_jax.strategies.check import OWN, OwnStrategy, as_entry, check_answer
 from gradmatch_jax.training.build import fresh_network, load, prepare
 from gradmatch_jax.training.config import TrainConfig, resolve
+from gradmatch_jax.training.ends import check_finite, stopped
 from gradmatch_jax.training.examples import examples_of
 from gradmatch_jax.training.folder import RunFolder
 from gradmatch_jax.training.identity import identity
 from gradmatch_jax.training.keys import epoch_keys
+from gradmatch_jax.training.loggers import check_log, logging
 from gradmatch_jax.training.network import network_of, write_network
 from gradmatch_jax.training.passes import evaluate, run_epoch
 from gradmatch_jax.training.presets import AUTO
@@ -56,6 +57,7 @@ def train(
     on_epoch: Callable[[dict[str, Any], int], None] = lambda row, total: None,
     on_note: Callable[[str], None] = lambda text: None,
     stop: Callable[[], bool] = _never,
+    log: Sequence[str] = (),
 ) -> Result:
     """Train as `config` says; with `out`, log and checkpoint there and resume what is there.
 
@@ -71,6 +73,7 @@ def train(
         on_note: called with what there is to say of the folder: resumed, finished, damaged.
         stop: asked after epochs, and within those that a checkpoint has just been made before:
             where it says so, the run is saved and left.
+        log: where the rows go besides metrics.jsonl, of "csv", "tensorboard", "wandb".
 
     Returns:
         The summary (as in result.json), the final state with the network's variables, and the log.
@@ -85,6 +88,7 @@ def train(
         >>> train(config).summary["subset_size"]
         129
     """
+    check_log(log, out)
     entry = None
     if strategy is not None:
         entry = as_entry(strategy)
@@ -97,31 +101,34 @@ def train(
     resolved = resolve(config, entry=entry)
     if out is None:
         run, state = prepare(resolved, dataset if dataset is not None else load(resolved), model)
-        return _train(run, state, None, on_epoch, on_note, stop)
+        return _train(run, state, None, on_epoch, stop)
     folder = RunFolder(as_path("--out", out), resolved)
     with folder.held():
         dataset = dataset if dataset is not None else load(resolved)
         run, state = prepare(resolved, dataset, model)
         folder.identify(identity(dataset, run.facts["model"], state, strategy))
         write_network(folder.path, network_of(dataset, run.facts["model"], resolved.bf16))
-        return _train(run, state, folder, on_epoch, on_note, stop)
+        state, rows = _taken_up(run, state, folder, on_note), folder.read_log()
+        with logging(log, folder.path, resolved.to_json(), rows) as write:
+
+            def written(row: dict[str, Any], total: int) -> None:
+                write(row)
+                on_epoch(row, total)
+
+            return _train(run, state, folder, written, stop)
 
 
-def _train(
-    run: Run, state: TrainState, folder: RunFolder | None, on_epoch, on_note, stop
-) -> Result:
-    if folder is not None:
-        state = _taken_up(run, state, folder, on_note)
-        if folder.result is not None:
-            return Result(folder.result, state, folder.read_log())
+def _train(run: Run, state: TrainState, folder: RunFolder | None, on_epoch, stop) -> Result:
+    if folder is not None and folder.result is not None:
+        return Result(folder.result, state, folder.read_log())
     log, saved_at, saved = [], int(state.epoch), time.monotonic()
     while not _done(run, state):
         index = int(state.epoch)
         try:  # where the state before it is saved, an epoch can be left: nothing more could be kept
             state, row = _epoch(run, state, index, stop if saved_at == index else _never)
         except Stopped:
-            raise _stopped(index, saved_at, folder) from None
-        _check_finite(state, row, folder)
+            raise stopped(index, saved_at, folder) from None
+        check_finite(state, row, folder)
         last = _done(run, state)
         if last or ((index + 1) % run.eval_every == 0 and run.plan[index].network == "model"):
             row |= _accuracies(run, state)
@@ -137,7 +144,7 @@ def _train(
             saved_at, saved = index + 1, time.monotonic()
         on_epoch(row, len(run.plan))
         if leave:
-            raise _stopped(index + 1, saved_at, folder)
+            raise stopped(index + 1, saved_at, folder)
     log = log if folder is None else folder.read_log()
     summary = summarise(run, state, log)
     if folder is not None:
@@ -171,18 +178,6 @@ def _named(run: Run, selection: Selection) -> tuple[np.ndarray, np.ndarray]:
     size = int(selection.size)
     indices, weights = np.asarray(selection.indices), np.asarray(selection.weights)
     return run.rows["train_rows"][indices[:size]], weights[:size]
-
-
-def _stopped(epochs: int, saved: int, folder: RunFolder | None) -> Stopped:
-    """What is kept of a run that was asked to stop, and how to go on."""
-    if folder is None:
-        return Stopped(f"stopped in epoch {epochs}; nothing is kept without --out")
-    if saved == 0:
-        return Stopped(f"stopped in epoch {epochs}, before a checkpoint; nothing is lost but that")
-    return Stopped(
-        f"stopped; the first {saved} epochs are saved in {folder.path}: the same command goes on "
-        "from there"
-    )
 
 
 def _accuracies(run: Run, state: TrainState) -> dict[str, float]:
@@ -276,24 +271,3 @@ def _billed(run: Run, state: TrainState, bill: Bill) -> Iterator[Callable[[], Tr
             return state._replace(times=times, joules=state.joules + run.meter.since(start))
 
         yield paid
-
-
-@jax.jit
-def _all_finite(tree: Any) -> jax.Array:
-    leaves = jax.tree.leaves(tree)
-    parts = [jnp.all(jnp.isfinite(x)) for x in leaves if jnp.issubdtype(x.dtype, jnp.inexact)]
-    return jnp.all(jnp.stack(parts)) if parts else jnp.asarray(True)
-
-
-def _check_finite(state: TrainState, row: dict[str, Any], folder: RunFolder | None) -> None:
-    """A bad state is told before it is saved.
-
-    Raises:
-        Diverged: the epoch's loss or a parameter is nan or infinite.
-    """
-    loss = row["train_loss"]
-    if np.isfinite(loss) and bool(_all_finite(state.networks)):
-        return
-    what = f"the training loss is {loss}" if not np.isfinite(loss) else "parameters are nan or inf"
-    kept = "" if folder is None else f" in another --out ({folder.describe_last()})"
-    raise Diverged(f"{what} in epoch {row['epoch']}: training diverged; lower --lr{kept}")

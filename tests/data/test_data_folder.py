@@ -3,10 +3,12 @@
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gradmatch_jax.data import InputSource, load_dataset
+from gradmatch_jax.data.augment import centre_crop
 from gradmatch_jax.errors import UserError
 
 Image = pytest.importorskip("PIL.Image", reason="the imagenet extra (Pillow) is not installed")
@@ -36,11 +38,11 @@ def test_the_imagenette_sample(shared_data):
     assert np.bincount(data.train.labels).tolist() == [18] * 10
     assert data.class_names[0] == "n01440764"
     assert data.num_classes == 10
-    assert (data.prepare.crop_padding, data.prepare.flip) == (8, True)
+    assert (data.prepare.crop_padding, data.prepare.flip, data.prepare.side) == (0, True, 64)
     assert isinstance(data.train.inputs, InputSource)
-    assert data.train.shape == (64, 64, 3)
+    assert data.train.shape == (74, 74, 3)  # what is cropped
     batch = data.train.take(np.arange(180))  # every picture decodes, the grey ones too
-    assert batch.shape == (180, 64, 64, 3)
+    assert batch.shape == (180, 74, 74, 3)
     assert batch.dtype == np.uint8
     # natural pictures: near ImageNet's mean, and none of them blank
     np.testing.assert_allclose(batch.mean((0, 1, 2)) / 255, data.prepare.mean, atol=0.08)
@@ -77,7 +79,9 @@ def test_the_centre_is_cut_after_the_shorter_side_is_resized(tree, shape):
     for old in (tree / "val" / "n01").iterdir():
         old.unlink()
     save(tree / "val" / "n01" / "ramp.png", pixels)
-    result = load_dataset("imagenet", tree, image_size=size).test.take(np.array([0]))[0]
+    taken = load_dataset("imagenet", tree, image_size=size).test.take(np.array([0]))
+    assert taken.shape == (1, shorter, shorter, 3)
+    result = np.asarray(centre_crop(jnp.asarray(taken), size))[0]
     assert result.shape == (size, size, 3)
     for channel, length in ((0, width), (1, height)):
         resized = round(length * shorter / min(shape))  # a whole number, so each axis has its scale
@@ -102,7 +106,7 @@ def test_every_mode_becomes_rgb(tree, mode):
     else:
         Image.new("RGB", (40, 40), (200, 200, 200)).convert(mode).save(path)
     test = load_dataset("imagenet", tree, image_size=16).test
-    assert test.take(np.arange(len(test))).shape == (7, 16, 16, 3)
+    assert test.take(np.arange(len(test))).shape == (7, 18, 18, 3)
 
 
 def test_a_damaged_picture_is_named(tree):

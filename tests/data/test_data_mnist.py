@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.data import load_dataset, mnist
-from gradmatch_jax.data.download import Remote, fetch
 from gradmatch_jax.data.mnist import read_idx
 from gradmatch_jax.errors import UserError
 
@@ -121,52 +120,6 @@ def test_wrong_size_and_labels(tmp_path):
     (tmp_path / f"{NAMES[1]}.gz").write_bytes(gzip.compress(idx(labels)))
     with pytest.raises(UserError, match=r"mnist train: 3 of 40 rows have labels outside 0\.\.9"):
         load_dataset("mnist", tmp_path)
-
-
-@pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    """A mirror on disk with small files and their md5, and an empty cache."""
-    small_mnist(tmp_path / "mirror")
-    files = {path.name: path.read_bytes() for path in (tmp_path / "mirror").iterdir()}
-    md5 = {f"{name}.gz": hashlib.md5(files[f"{name}.gz"]).hexdigest() for name in NAMES}
-    monkeypatch.setattr(mnist, "_MIRROR", (tmp_path / "mirror").as_uri() + "/")
-    monkeypatch.setattr(mnist, "_MD5", md5)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "mirror"
-
-
-def test_download_fills_the_cache_once(mirror, tmp_path):
-    cache = tmp_path / "cache" / "gradmatch-jax" / "mnist"
-    assert len(load_dataset("mnist").test) == 10
-    assert sorted(path.name for path in cache.iterdir()) == sorted(f"{n}.gz" for n in NAMES)
-    for path in mirror.iterdir():
-        path.unlink()  # the second time nothing is fetched
-    assert len(load_dataset("mnist").test) == 10
-
-
-def test_a_wrong_md5_leaves_nothing_behind(mirror, tmp_path):
-    (mirror / f"{NAMES[0]}.gz").write_bytes(b"an error page")
-    with pytest.raises(
-        UserError, match=r"\A[^\n]*has md5 \w{32}, expected \w{32}; pass --data-dir"
-    ):
-        load_dataset("mnist")
-    assert list((tmp_path / "cache" / "gradmatch-jax" / "mnist").iterdir()) == []
-
-
-def test_a_failed_download_says_to_pass_data_dir(mirror, tmp_path):
-    (mirror / f"{NAMES[0]}.gz").unlink()
-    with pytest.raises(UserError, match=r"\Acannot download [^\n]*pass --data-dir with [^\n]*\Z"):
-        load_dataset("mnist")
-    assert list((tmp_path / "cache" / "gradmatch-jax" / "mnist").iterdir()) == []
-
-
-def test_no_server_and_no_cache(tmp_path):
-    remote = Remote("a.gz", "http://127.0.0.1:9/a.gz", "0" * 32)
-    with pytest.raises(UserError, match=r"cannot download http://127.0.0.1:9/a.gz"):
-        fetch(remote, tmp_path, timeout=5.0)
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match=r"cannot write to the cache .*XDG_CACHE_HOME"):
-        fetch(remote, tmp_path / "file" / "below")
 
 
 def test_the_md5s_are_those_of_the_original_files(shared_data):

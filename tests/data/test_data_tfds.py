@@ -85,13 +85,13 @@ def test_class_names_are_those_stored(prepared):
 def test_imagenet_is_a_stream(prepared):
     data = load_dataset("imagenet", prepared, reader="tfds", image_size=24)
     assert isinstance(data.train.inputs, InputSource)
-    assert data.train.shape == (24, 24, 3)
+    assert data.train.shape == (28, 28, 3)  # what is cropped
     assert data.num_classes == len(data.class_names) == 1000
     assert (len(data.train), len(data.validation), len(data.test)) == (27, 3, 30)
     rows = np.array([5, 0, 5, 26])
     batch = data.train.take(rows)
     np.testing.assert_allclose(batch.mean((1, 2, 3)), 20 * data.train.labels[rows], atol=2)
-    assert data.train.take(rows[:0]).shape == (0, 24, 24, 3)
+    assert data.train.take(rows[:0]).shape == (0, 28, 28, 3)
 
 
 def test_what_was_not_prepared_is_asked_for(prepared):

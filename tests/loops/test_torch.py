@@ -186,7 +186,7 @@ def test_devices_share_memory_where_they_can():
     [
         (lambda: loader_of(numworkers=2), "Did you mean 'num_workers'"),
         (lambda: loader_of(sampler=[1]), "draws the rows itself"),
-        (lambda: loader_of("grand"), "grand"),
+        (lambda: loader_of("grand", loss=lambda z, y: 0.0, labels=Y), "by name.*el2n"),
         (lambda: loader_of(dataset=iter([])), "map-style"),
         (lambda: SubsetLoader(Numbered(), net(), head=nn.Linear(8, 4), fraction=0.1), "no part"),
         (lambda: loader_of().load_state_dict({}), "state must be"),
