@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from experiments.paper.lines import grouped
 from experiments.paper.points import FLOOR, Point, pareto
 from experiments.paper.study import Run
-from gradmatch_jax.report.figures import COLOURS, INK, MARKERS, STYLE, Look, log_ticks, to_svg
+from gradmatch_jax.report.drawing import COLOURS, INK, MARKERS, STYLE, Look, log_ticks, to_svg
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import percent
 from gradmatch_jax.strategies.registry import STRATEGIES, split_name
