@@ -159,3 +159,22 @@ def _said(figure: Figure, value: Value) -> str:
 def responsive(draw: Callable[[Shape], str]) -> str:
     """The figure for a desk and for a phone; the style sheet shows one of them."""
     return "".join(f'<div class="{shape.name}">{draw(shape)}</div>' for shape in (WIDE, NARROW))
+
+
+SCHEMES = {"light": ("#1c2024", "#ffffff"), "dark": ("#e4e7ea", "#15181b")}
+
+
+def standalone(svg: str, scheme: str | None = None) -> str:
+    """An inline figure as a file of its own, on a ground of its own.
+
+    scheme: light or dark; None follows the page that shows it
+    """
+    rules = {name: f"svg{{color:{ink};background:{ground}}}text{{stroke:{ground}}}"
+             for name, (ink, ground) in SCHEMES.items()}  # fmt: skip
+    dark = f"@media(prefers-color-scheme:dark){{{rules['dark']}}}"
+    style = (
+        "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,sans-serif!important;"
+        "paint-order:stroke;stroke-width:3px;stroke-linejoin:round}.value{display:none}"
+        + (rules["light"] + dark if scheme is None else rules[scheme])
+    )
+    return re.sub(r"(<svg [^>]*>)", rf"\1<style>{style}</style>", svg, count=1) + "\n"
