@@ -25,6 +25,7 @@ from gradmatch_jax.report.drawing import (
     Look,
     Shape,
     log_ticks,
+    standalone,
     to_svg,
 )  # fmt: skip
 from gradmatch_jax.report.summary import ended
