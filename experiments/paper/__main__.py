@@ -148,6 +148,7 @@ def figure(args: Figure) -> None:
     """Draw one."""
     from experiments.paper.draw import save
     from experiments.paper.exhibit import Evidence
+    from gradmatch_jax.report.drawing import WIDE
 
     exhibit = find(args.name)
     if exhibit.figure is None:
@@ -156,7 +157,7 @@ def figure(args: Figure) -> None:
     out = args.out or asked.records / "figures" / f"{args.name}.svg"
     if out.suffix not in (".svg", ".png", ".pdf"):
         raise UserError(f"--out {out}: name an .svg, .png or .pdf")
-    save(exhibit.figure(Evidence(asked)), out)
+    save(exhibit.figure(Evidence(asked), WIDE), out)
     print(out)
 
 

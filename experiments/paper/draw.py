@@ -1,6 +1,7 @@
 """The paper's figures: speed-up against relative error, accuracy against time and against kappa."""
 
 import io
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,18 @@ from matplotlib.lines import Line2D
 from experiments.paper.lines import grouped
 from experiments.paper.points import FLOOR, Point, pareto
 from experiments.paper.study import Run
-from gradmatch_jax.report.figures import COLOURS, INK, MARKERS, STYLE, Look, log_ticks, to_svg
+from gradmatch_jax.report.drawing import (
+    COLOURS,
+    INK,
+    MARKERS,
+    STYLE,
+    WIDE,
+    Look,
+    Shape,
+    log_ticks,
+    standalone,
+    to_svg,
+)  # fmt: skip
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import percent
 from gradmatch_jax.strategies.registry import STRATEGIES, split_name
@@ -51,6 +63,7 @@ def styled() -> Iterator[None]:
 
 def trade_off(
     panels: Sequence[Panel],
+    shape: Shape = WIDE,
     *,
     gain: str = "speed-up",
     kind: Callable[[Point], str] = lambda point: percent(point.fraction),
@@ -58,29 +71,47 @@ def trade_off(
     """Relative error against speed-up, both logarithmic: down and to the right is better.
 
     Args:
-        panels: two a line, the paper's and ours; they share their axes.
+        panels: two a line where there is room, the paper's and ours; they share their axes.
+        shape: what it is drawn for.
         gain: what the axis of x is.
         kind: what the marker's shape tells apart.
     """
     points = [point for panel in panels for point in panel.points]
     kinds = list(dict.fromkeys(map(kind, sorted(points, key=lambda p: (p.fraction, p.settings)))))
-    rows = -(-len(panels) // 2)
+    columns = shape.columns
+    rows = -(-len(panels) // columns)
+    names = sorted({point.name for point in points}, key=_order)
     with styled():
-        height = (3.7 if rows < 3 else 2.7) * rows + 1.5
-        figure = Figure(figsize=(9.2, height), layout="constrained")
-        grid = figure.subplots(rows, 2, squeeze=False, sharex=True, sharey=True)
+        height = (3.7 if rows < 3 or columns == 1 else 2.9) * rows
+        figure = Figure(figsize=(shape.width, height), layout="constrained", dpi=72)
+        grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
         for axes, panel in zip(grid.flat, panels, strict=False):
-            _scatter(axes, panel, kinds, kind)
+            _scatter(axes, panel, kinds, kind, shape)
             axes.set_xlabel(f"{gain} over full training (log scale)")
+            axes.tick_params(labelbottom=True)
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_axis_off()
         for axes in grid[:, 0]:
             axes.set_ylabel("relative error, % (log scale)")
         _log_axes(grid[0, 0], points)
-        names = sorted({point.name for point in points}, key=_order)
-        if points:
-            figure.legend(handles=_legend(names, kinds), loc="outside lower center", ncols=4)
+        _legend_below(figure, _legend(names, kinds) if points else [])
     return figure
+
+
+def _legend_below(figure: Figure, handles: Sequence[Any]) -> None:
+    """A legend in as many columns as have room; the figure grows by its lines."""
+    if not handles:
+        return
+    wide, tall = figure.get_size_inches()
+    letters = max(len(str(handle.get_label())) for handle in handles)
+    columns = max(1, min(4, int(72 * wide // (6.4 * letters + 34))))
+    figure.set_size_inches(wide, tall + 0.24 * -(-len(handles) // columns) + 0.1)
+    figure.legend(handles=list(handles), loc="outside lower center", ncols=columns)
+
+
+def _fitted(text: str, shape: Shape) -> str:
+    """A title on as many lines as its panel wants."""
+    return "\n".join(textwrap.wrap(text, int(72 * shape.width / shape.columns / 6.8)))
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -88,8 +119,10 @@ def _order(name: str) -> tuple[int, str]:
     return (FAMILIES.index(family) if family in FAMILIES else len(FAMILIES)), name
 
 
-def _scatter(axes: Axes, panel: Panel, kinds: Sequence[str], kind: Callable[[Point], str]) -> None:
-    axes.set_title(panel.title)
+def _scatter(
+    axes: Axes, panel: Panel, kinds: Sequence[str], kind: Callable[[Point], str], shape: Shape
+) -> None:
+    axes.set_title(_fitted(panel.title, shape))
     axes.grid(alpha=0.15, color=INK)
     if not panel.points:
         axes.text(0.5, 0.5, panel.missing, transform=axes.transAxes, ha="center", wrap=True)
@@ -143,7 +176,9 @@ def _legend(names: Sequence[str], kinds: Sequence[str]) -> list[Line2D]:
     ]
 
 
-def convergence(runs: Sequence[Run], names: Sequence[str], unit: str = "s") -> Figure:
+def convergence(
+    runs: Sequence[Run], names: Sequence[str], shape: Shape = WIDE, unit: str = "s"
+) -> Figure:
     """Test accuracy against seconds of training and selection, a panel a fraction.
 
     Each curve is the mean of the runs of its row at the epochs that all of them tested; the legend
@@ -153,9 +188,12 @@ def convergence(runs: Sequence[Run], names: Sequence[str], unit: str = "s") -> F
     groups = {key: ended(members) for key, members in grouped(runs).items()}
     shown = {k: v for k, v in groups.items() if v and k.name in (*names, "full", "infobatch")}
     fractions = sorted({key.fraction for key in shown if key.fraction < 1})
+    columns = min(shape.columns, max(len(fractions), 1))
+    rows = -(-max(len(fractions), 1) // columns)
     with styled():
-        figure = Figure(figsize=(9.2, 5.6), layout="constrained")
-        grid = figure.subplots(1, max(len(fractions), 1), squeeze=False, sharey=True)
+        size = (shape.width, (4.2 if rows == 1 else 3.6) * rows)
+        figure = Figure(figsize=size, layout="constrained", dpi=72)
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axes, fraction in zip(grid.flat, fractions, strict=False):
             mine = {k: v for k, v in shown.items() if k.fraction in (fraction, 1.0)}
             for key in sorted(mine, key=lambda key: _order(key.name)):
@@ -171,9 +209,12 @@ def convergence(runs: Sequence[Run], names: Sequence[str], unit: str = "s") -> F
             ticks = [t for t in (0.2, 0.3, 0.5, 0.7, 1, 2, 5, 10, 20, 50) if t >= low]
             axes.set_yticks(ticks, [f"{t:g}" for t in ticks])
             axes.minorticks_off()
-        grid[0, 0].set_ylabel("test error, % (log scale)")
+        for axes in list(grid.flat)[max(len(fractions), 1) :]:
+            axes.set_axis_off()
+        for axes in grid[:, 0]:
+            axes.set_ylabel("test error, % (log scale)")
         handles = {h.get_label(): h for axes in grid.flat for h in axes.get_lines()}
-        figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=3)
+        _legend_below(figure, list(handles.values()))
     return figure
 
 
@@ -192,11 +233,14 @@ def _curve(axes: Axes, name: str, members: Sequence[Run]) -> None:
 
 
 def against(
-    setting: str, series: Mapping[str, Mapping[float, Sequence[float]]], missing: str
+    setting: str,
+    series: Mapping[str, Mapping[float, Sequence[float]]],
+    missing: str,
+    shape: Shape = WIDE,
 ) -> Figure:
     """Accuracy against the values of a share, mean ± std: a line a strategy."""
     with styled():
-        figure = Figure(figsize=(9.2, 4.4), layout="constrained")
+        figure = Figure(figsize=(shape.width, 3.9), layout="constrained", dpi=72)
         axes = figure.subplots()
         for name, values in series.items():
             drawn, places = look(name), sorted(values)
@@ -206,30 +250,27 @@ def against(
             least = min(len(values[x]) for x in places)
             axes.errorbar(places, means, yerr=spreads, color=drawn.colour, capsize=3, marker="o",
                           linestyle=drawn.dashes, markerfacecolor=drawn.face,
-                          label=f"{name}, {least} or more runs a point")  # fmt: skip
+                          label=f"{name}, {least}+ runs a point")  # fmt: skip
         if series:
-            figure.legend(loc="outside lower center", ncols=2)
+            _legend_below(figure, axes.get_legend_handles_labels()[0])
         else:
             axes.text(0.5, 0.5, missing, transform=axes.transAxes, ha="center")
         axes.set_xlim(0, 1.05)
-        axes.set_xlabel(setting)
+        axes.set_xlabel(_fitted(setting, shape))
         axes.set_ylabel("test accuracy, %")
         axes.grid(alpha=0.15, color=INK)
     return figure
 
 
-def svg(figure: Figure, title: str, name: str) -> str:
-    """For a page of one's own: it takes the page's ink."""
-    return to_svg(figure, title, name)
-
-
 def save(figure: Figure, file: Path) -> None:
-    """For a document: ink on white, by the file's ending SVG, PNG or PDF; the same each time."""
-    buffer = io.BytesIO()
+    """For a document, by the file's ending: an SVG in the ink of the page that shows it, light or
+    dark; a PNG or PDF in ink on white. The same each time."""
     form = file.suffix.removeprefix(".")
-    nothing = {"svg": dict.fromkeys(("Creator", "Date", "Format", "Type")), "png": {},
-               "pdf": {"CreationDate": None}}.get(form)  # fmt: skip
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "paper"}):
-        figure.savefig(buffer, format=form, facecolor="white", metadata=nothing, dpi=130)
     file.parent.mkdir(parents=True, exist_ok=True)
+    if form == "svg":
+        file.write_text(standalone(to_svg(figure, file.stem, file.stem)), encoding="utf-8")
+        return
+    buffer = io.BytesIO()
+    nothing = {"CreationDate": None} if form == "pdf" else {}
+    figure.savefig(buffer, format=form, facecolor="white", metadata=nothing, dpi=130)
     file.write_bytes(buffer.getvalue())

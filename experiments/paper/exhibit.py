@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from experiments.paper.published import Published, accuracy_and_time
 from experiments.paper.study import Asked, Measurement, Run, State, Study
 from experiments.records import read
+from gradmatch_jax.report.drawing import Shape
 
 Source = Study | Measurement
 
@@ -40,7 +41,7 @@ class Exhibit:
     sources: tuple[Source, ...]
     table: Callable[[Evidence], str]
     """Its figures in Markdown, whole also where nothing has been measured."""
-    figure: Callable[[Evidence], Figure] | None = None
+    figure: Callable[[Evidence, Shape], Figure] | None = None
     caption: str = ""
     short: Callable[[Evidence], str] | None = None
     """The table with a line a method (--form methods)."""

@@ -5,15 +5,17 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 
-from experiments.paper.draw import svg
 from experiments.paper.exhibit import Evidence, Exhibit, stand
 from experiments.paper.exhibits import IN_ORDER
 from experiments.paper.study import Asked, Study
+from gradmatch_jax.report.drawing import Shape, to_svg
 from gradmatch_jax.report.page import document, figure_html, section
 from gradmatch_jax.report.summary import ended
+from gradmatch_jax.report.tables import html_row
 
 TITLE = "GRAD-MATCH's tables and figures, ours beside the paper's"
-LONG = 12  # rows: longer tables are folded
+LONG = 110  # cells: larger tables are folded
+BROAD = 11  # columns: of more, every row is a card on a desk too
 _LEAD = (
     "Every table and figure of the paper, made of the records in <code>results/</code>. The "
     "paper's figures stand beside ours; what has not been measured says so. Ours are means ± "
@@ -65,7 +67,7 @@ def _contents(exhibits: list[Exhibit], asked: Asked) -> str:
         )
     head = "".join(f'<th scope="col">{text}</th>' for text in ("", "what", "state"))
     return (
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f'<div class="wide-table"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
@@ -87,9 +89,15 @@ def _exhibit(exhibit: Exhibit, evidence: Evidence) -> str:
         f"<p>The paper: {escape(exhibit.says)}</p>",
         f'<p class="note">State: {escape(str(state))}.{left}</p>',
     ]
-    if exhibit.figure is not None:
-        drawn = svg(exhibit.figure(evidence), exhibit.title, exhibit.name)
+    if (figure := exhibit.figure) is not None:
+
+        def drawn(shape: Shape) -> str:
+            name = f"{exhibit.name}-{shape.name}"
+            return to_svg(figure(evidence, shape), exhibit.title, name)
+
         parts.append(figure_html(drawn, exhibit.caption))
+    if exhibit.short is not None:
+        parts += blocks(exhibit.short(evidence))
     parts += blocks(exhibit.table(evidence))
     return section(f"{_number(exhibit)}: {exhibit.title}", "".join(parts), exhibit.name)
 
@@ -123,14 +131,12 @@ def _cells(line: str) -> list[str]:
 def _table(rows: list[list[str]]) -> str:
     head, _, *body = rows
     top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    lines = []
-    for first, *rest in body:
-        cells = "".join(f"<td>{cell}</td>" for cell in rest)
-        lines.append(f'<tr><th scope="row">{first}</th>{cells}</tr>')
+    lines = "".join(html_row(head, cells) for cells in body)
+    kind = "wide-table cards" if len(head) > BROAD else "wide-table"
     table = (
-        f'<div class="wide"><table><thead><tr>{top}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f'<div class="{kind}"><table><thead><tr>{top}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div>"
     )
-    if len(body) <= LONG:
+    if len(body) * len(head) <= LONG:
         return table
-    return f"<details><summary>{len(body)} rows</summary>{table}</details>"
+    return f"<details><summary>the table, {len(body)} rows</summary>{table}</details>"

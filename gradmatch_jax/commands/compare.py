@@ -5,6 +5,8 @@ No JAX here until something runs: the command line reads this to print its help.
 
 import dataclasses
 import json
+import shlex
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,15 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import COUNT, SEED, SHARE
 from gradmatch_jax.report import write_report
 from gradmatch_jax.report.columns import COMPARISON
-from gradmatch_jax.report.summary import footnote, label_of, notes, summarise
+from gradmatch_jax.report.summary import (
+    About,
+    ended,
+    footnote,
+    label_of,
+    notes,
+    seconds_of,
+    summarise,
+)  # fmt: skip
 from gradmatch_jax.report.tables import markdown, rich_table
 from gradmatch_jax.settings import as_option, checked
 from gradmatch_jax.sweep import Grid, Job, Progress, identity, plan, sweep
@@ -142,7 +152,10 @@ def run(
     """
     jobs = plan_runs(config)  # what cannot be is said before a bar is drawn
     keep_compiled(config.compilation_cache)
+    folder = jobs[0].folder.parent
+    begun = time.monotonic()
     rows = _with_bar(config, console, stop)
+    spent = wall_seconds(folder / "compare.json", rows, time.monotonic() - begun)
     table = summarise(rows)
     said = notes(table)
     console.print(rich_table(COMPARISON, table, apart=lambda row: row.fraction))
@@ -154,14 +167,46 @@ def run(
         "settings": _settings(config, jobs[0]),
         "rows": [row._asdict() for row in table],
         "runs": [{k: v for k, v in row.items() if k != "log"} for row in rows],
+        "wall_seconds": spent,
     }
-    folder = jobs[0].folder.parent
     files = [folder / name for name in ("compare.json", "compare.md", "report.html")]
     write_text(files[0], json.dumps(results, indent=2) + "\n")
     under = "".join(f"\n{line}\n" for line in (*said, note))
     write_text(files[1], markdown(COMPARISON, table) + under)
-    write_report(files[2], rows, galleries(config, rows))
+    about = About(command_of(config), spent)
+    write_report(files[2], rows, galleries(config, rows), about)
     console.print("wrote " + ", ".join(str(file) for file in files), soft_wrap=True)
+
+
+def wall_seconds(file: Path, rows: Sequence[dict[str, Any]], now: float) -> float | None:
+    """Of this call and the earlier ones that wrote `file`, compare.json; None where those cannot
+    be all: one that was killed has left its runs and not its time."""
+    from gradmatch_jax.training.files import read_json
+
+    known = read_json(file) or {}
+    total = now + (known.get("wall_seconds") or 0.0)
+    return (
+        total if total >= sum(seconds_of(r) + r["compile_seconds"] for r in ended(rows)) else None
+    )
+
+
+def command_of(config: CompareConfig) -> str:
+    """What has these runs made, as one would type it.
+
+    >>> command_of(CompareConfig(strategies=("random",), epochs=5))
+    'gradmatch-jax compare --strategies random --epochs 5'
+    """
+    words = ["gradmatch-jax", "compare"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == field.default:
+            continue
+        if isinstance(value, bool):
+            words.append(as_option(field.name if value else f"no_{field.name}"))
+        else:
+            several = value if isinstance(value, tuple) else (value,)
+            words += [as_option(field.name), *map(str, several)]
+    return shlex.join(words)
 
 
 def _settings(config: CompareConfig, full: Job) -> dict[str, Any]:

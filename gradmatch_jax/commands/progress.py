@@ -5,24 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from gradmatch_jax.report.tables import in_time
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 OnEpoch = Callable[[dict[str, Any], int], None]
-
-
-def in_time(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> [in_time(s) for s in (8.2, 95, 7300)]
-    ['8 s', '1 min 35 s', '2 h 1 min']
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class Clock:

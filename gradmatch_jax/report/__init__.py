@@ -8,14 +8,19 @@ from gradmatch_jax.training.files import write_text
 
 if TYPE_CHECKING:
     from gradmatch_jax.report.gallery import Gallery
+    from gradmatch_jax.report.summary import About
 
 
 def write_report(
-    path: Path, rows: Sequence[dict[str, Any]], galleries: "Sequence[Gallery]" = ()
+    path: Path,
+    rows: Sequence[dict[str, Any]],
+    galleries: "Sequence[Gallery]" = (),
+    about: "About | None" = None,
 ) -> None:
     """Write the page for the runs `rows`, as `compare` returns them, to `path`.
 
-    The same input writes the same bytes. Nothing on the page refers to anything outside it.
+    The same input writes the same bytes. Nothing is loaded from outside the page; it links to the
+    runs' folders, which stand beside it.
 
     Raises:
         UserError: there are no runs of `full` to compare with.
@@ -23,4 +28,4 @@ def write_report(
     from gradmatch_jax.report.page import page  # matplotlib: too slow for the command line's help
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, page(rows, galleries))
+    write_text(path, page(rows, galleries, about))

@@ -20,8 +20,12 @@ def _seeds(row: Row) -> str:
     return f"{row.n} of {row.n + len(row.failures)}" if row.failures else str(row.n)
 
 
-def _seconds(value: float) -> str:
-    return f"{value:#.3g}" if value < 100 else f"{value:.0f}"
+def _seconds(row: Row) -> str | None:
+    """Mean ± deviation, to three digits of the mean."""
+    if row.seconds is None:
+        return None
+    digits = 0 if row.seconds >= 99.95 else 1 if row.seconds >= 9.995 else 2
+    return spread_out(row.seconds, row.seconds_std, digits)
 
 
 def _points(drop: float) -> str:
@@ -40,7 +44,7 @@ COMPARISON: tuple[Column[Row], ...] = (
     Column("seeds", _seeds),
     Column("test accuracy, %", accuracy, narrow="accuracy, %"),
     Column("drop, points", _unless_full(lambda row: row.drop), _points),
-    Column("train + select, s", lambda row: row.seconds, _seconds, narrow="seconds"),
+    Column("train + select, s", _seconds, narrow="seconds"),
     Column("speed-up", _speedup, narrow="speed-up"),
     Column("ceiling", _unless_full(lambda row: row.ceiling), "{:.3g}×", narrow="ceiling"),
     Column("matching error", lambda row: row.matching_error, "{:.3g}"),

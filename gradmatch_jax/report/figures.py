@@ -1,8 +1,6 @@
-"""The figures of the report, as SVG that takes the page's font and text colour."""
+"""The figures of the report: accuracy against speed-up and against time, weights."""
 
-import io
-import math
-import re
+import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,140 +9,149 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
-from gradmatch_jax.report.summary import Row, group, seconds_of
-from gradmatch_jax.report.tables import percent
-from gradmatch_jax.strategies.registry import split_name
-
-# Readable on white and on near-black alike.
-COLOURS = (
-    "#d9822b", "#3b82c4", "#2a9d6f", "#b3539b", "#c0504d", "#7a6fd0", "#a08a1f", "#3a9ea8",
-    "#9a6b4b", "#6f8f3a",
+from gradmatch_jax.report.drawing import (
+    COLOURS,
+    INK,
+    STYLE,
+    Look,
+    Shape,
+    Value,
+    log_ticks,
+    looks,
+    to_svg,
 )  # fmt: skip
-MARKERS = "osD^vPX*h<>"
-# Drawn in this colour, which no series has, and then replaced by the page's own.
-INK = "#010203"
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.titlesize": 11,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "lines.linewidth": 1.8,
-    "xtick.minor.visible": False,
-}
+from gradmatch_jax.report.labels import (
+    LINE,
+    Label,
+    at_the_end,
+    beside,
+    height_of,
+    width_of,
+    wrapped,
+)  # fmt: skip
+from gradmatch_jax.report.summary import Row, group, seconds_of
+from gradmatch_jax.report.tables import percent, spread_out
 
 
-class Look(NamedTuple):
-    """How a strategy is drawn: a colour a family, dashed and hollow where it starts warm."""
+class Window(NamedTuple):
+    """What an axis of accuracy shows: where the contenders are."""
 
-    colour: str
-    warm: bool
-
-    @property
-    def dashes(self) -> tuple:
-        """The line's style."""
-        return (0, (3, 1.2)) if self.warm else (0, ())
-
-    @property
-    def face(self) -> str:
-        """The marker's fill."""
-        return "none" if self.warm else self.colour
+    low: float
+    high: float
 
 
-def looks(labels: Sequence[str]) -> dict[str, Look]:
-    """A look for each label but `full`; NAME and NAME-warm share a colour."""
-    names = dict.fromkeys(split_name(label)[0] for label in labels if label != "full")
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
-    pairs = ((label, split_name(label)) for label in dict.fromkeys(labels) if label != "full")
-    return {label: Look(colours[name], warm) for label, (name, warm) in pairs}
+def window(
+    accuracies: Sequence[float], spreads: Sequence[float], full: float | None = None
+) -> Window:
+    """The best and all that are no further below than twice the middle one, with their spreads.
 
-
-def to_svg(figure: Figure, title: str, name: str) -> str:
-    """The figure as an inline SVG element that scales with the page.
-
-    name: what its identifiers start with; no two figures of a page may share it
+    One method that failed does not press the others into a line: it is named at the edge. `full`
+    is in it unless it is so far above that the methods would not be told apart.
     """
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    text = buffer.getvalue()
-    text = text[text.index("<svg ") :].replace(INK, "currentColor")
-    text = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    return text.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+    best, middle = max(accuracies), statistics.median(accuracies)
+    least = best - 2 * max(best - middle, *(s for s in spreads if s <= 10), 0.25)
+    inside = [(a, s) for a, s in zip(accuracies, spreads, strict=True) if a >= least]
+    low = max(min(a - s for a, s in inside), least - 0.2 * (best - least))
+    high = max(a + s for a, s in inside)
+    if full is not None and high < full <= high + 1.2 * (high - low):
+        high = full
+    short = max(1.0 - (high - low), 0.0)  # less than a point is nothing to look at
+    edge = 0.06 * (high - low + short)
+    return Window(low - short / 2 - 2 * edge, high + short / 2 + edge)
 
 
-def scatter(table: Sequence[Row]) -> str:
-    """Accuracy against speed-up: up and to the right is better. Full comes first."""
-    full, others = table[0], table[1:]
+def panels(
+    count: int, shape: Shape, columns: int, height: float, right: float, above: float = 30.0
+) -> tuple[Figure, list[Axes]]:
+    """That many axes, each `height` units high and with `right` units of room for names, `above`
+    for a title."""
+    columns = max(1, min(columns, count))
+    lines = max(1, -(-count // columns))
+    wide, left, below = 72 * shape.width, 54.0, 44.0
+    tall = lines * (height + below + above)
+    figure = Figure(figsize=(shape.width, tall / 72), dpi=72)
+    each = wide / columns
+    made = [
+        figure.add_axes((
+            ((i % columns) * each + left) / wide,
+            (tall - (i // columns + 1) * (height + below + above) + below) / tall,
+            (each - left - right) / wide,
+            height / tall,
+        ))
+        for i in range(count)
+    ]  # fmt: skip
+    return figure, made
+
+
+def _begin(axes: Axes, fraction: float, ylabel: str) -> None:
+    axes.set_title(f"{percent(fraction)} of the data", loc="left")
+    axes.set_ylabel(ylabel)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.grid(alpha=0.15, color=INK)
+
+
+def scatter(table: Sequence[Row], shape: Shape) -> str:
+    """Accuracy against speed-up, a panel a fraction: up and to the right is better."""
+    full = next(row for row in table if row.label == "full")
     assert full.accuracy is not None, "no yardstick to draw"
+    drawn = looks([row.label for row in table])
+    others = [row for row in table if row.label != "full" and row.accuracy is not None]
     fractions = sorted({row.fraction for row in others})
-    drawn = looks([row.label for row in others])
+    most = max(sum(row.fraction == f for row in others) for f in fractions)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.2, 4.8), layout="constrained")
-        axes = figure.subplots()
-        axes.axhline(full.accuracy, color=INK, linewidth=1, alpha=0.55)
-        axes.plot(1, full.accuracy, "o", color=INK, markersize=8)
-        axes.annotate("full training", (1, full.accuracy), (7, 6), textcoords="offset points")
-        for row in others:
-            if row.speedup is None or row.accuracy is None:
-                continue
-            look = drawn[row.label]
-            axes.errorbar(
-                row.speedup, row.accuracy, yerr=row.accuracy_std, color=look.colour,
-                fmt=MARKERS[fractions.index(row.fraction) % len(MARKERS)], capsize=3,
-                markersize=8, markerfacecolor=look.face, markeredgewidth=1.6, elinewidth=1,
-            )  # fmt: skip
-        for fraction in fractions:
-            axes.axvline(1 / fraction, color=INK, linestyle=":", linewidth=1, alpha=0.7)
-            axes.annotate(
-                f"ceiling at {percent(fraction)}", (1 / fraction, 0.02), (-4, 0),
-                xycoords=("data", "axes fraction"), textcoords="offset points",
-                rotation=90, ha="right", va="bottom", fontsize=8, alpha=0.8,
-            )  # fmt: skip
-        axes.set_xscale("log")
-        speedups = [1.0, *(row.speedup or 1.0 for row in others), *(1 / f for f in fractions)]
-        log_ticks(axes, min(speedups) / 1.15, max(speedups) * 1.2, "{:g}×")
-        axes.set_xlabel("speed-up over full training (log scale)")
-        axes.set_ylabel("test accuracy, %")
-        axes.grid(alpha=0.15, color=INK)
-        _legend(figure, drawn, fractions)
-        return to_svg(figure, "Test accuracy against speed-up", "scatter")
+        height = 230 + 12 * max(0, most - 6)
+        figure, grid = panels(len(fractions), shape, shape.columns, height, right=12)
+        values: list[Value] = []
+        for axes, fraction in zip(grid, fractions, strict=True):
+            _begin(axes, fraction, "test accuracy, %")
+            axes.set_xlabel("speed-up over full training (log scale)")
+            rows = [row for row in others if row.fraction == fraction]
+            values += _points(axes, rows, full, drawn, shape)
+        title = "Test accuracy against speed-up"
+        return to_svg(figure, title, f"scatter-{shape.name}", values)
 
 
-def _legend(figure: Figure, drawn: dict[str, Look], fractions: Sequence[float]) -> None:
-    handles = [
-        Line2D([], [], color=look.colour, marker="o", linestyle="none", markersize=7,
-               markerfacecolor=look.face, markeredgewidth=1.6, label=label)
-        for label, look in drawn.items()
-    ]  # fmt: skip
-    handles += [
-        Line2D([], [], color=INK, marker=MARKERS[i % len(MARKERS)], linestyle="none",
-               markersize=6, alpha=0.7, label=f"{percent(fraction)} of the data")
-        for i, fraction in enumerate(fractions)
-    ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside right upper")
+def _points(
+    axes: Axes, rows: Sequence[Row], full: Row, drawn: dict[str, Look], shape: Shape
+) -> list[Value]:
+    """One panel; what its points say."""
+    accuracies = [row.accuracy for row in rows if row.accuracy is not None]
+    shown = window(accuracies, [row.accuracy_std or 0.0 for row in rows], full.accuracy)
+    axes.set_ylim(*shown)
+    speedups = [row.speedup or 1.0 for row in rows]
+    log_ticks(axes, min(speedups) / 1.35, max(speedups) * 1.35, "{:g}×")
+    if full.accuracy is not None:
+        _full_line(axes, full.accuracy, shown)
+    labels, values = [], []
+    for row, speedup in zip(rows, speedups, strict=True):
+        accuracy, look = row.accuracy or 0.0, drawn[row.label]
+        below = accuracy < shown.low
+        y = shown.low + 0.05 * (shown.high - shown.low) if below else accuracy
+        spread = (row.seconds_std or 0.0) / (row.seconds or 1.0) * speedup
+        if not below:
+            axes.errorbar(speedup, y, yerr=row.accuracy_std, xerr=spread or None,
+                          color=look.colour, capsize=2, elinewidth=0.9, fmt="none")  # fmt: skip
+        axes.plot(speedup, y, "v" if below else "o", color=look.colour, markersize=8,
+                  markerfacecolor=look.face, markeredgewidth=1.6)  # fmt: skip
+        name = wrapped(row.label, shape.wrap)
+        labels.append(Label(f"{name} {accuracy:.1f}" if below else name, speedup, y, look.colour))
+        ceiling = "" if row.ceiling is None else f" of {row.ceiling:.3g}×"
+        said = f"{spread_out(accuracy, row.accuracy_std, 2)} %, {speedup:.1f}×{ceiling}"
+        values.append(Value(axes, speedup, y, (row.label, said)))
+    beside(axes, labels)
+    return values
 
 
-def log_ticks(axes: Axes, low: float, high: float, form: str) -> None:
-    """1, 2, 5, 10, ... on a logarithmic axis of x from `low` to `high`, in plain numbers."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if high / low < 1000 else (1,)
-    ticks = [m * 10.0**p for p in powers for m in steps if low <= m * 10.0**p <= high]
-    axes.set_xlim(low, high)
-    axes.set_xticks(ticks, [form.format(tick) for tick in ticks])
-    axes.minorticks_off()
+def _full_line(axes: Axes, accuracy: float, shown: Window) -> None:
+    inside = accuracy <= shown.high
+    if inside:
+        axes.axhline(accuracy, color=INK, linewidth=1, alpha=0.55)
+    said = f"full training, {accuracy:.2f} %{'' if inside else ', above'}"
+    place = (0.99, accuracy) if inside else (0.99, shown.high)
+    axes.annotate(said, place, (0, 3), xycoords=("axes fraction", "data"), ha="right",
+                  textcoords="offset points", annotation_clip=False)  # fmt: skip
 
 
 class Curve(NamedTuple):
@@ -165,58 +172,85 @@ def curve(members: Sequence[dict[str, Any]]) -> Curve:
     return Curve([float(s) for s, _ in whole], [float(a) for _, a in whole])
 
 
-def convergence(runs: Sequence[dict[str, Any]]) -> str:
-    """Test accuracy against the seconds spent, a panel a fraction, `full` in each.
-
-    The accuracy axis starts a little below the worst final accuracy: where the curves are apart.
-    """
-    curves = {key: curve(members) for key, members in group(runs).items()}
-    full = next(c for (label, _), c in curves.items() if label == "full")
-    drawn = looks([label for label, _ in curves])
+def convergence(runs: Sequence[dict[str, Any]], shape: Shape) -> str:
+    """Test accuracy against the seconds spent, a panel a fraction, `full` in each."""
+    groups = group(runs)
+    curves = {key: curve(members) for key, members in groups.items()}
+    curves = {key: line for key, line in curves.items() if line.seconds}
+    drawn = looks([label for label, _ in curves]) | {"full": Look(INK, False)}
     fractions = sorted({fraction for label, fraction in curves if label != "full"})
-    columns = min(2, len(fractions)) or 1
-    lines = -(-len(fractions) // columns) or 1
+    shown = [
+        {label: c for (label, its), c in curves.items() if label == "full" or its == fraction}
+        for fraction in fractions
+    ]
+    columns = 1 if len(fractions) <= 3 else shape.columns
+    wrap = shape.wrap if columns == 1 else 15
+    names = {label: wrapped(f"{label} 00.0 ↓", wrap) for label, _ in curves}
+    tallest = max((sum(height_of(names[label]) for label in its) for its in shown), default=0)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.2, 3.6 * lines + 0.8), layout="constrained")
-        grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, fraction in zip(grid.flat, fractions, strict=False):
-            axes.plot(*full, color=INK, alpha=0.75, label="full")
-            for (label, its), line in curves.items():
-                if label != "full" and its == fraction:
-                    look = drawn[label]
-                    axes.plot(*line, color=look.colour, linestyle=look.dashes, label=label,
-                              marker="o", markersize=4, markerfacecolor=look.face)  # fmt: skip
-            axes.set_title(f"{percent(fraction)} of the data")
+        height = max(230.0, tallest - 2 * LINE)
+        right = width_of(list(names.values())) + 14
+        figure, grid = panels(len(fractions), shape, columns, height, right)
+        values: list[Value] = []
+        for axes, fraction, its in zip(grid, fractions, shown, strict=True):
+            _begin(axes, fraction, "test accuracy, %")
             axes.set_xlabel("training + selection, seconds (log scale)")
-            axes.grid(alpha=0.15, color=INK)
-        _limits(grid[0, 0], list(curves.values()))
-        for axes in list(grid.flat)[len(fractions) :]:
-            axes.set_axis_off()
-        for axes in grid[:, 0]:
-            axes.set_ylabel("test accuracy, %")
-        handles = {h.get_label(): h for axes in grid.flat for h in axes.get_lines()}
-        figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=4)
-        return to_svg(figure, "Test accuracy against seconds of training", "convergence")
+            spreads = {label: _spread(groups[label, fraction]) for label in its if label != "full"}
+            axes.set_ylim(*_ends(its, spreads))
+            values += _curves(axes, its, drawn, wrap)
+        title = "Test accuracy against seconds of training"
+        return to_svg(figure, title, f"convergence-{shape.name}", values)
 
 
-def _limits(axes: Axes, curves: Sequence[Curve]) -> None:
-    seconds = [s for line in curves for s in line.seconds if s > 0]
-    axes.set_xscale("log")
-    if seconds:
-        log_ticks(axes, min(seconds) / 1.2, max(seconds) * 1.2, "{:g}")
-    accuracies = [a for line in curves for a in line.accuracy]
-    lowest_final = min((line.accuracy[-1] for line in curves if line.accuracy), default=0.0)
-    bottom = max(min(accuracies, default=0.0), lowest_final - 10) - 1
-    axes.set_ylim(bottom, max(accuracies, default=100.0) + 1)
+def _spread(members: Sequence[dict[str, Any]]) -> float:
+    accuracies = [run["test_accuracy"] for run in members]
+    return statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+
+
+def _ends(curves: dict[str, Curve], spreads: dict[str, float]) -> Window:
+    """Where the contenders' curves end, and half as much again below for how they came there."""
+    ends = [curves[label].accuracy[-1] for label in spreads]
+    final = window(ends, list(spreads.values()))
+    return final._replace(low=final.low - 0.5 * (final.high - final.low))
+
+
+def _curves(axes: Axes, curves: dict[str, Curve], drawn: dict[str, Look], wrap: int) -> list[Value]:
+    """One panel, each curve named where it ends; what its points say."""
+    shown = Window(*axes.get_ylim())
+    points = [point for line in curves.values() for point in zip(*line, strict=True)]
+    seen = [s for s, a in points if shown.low <= a <= shown.high and s > 0]
+    seconds = seen or [s for s, _ in points if s > 0] or [1.0]
+    log_ticks(axes, min(seconds) / 1.2, max(seconds) * 1.1, "{:g}")
+    labels, values = [], []
+    for label, line in curves.items():
+        look, end = drawn[label], line.accuracy[-1]
+        axes.plot(line.seconds, line.accuracy, color=look.colour, linestyle=look.dashes,
+                  marker="o", markersize=3.5 if len(line.seconds) < 20 else 0,
+                  markerfacecolor=look.face)  # fmt: skip
+        beyond = " ↓" if end < shown.low else " ↑" if end > shown.high else ""
+        named = wrapped(f"{label} {end:.1f}{beyond}", wrap)
+        labels.append(Label(named, line.seconds[-1], end, look.colour))
+        values += [
+            Value(axes, s, a, (label, f"{a:.2f} % after {s:#.3g} s"))
+            for s, a in zip(line.seconds, line.accuracy, strict=True)
+            if shown.low <= a <= shown.high
+        ]
+    at_the_end(axes, labels)
+    return values
 
 
 def histogram(weights: Float[np.ndarray, "k"], name: str) -> str:
     """How many examples carry which weight (mean 1). name: as in `to_svg`."""
-    with mpl.rc_context(STYLE | {"font.size": 8}):
-        figure = Figure(figsize=(3.4, 1.5), layout="constrained")
-        axes = figure.subplots()
-        axes.hist(weights, bins=24, color=COLOURS[1], alpha=0.85)
+    with mpl.rc_context(STYLE):
+        figure, (axes,) = panels(1, Shape("weights", 4.5, 1, 0), 1, 90.0, right=8, above=6)
+        counts, edges, _ = axes.hist(weights, bins=24, color=COLOURS[1], alpha=0.85)
         axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
         axes.set_xlabel("weight")
         axes.set_ylabel("examples")
-        return to_svg(figure, "Histogram of weights", name)
+        values = [
+            Value(axes, float(low + high) / 2, float(count) / 2,
+                  (f"{count:.0f} of weight {low:.2f} to {high:.2f}",))
+            for count, low, high in zip(np.asarray(counts), edges, edges[1:], strict=False)
+            if count
+        ]  # fmt: skip
+        return to_svg(figure, "Histogram of weights", name, values)

@@ -6,7 +6,7 @@ words, and rows of numbers are not shown.
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -15,10 +15,13 @@ from jaxtyping import Float, Int, Shaped, UInt8
 
 from gradmatch_jax.data import Split
 from gradmatch_jax.data.words import decode
+from gradmatch_jax.report.classes import Share, class_shares, classes_html
 from gradmatch_jax.report.figures import histogram
-from gradmatch_jax.report.tables import percent
+from gradmatch_jax.strategies.registry import STRATEGIES, split_name
 
-SHOWN = 40
+SHOWN = 40  # of each selection on the page
+PICTURES = 12  # of these seen at once
+TEXTS = 4
 _MAX_SIDE = 64  # pixels of a picture on the page: larger ones are thinned out
 
 
@@ -31,7 +34,15 @@ class Gallery(NamedTuple):
     images: UInt8[np.ndarray, "m h w c"]  # the heaviest, heaviest first; none if no pictures
     classes: tuple[str, ...]  # of the heaviest
     weights: Float[np.ndarray, "k"]  # of the whole selection, heaviest first
+    indices: Int[np.ndarray, "k"]  # of the whole selection, in the training split
+    shares: tuple[Share, ...]  # a class each
     texts: tuple[str, ...] = ()  # the heaviest, where they are texts
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the method looks at the data; a random draw does not."""
+        entry = STRATEGIES.get(split_name(self.label)[0])
+        return entry is None or entry.reads
 
 
 def pick(
@@ -57,7 +68,8 @@ def pick(
     classes = tuple(class_names[int(c)] for c in train.labels[top])
     rows = train.take(top)
     texts = tuple(decode(row, vocabulary) for row in rows) if vocabulary else ()
-    return Gallery(label, fraction, seed, _pictures(rows), classes, scaled, texts)
+    shares = class_shares(class_names, train.labels, train.labels[indices])
+    return Gallery(label, fraction, seed, _pictures(rows), classes, scaled, indices, shares, texts)
 
 
 def _pictures(rows: Shaped[np.ndarray, "m ..."]) -> UInt8[np.ndarray, "m2 h w c"]:
@@ -83,7 +95,8 @@ def png_uri(image: UInt8[np.ndarray, "h w c"]) -> str:
 
 
 def gallery_html(gallery: Gallery, name: str) -> str:
-    """One selection: a line of facts, its histogram (its identifiers under `name`), pictures."""
+    """One selection: a line of facts, its classes and weights (identifiers under `name`), and the
+    examples of most weight, a line of them open."""
     weights, shown = gallery.weights, max(len(gallery.images), len(gallery.texts))
     equal = len(weights) > 0 and float(np.ptp(weights)) < 1e-6
     spread = (
@@ -92,32 +105,53 @@ def gallery_html(gallery: Gallery, name: str) -> str:
         else f"weights {weights[-1]:.2g} to {weights[0]:.3g}, mean 1; "
         f"the heaviest tenth carries {100 * _top_share(weights):.0f} % of the weight"
     )
-    if 0 < shown < len(weights):
-        which = f"; shown: {shown}" if equal else f"; shown: the {shown} heaviest"
-    else:
-        which = ""
-    head = f"<h3>{escape(gallery.label)} <small>{percent(gallery.fraction)}</small></h3>"
+    head = f"<h4>{escape(gallery.label)}</h4>"
     plot = "" if equal else f'<div class="weights">{histogram(weights, name)}</div>'
-    pictures = "".join(
-        f'<figure><img src="{png_uri(image)}" alt="{escape(label)}">'
-        f"<figcaption><i>{escape(label)}</i><span>{weight:.2f}</span></figcaption></figure>"
-        for image, label, weight in zip(gallery.images, gallery.classes, weights, strict=False)
-    )
+    which = f"{shown} of them" if equal else f"the {shown} heaviest"
     return (
-        f'<article class="selection">{head}<p>{len(weights)} examples, {spread}{which}.</p>'
-        f'{plot}<div class="gallery">{pictures}</div>{_texts_html(gallery)}</article>'
+        f'<article class="selection">{head}<p>{len(weights)} examples, {spread}.</p>'
+        f'<div class="pair">{classes_html(gallery.shares)}{plot}</div>'
+        f"{_folded(_picture_tags(gallery), PICTURES, which, _as_pictures)}"
+        f"{_folded(_text_tags(gallery), TEXTS, which, _as_list)}</article>"
     )
 
 
-def _texts_html(gallery: Gallery) -> str:
-    """The texts as a list, each with its class and weight; nothing where there are none."""
-    rows = "".join(
+def _folded(tags: list[str], opened: int, which: str, around: Callable[[str], str]) -> str:
+    """The first ones, and all of `which` behind a click where there are more."""
+    if len(tags) <= opened + 2:
+        return around("".join(tags)) if tags else ""
+    first, rest = "".join(tags[:opened]), "".join(tags[opened:])
+    more = f"<details><summary>more: {which}</summary>{around(rest)}</details>"
+    return around(first) + more
+
+
+def _as_pictures(tags: str) -> str:
+    return f'<div class="gallery">{tags}</div>'
+
+
+def _as_list(tags: str) -> str:
+    return f'<ul class="texts">{tags}</ul>'
+
+
+def _picture_tags(gallery: Gallery) -> list[str]:
+    return [
+        f'<figure title="{escape(label)}, weight {weight:.2f}">'
+        f'<img src="{png_uri(image)}" alt="{escape(label)}">'
+        f"<figcaption><i>{escape(label)}</i><span>{weight:.2f}</span></figcaption></figure>"
+        for image, label, weight in zip(
+            gallery.images, gallery.classes, gallery.weights, strict=False
+        )
+    ]
+
+
+def _text_tags(gallery: Gallery) -> list[str]:
+    """The texts, each with its class and weight."""
+    return [
         f"<li>{escape(text)} <small>{escape(label)} · {weight:.2f}</small></li>"
         for text, label, weight in zip(
             gallery.texts, gallery.classes, gallery.weights, strict=False
         )
-    )
-    return f"<ol>{rows}</ol>" if rows else ""
+    ]
 
 
 def _top_share(weights: Float[np.ndarray, "k"]) -> float:

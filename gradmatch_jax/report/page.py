@@ -1,51 +1,39 @@
 """The page: HTML around the figures and the galleries."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib import resources
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from gradmatch_jax.report.classes import overlap_html
 from gradmatch_jax.report.columns import COMPARISON
+from gradmatch_jax.report.drawing import Shape, responsive
 from gradmatch_jax.report.figures import convergence, scatter
 from gradmatch_jax.report.gallery import Gallery, gallery_html
-from gradmatch_jax.report.summary import Row, devices, ended, footnote, lead, notes, summarise
-from gradmatch_jax.report.tables import html, percent
-
-_NOTE = """
-<dl>
-<dt>What is compared</dt>
-<dd>Each strategy chooses a weighted subset of the training set, and SGD trains on that subset
-alone. A warm strategy first trains on all the data for a share of its time. <b>full</b> trains on
-everything and is the yardstick. Each run is repeated for every seed, which sets the initial
-weights, the order of the examples, the random draws and, where the data set brings no validation
-split, which examples are held out.</dd>
-<dt>Accuracy and drop</dt>
-<dd>Top-1 accuracy on the test set after the last epoch, never the best epoch; the spread is the
-sample standard deviation over seeds. The drop is full's mean minus the strategy's, in percentage
-points: a negative drop is a gain. A drop smaller than the spreads says little.</dd>
-<dt>Time</dt>
-<dd>Wall-clock seconds of training and of selecting. Compiling is reported in its own column and is
-in no other number; testing, loading and checkpoints are not counted. The clock is the
-machine's: other work on it shows up in the times.</dd>
-<dt>Speed-up and its ceiling</dt>
-<dd>The speed-up is full's seconds over the strategy's. Training on a fraction f of the data cannot
-be more than 1/f times as fast; training a network only to score the examples counts too.
-Selecting costs time, and each step and each call has a fixed cost that does not shrink with the
-data: the smaller the problem, the further below.</dd>
-<dt>Matching error</dt>
-<dd>How far the weighted sum of the selected gradients is from the target, relative to the target's
-norm, at the last selection. Each strategy is measured in the gradients that it matches itself, so
-it compares fractions of one strategy rather than different ones.</dd>
-<dt>Weights</dt>
-<dd>Scaled to mean 1 over the selection, as SGD uses them: an example of weight 3 counts as three
-average ones.</dd>
-</dl>
-"""
+from gradmatch_jax.report.summary import (
+    About,
+    Row,
+    devices,
+    ended,
+    footnote,
+    label_of,
+    lead,
+    notes,
+    seconds_of,
+    summarise,
+)  # fmt: skip
+from gradmatch_jax.report.tables import NOTHING, html, html_row, in_time, percent
 
 
-def page(runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = ()) -> str:
+def page(
+    runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = (), about: About | None = None
+) -> str:
     """The whole report of the runs, as `compare` returns them, in one HTML document.
+
+    Nothing is loaded from anywhere; links lead to the runs' folders, which stand beside it.
 
     Raises:
         UserError: there are no runs of `full` to compare with.
@@ -53,8 +41,9 @@ def page(runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = ()) -> s
     table = summarise(runs)
     dataset = escape(str(runs[0]["dataset"]))
     title = f"Training on a part of {dataset}"
+    facts = _facts(runs, table, about or About())
     sections = [
-        f"<header><h1>{title}</h1>{_lead(table)}{_facts(runs, table)}</header>",
+        f"<header><h1>{title}</h1>{_lead(table)}{facts}</header>",
         section("Results", _results(runs, table)),
     ]
     drawn = [row for row in table if row.n]
@@ -63,25 +52,28 @@ def page(runs: Sequence[dict[str, Any]], galleries: Sequence[Gallery] = ()) -> s
             section(
                 "Accuracy against speed-up",
                 figure_html(
-                    scatter(drawn),
+                    lambda shape: scatter(drawn, shape),
                     "Higher and further right is better. Hollow markers are warm starts; bars are "
-                    "one standard deviation over seeds; the horizontal line is full training, the "
-                    "dotted ones the ceiling 1/fraction.",
+                    "one standard deviation over seeds, of accuracy and of time. The axis shows "
+                    "the contenders: a method far below them stands at the lower edge, with its "
+                    "figure.",
                 ),
             ),
             section(
                 "Convergence",
                 figure_html(
-                    convergence(ended(runs)),
-                    "Means over seeds at the epochs that were tested. Dashed lines are warm "
-                    "starts: their first epochs are on all the data. The accuracy axis leaves out "
-                    "the lowest beginnings.",
+                    lambda shape: convergence(ended(runs), shape),
+                    "Means over seeds at the epochs that were tested; beside each curve its last "
+                    "value. Dashed lines are warm starts: their first epochs are on all the data. "
+                    "The axis leaves out the lowest beginnings, and what ends far below (↓).",
                 ),
             ),
         ]
     if galleries:
         sections.append(section("What was selected", _galleries(galleries)))
-    sections.append(section("What the numbers mean", _NOTE))
+    sections.append(section("The runs", _runs(runs)))
+    note = resources.files("gradmatch_jax.report") / "note.html"
+    sections.append(section("What the numbers mean", note.read_text(encoding="utf-8")))
     return document(title, sections)
 
 
@@ -103,24 +95,25 @@ def section(title: str, body: str, name: str = "") -> str:
     return f"<section{known}><h2>{escape(title)}</h2>{body}</section>"
 
 
-def figure_html(svg: str, caption: str) -> str:
-    """A figure and its caption."""
-    return f'<figure class="plot">{svg}<figcaption>{escape(caption)}</figcaption></figure>'
+def figure_html(draw: Callable[[Shape], str], caption: str) -> str:
+    """A figure in every shape and its caption."""
+    said = f"<figcaption>{escape(caption)}</figcaption>"
+    return f'<figure class="plot">{responsive(draw)}{said}</figure>'
 
 
 def _lead(table: Sequence[Row]) -> str:
-    text = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(" ".join(lead(table))))
-    return f'<p class="lead">{text}</p>'
+    lines = (re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(line)) for line in lead(table))
+    return "".join(f'<p class="lead">{line}</p>' for line in lines)
 
 
-def _facts(runs: Sequence[dict[str, Any]], table: Sequence[Row]) -> str:
+def _facts(runs: Sequence[dict[str, Any]], table: Sequence[Row], about: About) -> str:
     whole = ended(runs)
     # Full's, where it has a result: then what it trained on and for how long is the plan's.
     first = min(whole or runs, key=lambda run: run["strategy"] != "full")
     versions = "; ".join(
         dict.fromkeys(", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in whole)
     )
-    seeds = list(dict.fromkeys(run["seed"] for run in runs))
+    fractions = sorted({row.fraction for row in table[1:]})
     facts = {
         "Data": first["dataset"]
         + (f", {first['train_size']:,} training examples" if whole else ""),
@@ -128,38 +121,101 @@ def _facts(runs: Sequence[dict[str, Any]], table: Sequence[Row]) -> str:
         "Training": (f"T = {first['epochs']} epochs, " if whole else "")
         + f"mini-batches of {first['batch_size']}",
         "Compared": f"{len({row.label for row in table[1:]})} strategies at "
-        + " and ".join(percent(f) for f in sorted({row.fraction for row in table[1:]})),
-        "Seeds": ", ".join(map(str, seeds)),
+        + " and ".join(percent(f) for f in fractions),
+        "Seeds": ", ".join(map(str, dict.fromkeys(run["seed"] for run in runs))),
+        "Time": _times(runs, about),
         "Device": "; ".join(devices(runs)),
         "Versions": versions,
     }
-    if len(table) == 1:
+    if not fractions:
         del facts["Compared"]
-    rows = "".join(f"<dt>{k}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
+    rows = "".join(f"<dt>{k}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items() if v)
+    if about.command:
+        words = " ".join(f"<span>{escape(word)}</span>" for word in about.command.split())
+        rows += f"<dt>Command</dt><dd><code>{words}</code></dd>"
     return f'<dl class="facts">{rows}</dl>'
+
+
+def _times(runs: Sequence[dict[str, Any]], about: About) -> str:
+    """What all the runs took, and what of it the table counts."""
+    whole = ended(runs)
+    counted, compiled = (
+        in_time(sum(map(value, whole)))
+        for value in (seconds_of, lambda run: run["compile_seconds"])
+    )
+    of = f"{len(runs)} runs: {counted} of training and selection, {compiled} of compiling"
+    if about.wall_seconds is None:
+        return of
+    return f"{in_time(about.wall_seconds)} in all for {of}; the rest is loading and testing"
 
 
 def _results(runs: Sequence[dict[str, Any]], table: Sequence[Row]) -> str:
     said = "".join(f'<p class="failed">{escape(note)}</p>' for note in notes(table))
     counted = f'<p class="note">{escape(footnote(runs))}</p>'
     whole = html(COMPARISON, table, apart=lambda row: row.fraction)
-    return f'<div class="wide">{whole}</div>{said}{counted}'
+    return f'<div class="wide-table">{whole}</div>{said}{counted}'
 
 
 def _galleries(galleries: Sequence[Gallery]) -> str:
-    """The smallest fraction open, the others folded."""
+    """The smallest fraction open, the others folded; the methods that choose first."""
     fractions = sorted({gallery.fraction for gallery in galleries})
+    known = sorted(enumerate(galleries), key=lambda item: not item[1].chooses)
     parts = [
-        f"<p>The last selection of the runs with seed {galleries[0].seed}. Under each picture: its "
-        "class, and the weight it carries (1 is the mean).</p>"
+        f"<p>The last selection of the runs with seed {galleries[0].seed}, the methods that look "
+        "at the data first. Beside an example: its class, and the weight it carries (1 is the "
+        "mean).</p>"
     ]
     for fraction in fractions:
-        articles = "".join(
-            gallery_html(gallery, f"weights{i}")
-            for i, gallery in enumerate(galleries)
-            if gallery.fraction == fraction
+        mine = [(i, gallery) for i, gallery in known if gallery.fraction == fraction]
+        shown, drawn = (
+            "".join(
+                gallery_html(gallery, f"weights{i}")
+                for i, gallery in mine
+                if gallery.chooses == chooses
+            )
+            for chooses in (True, False)
         )
+        random = f"<details><summary>random draws</summary>{drawn}</details>" if shown else drawn
         opened = " open" if fraction == fractions[0] else ""
         summary = f"<summary>{percent(fraction)} of the data</summary>"
-        parts.append(f"<details{opened}>{summary}{articles}</details>")
+        both = _overlap([gallery for _, gallery in mine], fraction)
+        parts.append(f"<details{opened}>{summary}{both}{shown}{random if drawn else ''}</details>")
     return "".join(parts)
+
+
+def _overlap(galleries: Sequence[Gallery], fraction: float) -> str:
+    """How far the methods agree, where there are several."""
+    if len(galleries) < 2:
+        return ""
+    table = overlap_html([g.label for g in galleries], [g.indices for g in galleries])
+    return (
+        "<h4>Do they choose the same?</h4><p>Of the examples that the method at the left selected, "
+        "the share, in percent, that the method of the column's number has as well; by chance it "
+        f"would be {percent(fraction)}.</p>{table}"
+    )
+
+
+def _runs(runs: Sequence[dict[str, Any]]) -> str:
+    """Every run with a link to its folder, folded."""
+    heads = ["run", "seed", "test accuracy, %", "train + select, s", "compile, s", "state"]
+    top = "".join(f'<th scope="col">{head}</th>' for head in heads)
+    body = "".join(html_row(heads, _run_cells(run)) for run in runs)
+    table = f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+    return (
+        f"<details><summary>{len(runs)} runs, each with its settings, its log and what it selected"
+        f'</summary><div class="wide-table">{table}</div></details>'
+    )
+
+
+def _run_cells(run: dict[str, Any]) -> list[str]:
+    label = f"{label_of(run['strategy'], run['warm'])}, {percent(run['fraction'])}"
+    folder = Path(run.get("folder", "")).name
+    name = f'<a href="{quote(folder)}/">{escape(label)}</a>' if folder else escape(label)
+    if "failed" in run:
+        return [name, str(run["seed"]), NOTHING, NOTHING, NOTHING, run["failed"]["kind"]]
+    figures = (
+        f"{run['test_accuracy']:.2f}",
+        f"{seconds_of(run):.2f}",
+        f"{run['compile_seconds']:.1f}",
+    )
+    return [name, str(run["seed"]), *figures, "whole"]

@@ -1,5 +1,6 @@
 """What a comparison came to: means over seeds, how their time was counted, what came to nothing."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ class Row(NamedTuple):
     accuracy_std: float | None  # sample standard deviation; None with one seed
     drop: float | None  # full's accuracy minus this one's, points
     seconds: float | None  # training and selection
+    seconds_std: float | None  # sample standard deviation; None with one seed
     selection_seconds: float | None  # the part of `seconds` that selecting took
     speedup: float | None  # full's seconds / seconds
     ceiling: float | None  # full's examples / examples seen, the proxies' included: 1 / fraction
@@ -31,6 +33,15 @@ class Row(NamedTuple):
     diverged: bool  # some run did
     stopped: tuple[str, ...]  # why the last selections ended before their budget
     warnings: tuple[str, ...]  # what looks wrong with runs that ended, a run each
+
+
+class About(NamedTuple):
+    """How runs came about."""
+
+    command: str = ""
+    """What was typed, or could have been; empty where it is not known."""
+    wall_seconds: float | None = None
+    """Of all that made them, loading and testing too; None where it is not known."""
 
 
 def label_of(strategy: str, warm: bool) -> str:
@@ -117,6 +128,7 @@ def _row(label: str, fraction: float, runs: list[dict[str, Any]], full: _Yardsti
         accuracy_std=statistics.stdev(accuracies) if len(members) > 1 else None,
         drop=None if accuracy is None or full.accuracy is None else full.accuracy - accuracy,
         seconds=seconds,
+        seconds_std=(statistics.stdev(map(seconds_of, members)) if len(members) > 1 else None),
         selection_seconds=_mean(members, lambda run: run["selection_seconds"]),
         speedup=_ratio(full.seconds, seconds),
         ceiling=_ratio(full.examples, _mean(members, lambda run: run["examples"])),
@@ -175,27 +187,64 @@ def lead(table: Sequence[Row]) -> list[str]:
 def _lead_of(fraction: float, rows: Sequence[Row]) -> str:
     best = max(rows, key=lambda row: row.accuracy or 0.0)
     level = level_with(best, rows)
-    fastest = min(level, key=lambda row: row.seconds or 0.0)
     figure = spread_out(best.accuracy or 0.0, best.accuracy_std, 2)
-    speed = "" if fastest.speedup is None else f", {fastest.speedup:.1f} times as fast as full"
     start = f"On {percent(fraction)} of the data,"
-    if best.accuracy_std is None and len(rows) > 1:
+    if len(rows) == 1:
+        return f"{start} **{best.label}** reaches **{figure} %**{_as_fast(level)}."
+    if best.accuracy_std is None:
         return (
-            f"{start} **{best.label}** has the highest figure, **{figure} %**, of one seed{speed}."
+            f"{start} **{best.label}** has the highest figure, **{figure} %**, of one seed"
+            f"{_as_fast([best])}; one seed does not say which method is better."
         )
     if len(level) == 1:
-        return f"{start} **{best.label}** is ahead: **{figure} %**{speed}."
-    others = ", ".join(f"**{row.label}**" for row in level if row is not best)
+        return f"{start} **{best.label}** is ahead: **{figure} %**{_as_fast(level)}."
+    others = _listed([row.label for row in level if row is not best])
+    fastest = fastest_of(level)
+    which = "none is faster beyond the spread" if len(fastest) == len(level) else (
+        f"the fastest of them {'is' if len(fastest) == 1 else 'are'} "
+        f"{_listed([row.label for row in fastest])}"
+    )  # fmt: skip
     return (
         f"{start} **{best.label}** (**{figure} %**) and {others} are level within the spread; "
-        f"the fastest of them is **{fastest.label}**{speed}."
+        f"{which}{_as_fast(fastest)}."
     )
 
 
+def _listed(labels: Sequence[str]) -> str:
+    *first, last = (f"**{label}**" for label in labels)
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _as_fast(rows: Sequence[Row]) -> str:
+    """How many times as fast as full training they are."""
+    speeds = sorted({f"{row.speedup:.1f}" for row in rows if row.speedup is not None}, key=float)
+    if not speeds:
+        return ""
+    said = speeds[0] if len(speeds) == 1 else f"{speeds[0]} to {speeds[-1]}"
+    return f", {said} times as fast as full"
+
+
 def level_with(best: Row, rows: Sequence[Row]) -> list[Row]:
-    """The rows whose mean is no further below the best one's than its standard deviation."""
-    least = (best.accuracy or 0.0) - (best.accuracy_std or 0.0)
-    return [row for row in rows if row.accuracy is not None and row.accuracy >= least]
+    """The rows that cannot be told from the best one: no further below it than the spread of their
+    difference, whose variance is the sum of both; never less than the best one's own."""
+    return [
+        row
+        for row in rows
+        if row.accuracy is not None
+        and (best.accuracy or 0.0) - row.accuracy
+        <= math.hypot(best.accuracy_std or 0.0, row.accuracy_std or 0.0)
+    ]
+
+
+def fastest_of(rows: Sequence[Row]) -> list[Row]:
+    """The fastest, and those whose time cannot be told from it by the same measure."""
+    first = min(rows, key=lambda row: row.seconds or 0.0)
+    return [
+        row
+        for row in rows
+        if (row.seconds or 0.0) - (first.seconds or 0.0)
+        <= math.hypot(first.seconds_std or 0.0, row.seconds_std or 0.0)
+    ]
 
 
 def footnote(runs: Sequence[dict[str, Any]]) -> str:
@@ -204,8 +253,10 @@ def footnote(runs: Sequence[dict[str, Any]]) -> str:
     mixed = " Times from different devices are mixed: do not compare them." if where[1:] else ""
     return (
         "Accuracy: mean ± sample standard deviation over seeds, after the last epoch. "
-        f"Time: wall-clock seconds of training and selection on {' and '.join(where)}, mean over "
-        "seeds; compiling and testing are not in them, whatever else the machine was doing is."
+        f"Time: wall-clock seconds of training and selection on {' and '.join(where)}, mean ± "
+        "sample standard deviation over seeds; compiling and testing are not in them, whatever "
+        "else the machine was doing is. Compiling has a column of its own: the first run of its "
+        "shapes pays for it, the others find it done."
         f"{mixed} Speed-up: full's seconds over the strategy's; its ceiling is full's examples "
         "over those trained on, 1/fraction for most, which fixed costs of every step and "
         "selection keep small problems well below. "

@@ -72,14 +72,31 @@ def html(
     # A unit stays with its quantity, and "speed-up" in one piece.
     kept = (escape(c.heading).replace(", ", ",&nbsp;").replace("-", "&#8209;") for c in columns)
     head = "".join(f'<th scope="col">{text}</th>' for text in kept)
+    headings = [escape(c.heading) for c in columns]
     body, previous = [], None
     for i, row in enumerate(rows):
-        first, *rest = (escape(c.cell(row)) for c in columns)
-        mark = ' class="apart"' if i and apart(row) != previous else ""
+        cells = [escape(c.cell(row)) for c in columns]
+        body.append(html_row(headings, cells, apart=bool(i) and apart(row) != previous))
         previous = apart(row)
-        data = "".join(f"<td>{cell}</td>" for cell in rest)
-        body.append(f'<tr{mark}><th scope="row">{first}</th>{data}</tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+
+
+def html_row(headings: Sequence[str], cells: Sequence[str], *, apart: bool = False) -> str:
+    """A row whose cells know their heading, which a phone shows beside them: a row is a card there.
+
+    headings, cells: in HTML; a cell without a value is left out of a card
+    """
+    first, *rest = cells
+    data = "".join(
+        f'<td data-label="{heading}"{_none(cell)}>{cell}</td>'
+        for heading, cell in zip(headings[1:], rest, strict=True)
+    )
+    mark = ' class="apart"' if apart else ""
+    return f'<tr{mark}><th scope="row">{first}</th>{data}</tr>'
+
+
+def _none(cell: str) -> str:
+    return ' class="none"' if cell == NOTHING else ""
 
 
 def rich_table(
@@ -125,3 +142,17 @@ def mean_and_std(values: Sequence[float], digits: int) -> str:
 def spread_out(mean: float, std: float | None, digits: int) -> str:
     """A mean with its deviation, where it has one."""
     return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
+
+
+def in_time(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> [in_time(s) for s in (8.2, 95, 7300)]
+    ['8 s', '1 min 35 s', '2 h 1 min']
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -130,6 +130,7 @@ class ComparedRow(TypedDict):
     accuracy_std: float | None
     drop: float | None
     seconds: float | None
+    seconds_std: float | None
     selection_seconds: float | None
     speedup: float | None
     ceiling: float | None
@@ -147,6 +148,7 @@ class CompareRecord(TypedDict):
     settings: dict[str, Any]
     rows: list[ComparedRow]
     runs: list[ComparedRun | FailedRun]
+    wall_seconds: float | None  # of all that made them; None where it is not known
 
 
 def mismatches(value: Any, shape: Any, where: str = "record") -> list[str]:

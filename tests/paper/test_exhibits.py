@@ -18,6 +18,7 @@ from experiments.paper.published import accuracy_and_time
 from experiments.paper.study import Asked, State, Study
 from experiments.records import read
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.report.drawing import WIDE
 from paper_records import made_up, run, write
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -60,7 +61,7 @@ def test_it_comes_out_whole_from_records(exhibit, everything):
         assert "| infobatch" in text or exhibit.name in SOME_STRATEGIES
         assert re.search(r"\d", text)
     if exhibit.figure is not None:
-        axes = exhibit.figure(evidence).axes
+        axes = exhibit.figure(evidence, WIDE).axes
         assert all(a.lines or "the paper" in a.get_title() for a in axes)
         assert not any("not measured" in t.get_text() for a in axes for t in a.texts)
 
@@ -143,7 +144,7 @@ def test_the_page_has_everything_and_needs_nothing(everything):
     for exhibit in shown:
         assert f'id="{exhibit.name}"' in text
         assert f'href="#{exhibit.name}"' in text
-    assert text.count("<svg ") == 2
+    assert text.count("<svg ") == 2 * 2, "for a desk and a phone"
     assert not re.search(r'(?:src|href)="(?!#)', text.replace('xlink:href="#', 'href="#'))
     ids = re.findall(r' id="([^"]+)"', text)
     assert len(ids) == len(set(ids))
@@ -155,7 +156,7 @@ def test_figures_are_written_the_same_twice(tmp_path):
     figure = find("figure3a").figure
     assert figure is not None
     for name in ("a.svg", "b.svg"):
-        save(figure(evidence), tmp_path / name)
+        save(figure(evidence, WIDE), tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert mpl.rcParams["svg.fonttype"] == "path", "the look is not left behind"
 

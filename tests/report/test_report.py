@@ -11,10 +11,11 @@ from PIL import Image
 
 from gradmatch_jax.data.splits import Split
 from gradmatch_jax.report import write_report
-from gradmatch_jax.report.figures import COLOURS, curve, looks
+from gradmatch_jax.report.drawing import COLOURS, looks
+from gradmatch_jax.report.figures import curve, window
 from gradmatch_jax.report.gallery import pick, png_uri
 from gradmatch_jax.report.page import page
-from gradmatch_jax.report.summary import notes, summarise
+from gradmatch_jax.report.summary import About, notes, summarise
 from made_runs import cells, failed_run, make_run, make_runs
 
 VOID = {"meta", "img", "br", "link"}
@@ -32,6 +33,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.ids, self.references, self.tags, self.text = [], [], [], [], ""
+        self.links = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -42,7 +44,7 @@ class Page(HTMLParser):
             if name == "id":
                 self.ids.append(value)
             if name in ("src", "href", "xlink:href", "srcset", "action", "data"):
-                self.references.append(value)
+                (self.links if tag == "a" else self.references).append(value)
         if tag not in VOID:
             self.open.append(tag)
 
@@ -68,6 +70,7 @@ def test_page_is_whole_and_self_contained(tmp_path):
     for reference in found.references:
         assert reference.startswith(("data:image/png;base64,", "#")), reference
         assert not reference.startswith("#") or reference[1:] in found.ids
+    assert found.links == []  # these runs have no folder
     for reference in re.findall(r"url\(([^)]*)\)", text):
         assert reference.startswith("#")
         assert reference[1:] in found.ids
@@ -81,7 +84,8 @@ def test_page_is_whole_and_self_contained(tmp_path):
     for fact in ("Some CPU (2 cores)", "jax 0.10", "0, 1", "T = 3 epochs, mini-batches of 20"):
         assert fact in found.text
     assert found.tags.count("img") == 3 * 3
-    assert found.tags.count("svg") == 2 + 3
+    # Two figures for a desk and for a phone each, and the weights.
+    assert found.tags.count("svg") == 2 * 2 + 3
 
 
 def test_page_is_a_function_of_its_input():
@@ -174,3 +178,48 @@ def test_without_a_yardstick_the_rest_is_shown():
     assert "diverged" in found.text
     assert "svg" not in found.tags
     Page(page(runs[:1]))
+
+
+def test_the_page_says_what_was_typed_and_how_long_it_took_and_links_to_the_runs():
+    runs = [run | {"folder": f"runs/x y/{i}"} for i, run in enumerate(make_runs())]
+    about = About("gradmatch-jax compare --epochs 3", 7300.0)
+    found = Page(page(runs, about=about))
+    assert about.command in found.text
+    assert f"2 h 1 min in all for {len(runs)} runs" in found.text
+    assert sorted(found.links) == sorted(f"{i}/" for i in range(len(runs)))
+    assert "in all for" not in Page(page(runs)).text
+
+
+def test_methods_that_choose_open_the_gallery():
+    galleries = [make_gallery(label=label) for label in ("random", "rs2", "craig", "gradmatch")]
+    text = page(make_runs(), galleries)
+    places = [text.index(f"<h4>{label}</h4>") for label in ("craig", "gradmatch", "random", "rs2")]
+    assert places == sorted(places)
+    folded = text.index("<summary>random draws</summary>")
+    assert places[1] < folded < places[2]
+
+
+def test_every_name_stands_beside_its_curve_and_every_point_has_a_value():
+    text = page(make_runs())
+    for svg in re.findall(r"<svg .*?</svg>", text, re.DOTALL):
+        for label in ("random", "gradmatch"):
+            assert re.search(rf"<text [^>]*>{label}", svg), label
+        values = re.findall(r'<g class="value">.*?</g>', svg)
+        assert values
+        assert all("%" in value for value in values)
+    assert "legend" not in text
+
+
+@pytest.mark.parametrize("full", [None, 99.0, 500.0])
+def test_the_window_holds_the_contenders_and_not_the_one_that_failed(full):
+    shown = window([91.0, 92.0, 92.5, 93.0, 11.0], [0.1, 0.2, 0.3, 0.1, 40.0], full)
+    assert 85 < shown.low < 91
+    assert 93.1 < shown.high < 101
+    assert window([50.0], [0.0]).high - window([50.0], [0.0]).low >= 1
+
+
+def test_a_method_far_below_is_named_at_the_edge():
+    runs = make_runs() + [
+        make_run("craig", f, s, accuracy=20.0 + s) for f in (0.05, 0.1) for s in (0, 1)
+    ]
+    assert len(re.findall(r">craig 20.5( ↓)?<", page(runs))) == 2 * 2 + 2 * 2

@@ -5,7 +5,7 @@ import pytest
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.columns import COMPARISON
-from gradmatch_jax.report.summary import footnote, lead, notes, summarise
+from gradmatch_jax.report.summary import fastest_of, footnote, lead, notes, summarise
 from gradmatch_jax.report.tables import Column, filled, html, markdown, mean_and_std, rich_table
 from made_runs import cells, make_run, make_runs
 
@@ -29,6 +29,7 @@ def test_summary_agrees_with_numpy():
         np.testing.assert_allclose(row.accuracy, accuracy.mean())
         np.testing.assert_allclose(row.accuracy_std, accuracy.std(ddof=1))
         np.testing.assert_allclose(row.seconds, seconds.mean())
+        np.testing.assert_allclose(row.seconds_std, seconds.std(ddof=1))
         np.testing.assert_allclose(row.drop, 95.5 - accuracy.mean())
         np.testing.assert_allclose(row.speedup, 10.8 / seconds.mean())
         np.testing.assert_allclose(row.ceiling, 1 / row.fraction)
@@ -68,7 +69,7 @@ def test_markdown_is_a_table():
     lines = markdown(COMPARISON, summarise(make_runs())).splitlines()
     assert {line.count("|") for line in lines} == {len(COMPARISON) + 1}
     assert len(lines) == 2 + 7
-    assert lines[2].startswith("| full | 100 % | 2 | 95.50 ± 0.71 | – | 10.8 | 1× |")
+    assert lines[2].startswith("| full | 100 % | 2 | 95.50 ± 0.71 | – | 10.8 ± 0.0 | 1× |")
 
 
 def test_footnote_names_every_device():
@@ -129,7 +130,26 @@ def test_the_lead_crowns_no_difference_inside_the_spread():
         "On 10 % of the data, **b** (**90.50 ± 1.41 %**) and **a** are level within the spread; "
         "the fastest of them is **a**, 4.0 times as fast as full."
     )
+    # Its own spread is small: that of the difference counts.
+    text = leading(("a", 90.0, 1.0, 4.75), ("b", 91.2, 0.1, 4.75))
+    assert text == (
+        "On 10 % of the data, **b** (**91.20 ± 0.14 %**) and **a** are level within the spread; "
+        "none is faster beyond the spread, 4.0 times as fast as full."
+    )
+    text = leading(("a", 90.0, 0.2, 4.75), ("b", 90.1, 0.2, 4.75), ("c", 90.2, 0.2, 9.75))
+    assert "the fastest of them are **a** and **b**, 4.0 times as fast" in text
+    assert leading(("a", 90.0, 1.0, 4.75)) == (
+        "On 10 % of the data, **a** reaches **90.00 ± 1.41 %**, 4.0 times as fast as full."
+    )
     text = leading(("a", 90.0, 1.0, 4.75), ("b", 80.0, 1.0, 9.75))
     assert text.startswith("On 10 % of the data, **a** is ahead: **90.00 ± 1.41 %**, 4.0 times")
     runs = [make_run("full", 1.0), make_run("a", accuracy=91.0), make_run("b")]
     assert "**a** has the highest figure, **91.00 %**, of one seed" in lead(summarise(runs))[1]
+
+
+def test_times_within_the_spread_are_not_told_apart():
+    runs = [make_run("full", 1.0, s) for s in (0, 1)]
+    runs += [make_run("a", 0.1, s, train_seconds=5.0 + s) for s in (0, 1)]
+    runs += [make_run("b", 0.1, s, train_seconds=5.5 + s) for s in (0, 1)]
+    runs += [make_run("c", 0.1, s, train_seconds=9.5 + s) for s in (0, 1)]
+    assert [row.label for row in fastest_of(summarise(runs)[1:])] == ["a", "b"]

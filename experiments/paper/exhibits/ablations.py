@@ -6,6 +6,8 @@ The paper's are of CIFAR-100 and without numbers; MNIST stands in their place un
 import dataclasses
 from collections.abc import Callable, Sequence
 
+from matplotlib.figure import Figure
+
 from experiments.paper import studies
 from experiments.paper.draw import Panel, against, trade_off
 from experiments.paper.exhibit import Evidence, Exhibit
@@ -13,6 +15,7 @@ from experiments.paper.exhibits.efficiency import CAPTION, numbers, said, scatte
 from experiments.paper.lines import accuracy_of, by_fraction, label
 from experiments.paper.points import Point, measured
 from experiments.paper.study import Part, Run, Study, of_strategies
+from gradmatch_jax.report.drawing import Shape
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import percent
 
@@ -63,7 +66,7 @@ FIGURE4A = Exhibit(
     "GRAD-MATCH's variants are above the others at every R.",
     (CIFAR100, studies.CIFAR100_OFTEN, MNIST, studies.MNIST_OFTEN),
     lambda evidence: numbers(_panels(evidence, every_r, _PAIRS)) + f"\n{_NO_NUMBERS}\n",
-    lambda evidence: trade_off(_panels(evidence, every_r, _PAIRS), kind=interval),
+    lambda evidence, shape: trade_off(_panels(evidence, every_r, _PAIRS), shape, kind=interval),
     CAPTION + "5 % of the data; the shape is R.",
 )
 
@@ -86,7 +89,7 @@ FIGURE4B = Exhibit(
     "10 % with R = 20 is as accurate as 5 % with R = 5, and faster.",
     (CIFAR100_TENTH, studies.CIFAR100_OFTEN, MNIST_TENTH, studies.MNIST_OFTEN),
     lambda evidence: numbers(_panels(evidence, r_and_budget, _WIDER)) + f"\n{_NO_NUMBERS}\n",
-    lambda evidence: trade_off(_panels(evidence, r_and_budget, _WIDER)),
+    lambda evidence, shape: trade_off(_panels(evidence, r_and_budget, _WIDER), shape),
     CAPTION,
 )
 
@@ -146,11 +149,11 @@ def _kappa_table(evidence: Evidence) -> str:
     return by_fraction(runs, {}, rows, _NO_NUMBERS) + missing
 
 
-def _figure4e(evidence: Evidence):
+def _figure4e(evidence: Evidence, shape: Shape) -> Figure:
     series = _by_kappa(evidence)
     only_half = all(len(values) == 1 for values in series.values())
     title = "kappa, share of the epochs on subsets" + (" (others: not measured)" * only_half)
-    return against(title, series, "not measured")
+    return against(title, series, "not measured", shape)
 
 
 FIGURE4E = Exhibit(

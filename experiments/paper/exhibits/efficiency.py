@@ -11,6 +11,7 @@ from experiments.paper.exhibit import Evidence, Exhibit, paper_of
 from experiments.paper.exhibits.cells import accuracy_table, titled
 from experiments.paper.points import Point, fewest, measured, published
 from experiments.paper.study import Part, Run, Study, of_strategies
+from gradmatch_jax.report.drawing import Shape
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import Column, markdown, percent
 
@@ -80,8 +81,8 @@ def scatter(
 ) -> Exhibit:
     """A figure of speed-up against relative error, a line of panels a study."""
 
-    def figure(evidence: Evidence) -> Figure:
-        return trade_off(panels_of(evidence, shown, strategies))
+    def figure(evidence: Evidence, shape: Shape) -> Figure:
+        return trade_off(panels_of(evidence, shown, strategies), shape)
 
     def table(evidence: Evidence) -> str:
         return numbers(panels_of(evidence, shown, strategies))
@@ -131,8 +132,8 @@ def _of_curves(evidence: Evidence) -> list[Run]:
     return list(of_strategies(evidence.runs(MNIST), (*_CURVES, "full", "infobatch")))
 
 
-def _figure3e(evidence: Evidence) -> Figure:
-    return convergence(_of_curves(evidence), _CURVES)
+def _figure3e(evidence: Evidence, shape: Shape) -> Figure:
+    return convergence(_of_curves(evidence), _CURVES, shape)
 
 
 FIGURE3E = Exhibit(
@@ -179,7 +180,7 @@ def _imbalanced(name: str, study: Study, letter: str) -> Exhibit:
         "GRAD-MATCH-WARM is above full training.",
         (study,),
         table,
-        lambda evidence: trade_off(panels(evidence)),
+        lambda evidence, shape: trade_off(panels(evidence), shape),
         CAPTION + "Both readings of the text: a tenth left (A.3.2), a half left (A.3.4).",
     )
 

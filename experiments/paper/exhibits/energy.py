@@ -3,6 +3,8 @@
 import statistics
 from collections.abc import Callable
 
+from matplotlib.figure import Figure
+
 from experiments.paper import published, studies
 from experiments.paper.draw import Panel, trade_off
 from experiments.paper.exhibit import Evidence, Exhibit
@@ -10,6 +12,7 @@ from experiments.paper.exhibits.cells import budgets, every, titled
 from experiments.paper.lines import energy_sources, joules, label
 from experiments.paper.points import Point, energies, relative_error
 from experiments.paper.study import Run, Study
+from gradmatch_jax.report.drawing import Shape
 from gradmatch_jax.report.summary import ended
 
 JOULES = 3.6e6  # to a kWh
@@ -69,7 +72,7 @@ def _paper_points(study: Study) -> list[Point]:
     ]  # fmt: skip
 
 
-def _figure3d(evidence: Evidence):
+def _figure3d(evidence: Evidence, shape: Shape) -> Figure:
     panels = []
     for study in (studies.CIFAR100, studies.MNIST):
         runs = evidence.runs(study)
@@ -78,9 +81,9 @@ def _figure3d(evidence: Evidence):
         panels += [
             Panel(f"{study.dataset}, the paper's", _paper_points(study) if known else [],
                   "the paper has none"),
-            Panel(f"{study.dataset}, ours", energies(runs), why.replace(" (", "\n(")),
+            Panel(f"{study.dataset}, ours", energies(runs), why),
         ]  # fmt: skip
-    return trade_off(panels, gain="energy ratio")
+    return trade_off(panels, shape, gain="energy ratio")
 
 
 FIGURE3D = Exhibit(
