@@ -155,13 +155,31 @@ def test_a_worker_leaves_what_another_has(tmp_path):
 
 
 @pytest.mark.thorough
-def test_solver_bench_rehearses(capsys):
+def test_solver_bench_rehearses(tmp_path, capsys):
     """Every form at every budget says which one solved it, and how long that took."""
-    args = solver.SolverBench(quick=True, variants=("per_gradient",), forms=("auto", "gram"))
-    rows = solver.main(args)
+    args = solver.SolverBench(
+        quick=True, variants=("per_gradient",), forms=("auto", "gram"), results=tmp_path / "r.jsonl"
+    )
+    solver.main(args)
+    rows = read(args.results)
     assert [row["form"] for row in rows[1::2]] == ["gram", "gram"]
     assert all(row["matched"] > 0 and row["cpu_seconds"] > 0 for row in rows)
     assert "One selection of all classes" in capsys.readouterr().out
+
+
+@pytest.mark.thorough
+def test_solver_bench_beside_an_older_revision_on_real_gradients(shared_data, tmp_path):
+    """Of this checkout's own last revision: the same selections."""
+    args = solver.SolverBench(
+        data_dir=shared_data / "mnist", epochs=1, variants=("per_gradient",), fractions=(0.01,),
+        repeats=1, baseline="HEAD", results=tmp_path / "r.jsonl",
+    )  # fmt: skip
+    solver.main(args)
+    (row,) = read(args.results)
+    assert row["older"]["matched"] == row["matched"] > 500
+    assert row["older"]["error"] == pytest.approx(row["error"], rel=0.05)
+    with pytest.raises(UserError, match="no folder, and no revision"):
+        solver.older_checkout("no-such-revision", tmp_path)
 
 
 def test_quick_keeps_what_the_user_set(tmp_path):

@@ -1,35 +1,49 @@
 """The forms of matching against each other and against an older checkout: seconds a selection.
 
-    python -m experiments.bench.solver --npz FILE_WITH_LOGITS_FEATURES_LABELS --baseline CHECKOUT
+    python -m experiments.bench.solver --data-dir MNIST --baseline 836f46b
+    python -m experiments.bench.solver --npz FILE_WITH_LOGITS_FEATURES_LABELS --forms auto gram
     python -m experiments.bench.solver --quick
 
 One selection of all classes, non-negative, after a warm-up, the medians of `repeats` on the wall
-clock and in the processor's time, which another's load touches less; compilation apart. Without
---npz the gradients are random ones of MNIST's shape. The older checkout runs the same selections in
-a process of its own, in turn with ours, so that both meet the same machine.
+clock and in the processor's time, which another's load touches less; compilation apart. The
+gradients are those of a LeNet that trained --epochs on MNIST; without --data-dir and --npz random
+ones of that shape. An older revision, the one before the forms on residuals say, runs the same
+selections in a process of its own, in turn with ours, so that both meet the same machine.
 """
 
+import io
 import json
 import os
 import subprocess
 import sys
+import tarfile
 import tempfile
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from experiments.bench.timing import timed
+from experiments.command import command, quickened
+from experiments.records import append, stamp
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import last_layer_gradients
+from gradmatch_jax.models import build_model
 from gradmatch_jax.selection.groups import partition
 from gradmatch_jax.selection.result import describe_stops
 from gradmatch_jax.selection.subset import Approximation, select_subset
 from gradmatch_jax.solvers.options import FormChoice
+from gradmatch_jax.training.build import load
+from gradmatch_jax.training.config import TrainConfig, resolve
+from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.passes import collect, run_epoch
+from gradmatch_jax.training.steps import make_steps
 
 # Run in the older checkout; it has the same `select_subset`, in a module of another name.
 OLDER = """
@@ -59,37 +73,81 @@ print(json.dumps({"seconds": statistics.median(walls), "cpu_seconds": statistics
 class SolverBench:
     """What to time."""
 
+    data_dir: Path | None = None
+    """MNIST's folder: of a LeNet trained on it."""
+    epochs: int = 10
+    """How long it trained; 1 has early gradients."""
     npz: Path | None = None
     """logits (n, C), features (n, E), labels (n,): one pass of a trained network."""
-    baseline: Path | None = None
-    """An older checkout to time beside this one."""
+    baseline: str | None = None
+    """An older revision of this repository to time beside this one, or a checkout of it."""
     variants: tuple[Approximation, ...] = ("per_gradient", "exact")
     fractions: tuple[float, ...] = (0.01, 0.05, 0.1, 0.3)
     forms: tuple[FormChoice, ...] = ("auto",)
     """Add gram, features and support to see them apart."""
     repeats: int = 3
+    results: Path = Path("results/solver.jsonl")
     quick: bool = False
     """Two budgets of 600 random gradients: a rehearsal."""
 
 
-def main(args: SolverBench) -> list[dict[str, Any]]:
-    """Time every variant at every budget in every form; print and return the rows."""
-    if args.quick:
-        args = replace(args, npz=None, fractions=(0.05, 0.1), repeats=1)
-    arrays = random_pass(600 if args.quick else 60_000) if args.npz is None else read(args.npz)
+QUICK = {"fractions": (0.05, 0.1), "repeats": 1}
+
+
+def main(args: SolverBench) -> None:
+    """Time every variant at every budget in every form."""
+    args = quickened(args, **QUICK) if args.quick else args
+    arrays = the_pass(args)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "pass.npz"
+        file, checkout = Path(folder) / "pass.npz", older_checkout(args.baseline, Path(folder))
         np.savez(file, logits=arrays[0], features=arrays[1], labels=arrays[2])
         for variant in args.variants:
             for fraction in args.fractions:
-                older = run_older(args, file, variant, fraction)
+                older = run_older(args, checkout, file, variant, fraction)
                 for form in args.forms:
+                    start = time.perf_counter()
                     ours = run_ours(args, arrays, variant, fraction, form)
-                    rows.append(ours | {"older": older})
-                    print(json.dumps(rows[-1]), flush=True)
+                    rows.append(ours | {"older": older} | stamp(args, start))
+                    append(args.results, rows[-1])
     Console().print(table(rows))
-    return rows
+
+
+def the_pass(args: SolverBench) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What there is to select from."""
+    if args.npz is not None:
+        return read(args.npz)
+    if args.data_dir is not None:
+        return trained_pass(args.data_dir, args.epochs)
+    return random_pass(600 if args.quick else 60_000)
+
+
+def trained_pass(data_dir: Path, epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits, features and labels of all MNIST has to train on, of a LeNet after some epochs."""
+    dataset = load(resolve(TrainConfig(dataset="mnist", data_dir=data_dir)))
+    model = build_model("lenet", dataset.train.shape, dataset.num_classes)
+    steps = make_steps(model, dataset, momentum=0.9, weight_decay=5e-4, augmented=False)
+    feed, learner = Feed(dataset.train), steps.init(jax.random.key(0))
+    rows, ones = np.arange(len(feed)), np.ones(len(feed), np.float32)
+    for epoch in range(epochs):
+        key = jax.random.key(1 + epoch)
+        learner, *_ = run_epoch(steps, learner, feed, rows, ones, batch_size=128, lr=0.01, key=key)
+    logits, features = collect(steps, learner.variables, feed)
+    return np.asarray(logits), np.asarray(features), np.asarray(feed.host_labels)
+
+
+def older_checkout(named: str | None, folder: Path) -> Path | None:
+    """The older revision's files; a revision is unpacked into `folder`."""
+    if named is None or Path(named).is_dir():
+        return None if named is None else Path(named)
+    root = Path(__file__).resolve().parents[2]
+    archive = ["git", "-C", str(root), "archive", "--format=tar", named]
+    done = subprocess.run(archive, capture_output=True, check=False)
+    if done.returncode:
+        raise UserError(f"--baseline {named}: no folder, and no revision of this repository")
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as files:
+        files.extractall(folder / "older", filter="data")
+    return folder / "older"
 
 
 def random_pass(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -135,16 +193,17 @@ def run_ours(
 
 
 def run_older(
-    args: SolverBench, file: Path, variant: Approximation, fraction: float
+    args: SolverBench, checkout: Path | None, file: Path, variant: Approximation, fraction: float
 ) -> dict[str, Any] | None:
     """The older checkout's selection, in a process of its own."""
-    if args.baseline is None:
+    if checkout is None:
         return None
-    command = [sys.executable, "-c", OLDER, str(file), variant, str(fraction), str(args.repeats)]
-    environment = os.environ | {"PYTHONPATH": str(args.baseline)}
+    arguments = [str(file), variant, str(fraction), str(args.repeats)]
+    environment = os.environ | {"PYTHONPATH": str(checkout)}
     answer = subprocess.run(
-        command, cwd=args.baseline, env=environment, check=True, capture_output=True, text=True
-    )
+        [sys.executable, "-c", OLDER, *arguments],
+        cwd=checkout, env=environment, check=True, capture_output=True, text=True,
+    )  # fmt: skip
     return json.loads(answer.stdout.splitlines()[-1])
 
 
@@ -179,4 +238,4 @@ def table(rows: list[dict[str, Any]]) -> Table:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(SolverBench))
+    command(main, SolverBench)
