@@ -90,7 +90,7 @@ def small(args: LoaderCheck) -> Dataset:
 
 def by_driver(args: LoaderCheck, data: Dataset, strategy: str, seed: int) -> float:
     """Test accuracy of `train`."""
-    own = {} if strategy == "random" else {"select_every": args.select_every}
+    own: Any = {} if strategy == "random" else {"select_every": args.select_every}
     config = TrainConfig(
         strategy=strategy, fraction=args.fraction, epochs=args.epochs, seed=seed, model="lenet",
         batch_size=args.batch_size, lr=args.lr, eval_every=args.epochs, **own,
@@ -117,7 +117,7 @@ def by_loader(args: LoaderCheck, data: Dataset, strategy: str, seed: int) -> flo
         nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
         nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10),
     )  # fmt: skip
-    own = {} if strategy == "random" else {"every": args.select_every}
+    own: Any = {} if strategy == "random" else {"every": args.select_every}
     loader = SubsetLoader(
         tensors(data.train), model, head=model[-1], strategy=strategy, fraction=args.fraction,
         batch_size=args.batch_size, seed=seed, **own,
