@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -41,6 +42,9 @@ def main() -> None:
             _main(asked)
         except UserError as error:
             _leave(error, 2)
+        except BrokenPipeError:  # who reads has seen enough, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is more flushed
+            sys.exit(128 + 13)
         except OSError as error:
             _leave(blocked(error.filename or "a file", error), 2)
         except Stopped as error:

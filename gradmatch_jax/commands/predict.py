@@ -42,6 +42,8 @@ def run(command: PredictCommand) -> None:
         raise UserError("nothing to do: pass --input and --out, or --export")
     if (command.input is None) != (command.out is None):
         raise UserError("--input and --out go together; pass both")
+    if command.out is not None and command.out.suffix != ".npz":
+        raise UserError(f"--out {command.out} must end in .npz")
     for name, path in (("--out", command.out), ("--export", command.export)):
         if path is not None and path.exists():
             raise UserError(f"{name} {path} exists; name another file or remove it")
@@ -62,8 +64,6 @@ def _predicted(found: "SavedRun", file: Path, out: Path) -> str:
     logits = found.predict(x)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     classes = logits.argmax(axis=1)
-    if out.suffix != ".npz":
-        raise UserError(f"--out {out} must end in .npz")
     with explained(f"--out {out}"), replacing(out) as stream:
         np.savez(
             stream,

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -87,3 +89,25 @@ def test_a_run_that_was_stopped(monkeypatch, capsys):
     assert stop.value.code == 128  # and the signal's number, of which there was none
     err = capsys.readouterr().err
     assert err == "gradmatch-jax: stopped in epoch 3; nothing is kept without --out\n"
+
+
+@pytest.mark.thorough
+def test_whoever_reads_may_stop_reading():
+    """As `gradmatch-jax train --help | head -3` does: no message, and the status of SIGPIPE."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "gradmatch_jax.cli", "train", "--help"],
+        stdout=write, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_predictions_go_to_an_npz(tmp_path, monkeypatch, capsys):
+    """Said before the run is opened."""
+    words = ["predict", "--run", "nowhere", "--input", "x.npz", "--out", str(tmp_path / "p.csv")]
+    monkeypatch.setattr(sys, "argv", ["gradmatch-jax", *words])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "must end in .npz" in capsys.readouterr().err
