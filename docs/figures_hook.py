@@ -16,6 +16,7 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """As the repository links to them, from docs/: on the site they are beside the pages."""
-    return markdown.replace(f"](../{FOLDER}/", f"]({FOLDER}/")
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """The repository's links to them, seen from docs/, as the site's, seen from the page."""
+    up = "../" * page.url.count("/")
+    return html.replace(f'"../{FOLDER}/', f'"{up}{FOLDER}/')

@@ -73,7 +73,8 @@ class Figure:
     """Of the rehearsal."""
     results: Path = Path("results")
     out: Path | None = None
-    """An .svg, .png or .pdf. None: results/figures/NAME.svg, or runs/quick's."""
+    """An .svg, .png or .pdf; beside an .svg NAME-narrow.svg, for a phone. None:
+    results/figures/NAME.svg, or runs/quick's."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def figure(args: Figure) -> None:
     """Draw one."""
     from experiments.paper.draw import save
     from experiments.paper.exhibit import Evidence
-    from gradmatch_jax.report.drawing import WIDE
+    from gradmatch_jax.report.drawing import NARROW, WIDE
 
     exhibit = find(args.name)
     if exhibit.figure is None:
@@ -157,8 +158,13 @@ def figure(args: Figure) -> None:
     out = args.out or asked.records / "figures" / f"{args.name}.svg"
     if out.suffix not in (".svg", ".png", ".pdf"):
         raise UserError(f"--out {out}: name an .svg, .png or .pdf")
-    save(exhibit.figure(Evidence(asked), WIDE), out)
-    print(out)
+    evidence = Evidence(asked)
+    files = {out: WIDE}
+    if out.suffix == ".svg":  # pages show a phone the figure drawn for it
+        files[out.with_name(f"{out.stem}-{NARROW.name}.svg")] = NARROW
+    for file, shape in files.items():
+        save(exhibit.figure(evidence, shape), file)
+        print(file)
 
 
 def listing(args: List) -> None:
