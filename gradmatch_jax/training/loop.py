@@ -163,7 +163,7 @@ def _taken_up(run: Run, state: TrainState, folder: RunFolder, on_note) -> TrainS
         folder.make_sure_of_room(state)
         if restored is not None:
             on_note(f"resuming at epoch {int(restored.epoch)} of {len(run.plan)}")
-    return state if restored is None else restored
+    return state if restored is None else run.place.replicate(restored)
 
 
 def _keep(run: Run, state: TrainState, row: dict[str, Any], folder: RunFolder) -> None:
