@@ -79,10 +79,10 @@ class Feed:
                 inputs = pending.result()
                 if i + 1 < len(parts):
                     pending = ahead.submit(self._read, parts[i + 1])
-                if self.place.mesh is None:
-                    yield Batch(jax.device_put(inputs), np.arange(len(part), dtype=np.int32))
-                else:
+                if isinstance(inputs, jax.Array):
                     yield Batch(inputs, None)
+                else:
+                    yield Batch(jax.device_put(inputs), np.arange(len(part), dtype=np.int32))
 
     def _read(self, rows: Int[np.ndarray, "b"]) -> Shaped[np.ndarray, "b ..."] | Array:
         take = self._split.take
