@@ -1,6 +1,10 @@
-"""Processes of their own in which JAX sees several devices, made of one host's cores."""
+"""Processes of their own in which JAX sees several devices, made of one host's cores.
+
+Their flags and compilation cache are those that conftest gave this process.
+"""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,9 +24,16 @@ def environment(devices: int) -> dict[str, str]:
     }
 
 
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        return found.getsockname()[1]
+
+
 def checked(module: str, function: str, devices: int) -> str:
     """What `module.function()`, which asserts, prints where there are `devices` of them."""
-    code = f"import conftest, {module}; {module}.{function}()"
+    code = f"import {module}; {module}.{function}()"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment(devices), capture_output=True, text=True,
         timeout=600,

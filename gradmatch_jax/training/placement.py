@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gradmatch_jax.inputs.arrays import AnyArray
+from gradmatch_jax.training.plain import is_key, with_keys
 
 AXIS = "rows"
 
@@ -36,7 +37,7 @@ class Placement(NamedTuple):
         return 1 if self.mesh is None else self.mesh.size
 
     @property
-    def outputs(self) -> dict[str, NamedSharding]:
+    def outputs(self) -> dict[str, Any]:
         """What `jax.jit` is told of a step's outputs: they come whole to every device."""
         return {} if self.mesh is None else {"out_shardings": self.whole}
 
@@ -64,9 +65,8 @@ class Placement(NamedTuple):
     def _put(self, x: Any, sharding: NamedSharding) -> Any:
         if not isinstance(x, jax.Array | np.ndarray):
             return x
-        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            data = self._put(jax.random.key_data(x), sharding)
-            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+        if is_key(x):
+            return with_keys(self._put(jax.random.key_data(x), sharding), x)
         if isinstance(x, jax.Array) and x.sharding == sharding:
             return x
         if sharding.is_fully_addressable:
@@ -77,14 +77,13 @@ class Placement(NamedTuple):
     def read(self, take: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> jax.Array:
         """`take(rows)` split by rows: a process reads those of its own devices alone."""
         sharding, parts = self.rows(len(rows)), {}
-        where = sharding.addressable_devices_indices_map((len(rows),))
-        for index in where.values():
-            own = index[0] if index else slice(None)
-            if (key := own.indices(len(rows))) not in parts:
-                parts[key] = take(rows[own])
+        for index in sharding.addressable_devices_indices_map((len(rows),)).values():
+            own = _stretch(index, len(rows))
+            if own not in parts:
+                parts[own] = take(rows[slice(*own)])
         shape = (len(rows), *next(iter(parts.values())).shape[1:])
         return jax.make_array_from_callback(
-            shape, sharding, lambda index: parts[index[0].indices(len(rows))]
+            shape, sharding, lambda index: parts[_stretch(index, len(rows))]
         )
 
     def by_rows(self, function: Callable) -> Callable:
@@ -104,6 +103,11 @@ class Placement(NamedTuple):
                 check_vma=False,
             )
         )
+
+
+def _stretch(index: Any, count: int) -> tuple[int, int, int]:
+    """The rows of a device, as a slice's start, stop and step."""
+    return index[0].indices(count)
 
 
 ONE = Placement()
