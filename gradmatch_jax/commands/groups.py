@@ -42,6 +42,7 @@ GROUPS = (
     ("matching", tuple(field.name for field in dataclasses.fields(MatchingOptions))),
     ("rivals", RIVALS),
     ("data", DATA),
+    ("processes", ("distributed", "coordinator", "processes", "process_id")),
 )
 OF_A_FILE = (
     ("main", ("strategy", "input", "budget", "fraction", "out", "seed")),

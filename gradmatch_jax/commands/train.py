@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
+from gradmatch_jax.commands.distributed import Distributed, refuse_incomplete, together
 from gradmatch_jax.commands.groups import flags_of
 from gradmatch_jax.commands.progress import epochs_shown
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import as_path
-from gradmatch_jax.training.config import TrainConfig, resolve
+from gradmatch_jax.training.config import RunConfig, TrainConfig, resolve
 from gradmatch_jax.training.files import read_json
 from gradmatch_jax.training.loggers import LogName, check_log
 
@@ -19,7 +20,7 @@ CONFIG = "config.json"
 
 
 @dataclass(frozen=True)
-class TrainCommand(TrainConfig):
+class TrainCommand(Distributed, TrainConfig):
     """Train on a weighted subset of the data."""
 
     out: Path | None = None
@@ -95,19 +96,30 @@ def run(
     fields = {f.name: getattr(command, f.name) for f in dataclasses.fields(TrainConfig)}
     config = resolve(TrainConfig(**fields), given=named(arguments))
     check_log(command.log, command.out)
+    refuse_incomplete(command)
     keep_compiled(command.compilation_cache)
+    with together(command, command.out is not None, lambda: getattr(stop, "number", 0)):
+        _train(config, command, stop)
+
+
+def _train(config: RunConfig, command: TrainCommand, stop: Callable[[], bool]) -> None:
+    """The run, and what there is to say of it; of several processes the first says it."""
     from rich.console import Console
 
     from gradmatch_jax.measure.versions import device_name
     from gradmatch_jax.training.loop import train
+    from gradmatch_jax.training.processes import first
 
-    console = Console()
+    console = Console(quiet=not first())
 
     def say(text: str) -> None:
         console.print(text, soft_wrap=True, highlight=False)
 
     share = f" on {config.fraction:g} of" if config.entry.regime.budgeted else " on"
     say(f"{config.strategy}{share} {config.dataset}, on {device_name()}; compiling first")
+    if not first():
+        train(config, command.out, stop=stop)
+        return
     with epochs_shown(console) as on_epoch:
         result = train(
             config, command.out, on_epoch=on_epoch, on_note=say, stop=stop, log=command.log

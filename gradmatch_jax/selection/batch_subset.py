@@ -19,6 +19,7 @@ from gradmatch_jax.selection.result import (
     empty_selection,
     pad,
 )
+from gradmatch_jax.selection.spread import mesh_of, whole
 from gradmatch_jax.selection.subset import DEFAULTS, as_problem
 from gradmatch_jax.solvers.atoms import factors
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
@@ -70,12 +71,14 @@ def select_batches(
     options = with_changes(options, changes)
     if target is not None:
         target = as_target(atoms, target)
-    selection = _select_batches(atoms, target, options, as_key(key), min(budget, n), batch_size)
+    selection = _select_batches(
+        atoms, target, options, as_key(key), min(budget, n), batch_size, mesh_of(atoms)
+    )
     return check_finite(pad(selection, budget))
 
 
-@partial(jax.jit, static_argnames=("budget", "batch_size"))
-def _select_batches(gradients, target, options, key, budget, batch_size) -> Selection:
+@partial(jax.jit, static_argnames=("budget", "batch_size", "mesh"))
+def _select_batches(gradients, target, options, key, budget, batch_size, mesh) -> Selection:
     n = gradients.features.shape[0]
     if budget == 0:
         return empty_selection(0)
@@ -84,7 +87,7 @@ def _select_batches(gradients, target, options, key, budget, batch_size) -> Sele
     count = batches.shape[0]
     if target is None:
         target = gr.weighted_sum(gradients, jnp.ones(n, gradients.features.dtype))
-    gram, correlations = batch_gram(gradients, batches, target)
+    gram, correlations = batch_gram(gradients, batches, target, mesh=mesh)
     lam = jnp.asarray(options.lam, gram.dtype)
     if options.lam_scale == "relative":
         lam = lam * jnp.mean(jnp.diagonal(gram))
@@ -113,6 +116,5 @@ def _select_batches(gradients, target, options, key, budget, batch_size) -> Sele
     error = gr.matching_error(gradients, indices, weights, target)
     size = jnp.sum(indices >= 0, dtype=jnp.int32)
     stops = count_stops(reasons, jnp.ones(1, bool))
-    return Selection(
-        indices, weights, size, matched, error, stops, jnp.asarray(Form.GRAM, jnp.int32)
-    )
+    form = jnp.asarray(Form.GRAM, jnp.int32)
+    return whole(Selection(indices, weights, size, matched, error, stops, form), mesh)

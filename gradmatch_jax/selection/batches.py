@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.selection.result import compact
+from gradmatch_jax.selection.spread import sum_over_classes
 
 
 def batches_for(budget: int, n: int, count: int) -> int:
@@ -59,14 +61,26 @@ def batch_gram(
     *,
     centred: bool = False,
     block_bytes: int = 2**28,
+    mesh: Mesh | None = None,
 ) -> tuple[Float[Array, "b b"], Float[Array, "b"]]:
     """Gram matrix and correlations of mini-batch mean gradients (GRAD-MATCHPB's atoms).
 
     The b x C(1+E) matrix of means is built over blocks of the class axis of at most `block_bytes`
     and folded into the Gram matrix, so it never has to fit as a whole. `batches` is padded with -1.
     centred: of the means less their own mean, which leaves distances as they are and precise.
+    mesh: the devices that the classes are spread over.
     """
     residuals, features = gradients
+    if mesh is not None:
+
+        def share_of(classes, others):
+            residuals, target = classes
+            features, batches = others
+            gradients = LastLayerGradients(residuals, features)
+            return batch_gram(gradients, batches, target, centred=centred, block_bytes=block_bytes)
+
+        classes = ((residuals, 1), (jnp.asarray(target, features.dtype), 0))
+        return sum_over_classes(share_of, classes, (features, batches), mesh)
     b, classes, width = batches.shape[0], residuals.shape[1], features.shape[1] + 1
     in_batch = batches >= 0
     share = in_batch.astype(features.dtype)

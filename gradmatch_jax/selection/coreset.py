@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 
 from gradmatch_jax import gradients as gr
@@ -29,6 +30,7 @@ from gradmatch_jax.inputs.values import as_budget, as_count
 from gradmatch_jax.selection.batches import batch_gram, batches_for, even_batches, to_members
 from gradmatch_jax.selection.groups import Groups, as_groups, map_groups
 from gradmatch_jax.selection.result import Selection, compact, empty_selection, pad, relative_error
+from gradmatch_jax.selection.spread import mesh_of, whole
 from gradmatch_jax.solvers.facility_location import (
     cluster_sizes,
     maximise,
@@ -75,7 +77,8 @@ def select_coreset(
     atoms = as_atoms(gradients)
     n = jax.tree.leaves(atoms)[0].shape[0]
     budget = as_budget(budget, fraction, n)
-    return _select_groups(atoms, as_groups(labels, n, budget, classes_of(atoms)), budget)
+    groups = as_groups(labels, n, budget, classes_of(atoms))
+    return _select_groups(atoms, groups, budget, mesh_of(atoms))
 
 
 def _groups_at_once(groups: Groups) -> int:
@@ -88,22 +91,22 @@ def _groups_at_once(groups: Groups) -> int:
     return max(1, min(g, most // (4 * m * m)))
 
 
-@partial(jax.jit, static_argnames=("budget",))
-def _select_groups(gradients: Atoms, groups: Groups, budget: int) -> Selection:
+@partial(jax.jit, static_argnames=("budget", "mesh"))
+def _select_groups(gradients: Atoms, groups: Groups, budget: int, mesh: Mesh | None) -> Selection:
     if groups.max_budget == 0:
         return empty_selection(budget)
-    solve = partial(_solve, gradients, groups.max_budget)
-    indices, weights, squares, target_squares = map_groups(solve, groups, _groups_at_once(groups))
+    solve = partial(_solve, max_budget=groups.max_budget)
+    solved = map_groups(solve, groups, _groups_at_once(groups), gradients, mesh=mesh)
+    indices, weights, squares, target_squares = whole(solved, mesh)
     indices, weights = compact(indices, weights, budget)
     size = jnp.sum(indices >= 0)
     return Selection(indices, weights, size, size, relative_error(squares, target_squares))
 
 
-def _solve(gradients, max_budget, members, budgets, targets):
+def _solve(members, atoms, each, max_budget):
     """A batch of groups: indices and weights (g, k), ‖residual‖², ‖target‖²."""
-    del targets
+    budgets, _ = each
     valid = members >= 0
-    atoms = gr.take(gradients, members)
     squared = distances_of(atoms, valid)
     counts = valid.astype(squared.dtype)
     positions, owner, _ = maximise(similarities_of(squared, valid), valid, budgets, max_budget)
@@ -245,11 +248,12 @@ def select_coreset_batches(
     atoms = as_factored(as_atoms(gradients))
     n = atoms.residuals.shape[0]
     budget, batch_size = as_budget(budget, fraction, n), as_count("batch_size", batch_size, least=1)
-    return pad(_select_batches(atoms, as_key(key), min(budget, n), batch_size), budget)
+    made = _select_batches(atoms, as_key(key), min(budget, n), batch_size, mesh_of(atoms))
+    return pad(made, budget)
 
 
-@partial(jax.jit, static_argnames=("budget", "batch_size"))
-def _select_batches(gradients, key, budget: int, batch_size: int) -> Selection:
+@partial(jax.jit, static_argnames=("budget", "batch_size", "mesh"))
+def _select_batches(gradients, key, budget: int, batch_size: int, mesh: Mesh | None) -> Selection:
     n = gradients.features.shape[0]
     if budget == 0:
         return empty_selection(0)
@@ -257,7 +261,7 @@ def _select_batches(gradients, key, budget: int, batch_size: int) -> Selection:
     count = batches.shape[0]
     picks = batches_for(budget, n, count)
     target = gr.weighted_sum(gradients, jnp.ones(n, gradients.features.dtype))
-    gram, _ = batch_gram(gradients, batches, target, centred=True)
+    gram, _ = batch_gram(gradients, batches, target, centred=True, mesh=mesh)
     valid = jnp.ones((1, count), bool)
     similarities = similarities_of(squared_distances(gram[None]), valid)
     budgets = jnp.full(1, picks, jnp.int32)
@@ -267,4 +271,4 @@ def _select_batches(gradients, key, budget: int, batch_size: int) -> Selection:
     indices, weights = to_members(batches, positions[0], represented[0], budget)
     error = gr.matching_error(gradients, indices, weights, target)
     size: Array = jnp.sum(indices >= 0)
-    return Selection(indices, weights, size, size, error)
+    return whole(Selection(indices, weights, size, size, error), mesh)

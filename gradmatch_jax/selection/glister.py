@@ -47,6 +47,7 @@ from gradmatch_jax.inputs.labels import as_labels
 from gradmatch_jax.inputs.values import SHARE, as_budget, as_number, check_literal
 from gradmatch_jax.selection.ranking import rank_by_score
 from gradmatch_jax.selection.result import Selection, unweighted
+from gradmatch_jax.selection.spread import mesh_of, padded, split_rows, up_to, whole
 
 Greedy = Literal["taylor", "naive", "stochastic"]
 EPSILON = 0.01  # stochastic greedy: the share of the guarantee that is given up
@@ -124,7 +125,7 @@ def glister(
     else:
         # The small term: 0.07 * 100 is a little more than 7.
         at_once = max(1, math.ceil(refresh * k - 1e-9)) if greedy == "taylor" else 1
-        picks = _by_rounds(gradients, validation, eta, k, at_once)
+        picks = _by_rounds(gradients, validation, eta, k, at_once, mesh_of(gradients))
     return unweighted(jnp.pad(picks, (0, budget - k), constant_values=-1))
 
 
@@ -182,16 +183,21 @@ def _check_reach(gradients, validation: Validation, eta, k: int) -> None:
         )
 
 
-@partial(jax.jit, static_argnames=("k", "at_once"))
-def _by_rounds(gradients, validation, eta, k, at_once) -> Int[Array, "k"]:
-    """The `at_once` largest gains among the free examples, G anew, and again."""
-    n = gradients.features.shape[0]
+@partial(jax.jit, static_argnames=("k", "at_once", "mesh"))
+def _by_rounds(gradients, validation, eta, k, at_once, mesh) -> Int[Array, "k"]:
+    """The `at_once` largest gains among the free examples, G anew, and again.
+
+    On several devices each has the gains of its rows.
+    """
+    n = up_to(gradients.features.shape[0], mesh)
+    real = jnp.arange(n) < gradients.features.shape[0]
+    gradients = split_rows(jax.tree.map(lambda x: padded(x, n), gradients), mesh)
     rounds = -(-k // at_once)
 
     def body(i, carry):
         picks, free, moved = carry
         gains = correlations(gradients, gradient_after_step(validation, eta, moved))
-        best = rank_by_score(gains[None], free[None], at_once)[0]
+        best = rank_by_score(whole(gains, mesh)[None], free[None], at_once)[0]
         best = jnp.where(i * at_once + jnp.arange(at_once, dtype=i.dtype) < k, best, -1)
         taken = best >= 0
         return (
@@ -201,8 +207,8 @@ def _by_rounds(gradients, validation, eta, k, at_once) -> Int[Array, "k"]:
         )
 
     picks = jnp.full((rounds, at_once), -1, jnp.int32)
-    start = picks, jnp.ones(n, bool), _nothing_moved(gradients)
-    return lax.fori_loop(0, rounds, body, start)[0].reshape(-1)[:k]
+    start = picks, real, _nothing_moved(gradients)
+    return whole(lax.fori_loop(0, rounds, body, start)[0].reshape(-1)[:k], mesh)
 
 
 @partial(jax.jit, static_argnames=("k", "sample"))

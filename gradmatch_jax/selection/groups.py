@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number
 from gradmatch_jax.inputs.labels import as_labels, as_num_classes
 from gradmatch_jax.inputs.values import as_budget
+from gradmatch_jax.selection.spread import map_spread, padded
 
 
 @jax.tree_util.register_dataclass
@@ -162,22 +164,36 @@ def as_groups(
     return labels
 
 
-def map_groups(solve: Callable, groups: Groups, at_once: int, targets: Array | None = None) -> Any:
-    """`solve(members, budgets, targets)` on `at_once` groups at a time; results are stacked.
+def map_groups(
+    solve: Callable,
+    groups: Groups,
+    at_once: int,
+    rows: Any,
+    targets: Array | None = None,
+    mesh: Mesh | None = None,
+) -> Any:
+    """`solve(members, their rows, (budgets, targets))` on `at_once` groups at a time, stacked.
 
     The last round is padded with empty groups of budget 0.
+
+    Args:
+        solve: of a few groups.
+        groups: of the examples.
+        at_once: how many share a loop.
+        rows: arrays with a row an example; past a group's members they are any, or 0.
+        targets: one a group, where it is not the group's own.
+        mesh: the devices that the groups are spread over; None where they are solved on one.
     """
-    g = groups.members.shape[0]
-    rounds = -(-g // at_once)
+    each = groups.budgets, targets
+    if mesh is not None:
+        return map_spread(solve, rows, groups.members, each, at_once, mesh)
+    rounds = -(-groups.members.shape[0] // at_once)
 
-    def stack(x, fill_value):
-        pad = ((0, rounds * at_once - g), *((0, 0) for _ in x.shape[1:]))
-        padded = jnp.pad(x, pad, constant_values=fill_value)
-        return padded.reshape(rounds, at_once, *x.shape[1:])
+    def stack(x: Array, fill: int = 0) -> Array:
+        return padded(x, rounds * at_once, fill).reshape(rounds, at_once, *x.shape[1:])
 
-    parts = (
-        stack(groups.members, -1),
-        stack(groups.budgets, 0),
-        None if targets is None else stack(targets, 0),
-    )
-    return jax.lax.map(lambda part: solve(*part), parts)
+    def one(part):
+        members, each = part
+        return solve(members, jax.tree.map(lambda x: x[members], rows), each)
+
+    return jax.lax.map(one, (stack(groups.members, -1), jax.tree.map(stack, each)))

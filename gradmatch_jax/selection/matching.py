@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from gradmatch_jax import gradients as gr
@@ -20,6 +21,7 @@ from gradmatch_jax.selection.result import (
     relative_error,
     trim,
 )
+from gradmatch_jax.selection.spread import mesh_of, split_rows, up_to, whole
 from gradmatch_jax.solvers.atoms import factors
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, Problem
@@ -42,14 +44,16 @@ def match_groups(
     n = jax.tree.leaves(gradients)[0].shape[0]
     if groups.max_budget == 0 or n == 0:
         return empty_selection(budget)
+    mesh = mesh_of(gradients)
     m, slots = bucket(groups.members.shape[1]), bucket(groups.max_budget)
+    m = up_to(m, mesh) if groups.members.shape[0] == 1 else m  # the atoms themselves are split
     classes, width = factors(gradients).shape
     shape = (1 if own_column else classes, width)
     relative = _relative_lam(gradients, groups, options) if options.form == "auto" else None
     form = choose_form(options, m, shape, slots, relative)
     selection = _match_groups(
         gradients, groups.padded(m), target, key, options,
-        slots=slots, room=bucket(budget), own_column=own_column, form=form,
+        slots=slots, room=bucket(budget), own_column=own_column, form=form, mesh=mesh,
     )  # fmt: skip
     return trim(selection, budget)
 
@@ -89,7 +93,7 @@ def groups_at_once(g: int, m: int, shape: tuple[int, int], slots: int, form: For
     return max(1, min(g, 2**23 // (4 * m * slots) if cpu else 2**32 // (4 * m * m)))
 
 
-@partial(jax.jit, static_argnames=("slots", "room", "own_column", "form"))
+@partial(jax.jit, static_argnames=("slots", "room", "own_column", "form", "mesh"))
 def _match_groups(
     gradients: gr.Atoms,
     groups: Groups,
@@ -101,8 +105,12 @@ def _match_groups(
     room: int,
     own_column: bool,
     form: Form,
+    mesh: Mesh | None,
 ) -> Selection:
-    """Solve every group's problem, a few groups at a time, and join the answers."""
+    """Solve every group's problem, a few groups at a time, and join the answers.
+
+    On several devices the groups are spread over them; the atoms of a single one are split by rows.
+    """
     if own_column:
         assert isinstance(gradients, LastLayerGradients)
         gradients = gr.per_gradient(gradients, groups.group_of)
@@ -112,10 +120,15 @@ def _match_groups(
     if target is not None:
         target = target.reshape(g, *atoms.shape)
 
-    def solve(members, budgets, targets):
-        return _solve(atoms, members, budgets, targets, scores, slots, options, form)
-
-    solved = map_groups(solve, groups, groups_at_once(g, m, atoms.shape, slots, form), target)
+    if g == 1 and mesh is not None:
+        rows = jax.tree.map(lambda x: x[groups.members], (atoms, scores))
+        rows = split_rows(rows, mesh, axis=1)
+        solved = _solve(groups.members, rows, (groups.budgets, target), slots, options, form)
+    else:
+        solve = partial(_solve, slots=slots, options=options, form=form)
+        at_once = groups_at_once(g, m, atoms.shape, slots, form)
+        solved = map_groups(solve, groups, at_once, (atoms, scores), target, mesh)
+    solved = whole(solved, mesh)
     indices, weights = compact(solved.indices, solved.weights, room)
     return Selection(
         indices,
@@ -140,9 +153,10 @@ class _Solved(NamedTuple):
     posed: Bool[Array, "g"]  # a problem with a budget
 
 
-def _solve(atoms, members, budgets, target, scores, slots, options, form) -> _Solved:
+def _solve(members, rows, each, slots, options, form) -> _Solved:
+    """A batch of groups: their members' atoms and scores are `rows`, budgets and targets `each`."""
+    (atoms, scores), (budgets, target) = rows, each
     valid = members >= 0
-    atoms = atoms.take(members)
     dtype = atoms.left.dtype
     if target is None:
         target = atoms.weighted_sum(valid.astype(dtype))
@@ -156,7 +170,7 @@ def _solve(atoms, members, budgets, target, scores, slots, options, form) -> _So
     positions, weights, reasons = match(problem, slots, options, form)
     matched = jnp.sum(positions >= 0, dtype=jnp.int32)
     if options.fill != "none":
-        member_scores = jnp.where(valid, scores[members], -1.0)
+        member_scores = jnp.where(valid, scores, -1.0)
         positions, weights = fill_slots(positions, weights, valid, budgets, member_scores)
     chosen = jax.vmap(type(atoms).take)(atoms, positions)
     if options.fill == "calibrated":

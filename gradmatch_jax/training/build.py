@@ -24,6 +24,7 @@ from gradmatch_jax.strategies.strategy import Strategy, Task
 from gradmatch_jax.training.config import RunConfig, TrainConfig, network_name
 from gradmatch_jax.training.feed import Feed, default_model, input_spec
 from gradmatch_jax.training.keys import first_keys
+from gradmatch_jax.training.placement import Placement, everywhere
 from gradmatch_jax.training.schedule import Network, budget_of, plan
 from gradmatch_jax.training.state import Limit, Run, TrainState
 from gradmatch_jax.training.steps import Steps, make_steps
@@ -69,10 +70,11 @@ def prepare(
     meter = find_meter()
     limit, share = _cost(config, meter, n, budget)
     strategy = _strategy(config, dataset, budget)
-    steps = _all_steps(config, dataset, model, strategy)
+    place = everywhere()
+    steps = _all_steps(config, dataset, model, strategy, place)
     if model is not None:
         _check_model(model, dataset)
-    feeds = Feed(dataset.train), Feed(dataset.validation), Feed(dataset.test)
+    feeds = [Feed(part, place) for part in (dataset.train, dataset.validation, dataset.test)]
     own = strategy.weighting if config.weighting == "own" else config.weighting
     run = Run(
         name=config.strategy,
@@ -101,6 +103,7 @@ def prepare(
         train=feeds[0],
         validation=feeds[1],
         test=feeds[2],
+        place=place,
         meter=meter,
         key=jax.random.key(config.seed),
         facts=_facts(config, dataset, model),
@@ -115,7 +118,7 @@ def prepare(
 
 def _first_state(run: Run, budget: int) -> TrainState:
     init_key, strategy_key = first_keys(run.key)
-    networks: dict[Network, Any] = {"model": run.steps["model"].init(init_key)}
+    networks: dict[Network, Any] = {"model": run.place.replicate(run.steps["model"].init(init_key))}
     if "proxy" in run.steps:
         networks["proxy"] = fresh_network(run, "proxy", 0)
     nothing = empty_selection(budget)._replace(matching_error=jnp.asarray(jnp.nan))
@@ -132,7 +135,7 @@ def _first_state(run: Run, budget: int) -> TrainState:
 def fresh_network(run: Run, network: Network, epoch: int) -> Any:
     """A new start of a network, for the epochs that begin at `epoch` of the plan."""
     key = jax.random.fold_in(jax.random.fold_in(run.key, 2**31 + 1), epoch)
-    return run.steps[network].init(key)
+    return run.place.replicate(run.steps[network].init(key))
 
 
 def _strategy(config: RunConfig, dataset: Dataset, budget: int) -> Strategy:
@@ -142,7 +145,11 @@ def _strategy(config: RunConfig, dataset: Dataset, budget: int) -> Strategy:
 
 
 def _all_steps(
-    config: RunConfig, dataset: Dataset, model: Model | None, strategy: Strategy
+    config: RunConfig,
+    dataset: Dataset,
+    model: Model | None,
+    strategy: Strategy,
+    place: Placement,
 ) -> dict[Network, Steps]:
     """The steps of the networks that the plan trains; the user's own model is the run's."""
     names: dict[Network, str | None] = {"model": config.model}
@@ -163,6 +170,7 @@ def _all_steps(
             augmented=config.augment,
             record=strategy.record,
             optimizer=config.optimizer,
+            place=place,
         )
 
     return {network: steps(network, name) for network, name in names.items()}

@@ -4,6 +4,9 @@
                      log.jsonl   the epochs so far
                      seal.json   a checksum of each file, and how long the selections' file was
 
+Keys are saved as their numbers. Of several processes the first saves alone, from its own memory:
+what is saved does not tell how many there were.
+
 A checkpoint is made under another name, synced and renamed, so that it is whole or not there. Two
 are kept: where the newer one is damaged on disk, the older one serves.
 """
@@ -27,6 +30,8 @@ from gradmatch_jax.training.files import (
     sync_tree,
     write_text,
 )
+from gradmatch_jax.training.plain import on_host, with_keys, without_keys
+from gradmatch_jax.training.processes import alone
 
 KEPT = 2
 STATE, LOG = "state", "log.jsonl"
@@ -97,7 +102,8 @@ def save(folder: Path, step: int, state: Any, lines: list[str], selections: dict
 
 
 def _write_state(path: Path, state: Any) -> None:
-    saver = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    state = without_keys(state) if alone() else on_host(state)
+    saver = _checkpointer()
     try:
         saver.save(path.resolve(), args=ocp.args.StandardSave(state))
     except (ValueError, RuntimeError) as error:  # the array writer's own words
@@ -114,11 +120,12 @@ def restore(checkpoint: Checkpoint, template: Any) -> Any:
     Raises:
         UserError: it has other fields, or other shapes.
     """
-    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, template)
-    reader = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    plain = without_keys(template) if alone() else on_host(template)
+    abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, plain)
+    reader = _checkpointer()
     path = (checkpoint.folder / STATE).resolve()
     try:
-        return reader.restore(path, args=ocp.args.StandardRestore(abstract))
+        return with_keys(reader.restore(path, args=ocp.args.StandardRestore(abstract)), template)
     except (ValueError, KeyError, OSError) as error:
         raise UserError(
             f"the checkpoint {checkpoint.folder} is another version's; give another --out"
@@ -136,16 +143,30 @@ def newest(folder: Path) -> Checkpoint | None:
 def read(checkpoint: Checkpoint) -> Any:
     """The state of a whole checkpoint as nested dictionaries, without knowing its structure.
 
+    Keys are their numbers.
+
     Raises:
         UserError: it cannot be read.
     """
-    reader = ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    reader = _checkpointer()
     try:
         return reader.restore((checkpoint.folder / STATE).resolve())
     except (ValueError, KeyError, OSError) as error:
         raise UserError(f"the checkpoint {checkpoint.folder} cannot be read: {error}") from error
     finally:
         reader.close()
+
+
+def _checkpointer() -> ocp.Checkpointer:
+    """Of this process alone: the others wait for nothing here."""
+    mine: Any = {}
+    if not alone():
+        only = {jax.process_index()}
+        options = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes=only, barrier_sync_key_prefix="own"
+        )
+        mine = {"multiprocessing_options": options}
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler(**mine), **mine)
 
 
 def prune(folder: Path, kept: list[int]) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Int, Shaped
 
 from gradmatch_jax.data import Dataset, Split
 from gradmatch_jax.models.spec import InputSpec
+from gradmatch_jax.training.placement import ONE, Placement
 from gradmatch_jax.training.presets import AUTO, MODEL_OF_KIND, PRESETS
 
 
@@ -37,20 +38,22 @@ class Batch(NamedTuple):
     """A batch as the jitted steps take it: rows of a pool of raw inputs.
 
     For inputs in memory the pool is the whole split on the device and `rows` picks from it; for a
-    stream the pool is the batch and `rows` counts up. One compiled step serves both.
+    stream the pool is the batch and `rows` counts up. One compiled step serves both. On several
+    devices a stream's pool is split by its rows, and `rows` is None: all of them, where they lie.
     """
 
     pool: Shaped[Array, "p ..."]
-    rows: Int[np.ndarray, "b"]
+    rows: Int[np.ndarray, "b"] | Int[Array, "b"] | None
 
 
 class Feed:
-    """A split's inputs for the device, resident or streamed."""
+    """A split's inputs for the device, resident or streamed; for several, by `place`."""
 
-    def __init__(self, split: Split):
+    def __init__(self, split: Split, place: Placement = ONE):
+        self.place = place
         self._split = split
-        self._resident = jnp.asarray(split.inputs) if split.in_memory else None
-        self.labels = jnp.asarray(split.labels)
+        self._resident = place.replicate(jnp.asarray(split.inputs)) if split.in_memory else None
+        self.labels = place.replicate(jnp.asarray(split.labels))
         self.host_labels = np.asarray(split.labels)
 
     def __len__(self) -> int:
@@ -67,13 +70,20 @@ class Feed:
         parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         if self._resident is not None:
             for part in parts:
-                yield Batch(self._resident, part)
+                yield Batch(self._resident, self.place.split(part))
             return
         with ThreadPoolExecutor(1) as ahead:
-            pending = ahead.submit(self._split.take, parts[0]) if parts else None
+            pending = ahead.submit(self._read, parts[0]) if parts else None
             for i, part in enumerate(parts):
                 assert pending is not None
                 inputs = pending.result()
                 if i + 1 < len(parts):
-                    pending = ahead.submit(self._split.take, parts[i + 1])
-                yield Batch(jax.device_put(inputs), np.arange(len(part), dtype=np.int32))
+                    pending = ahead.submit(self._read, parts[i + 1])
+                if isinstance(inputs, jax.Array):
+                    yield Batch(inputs, None)
+                else:
+                    yield Batch(jax.device_put(inputs), np.arange(len(part), dtype=np.int32))
+
+    def _read(self, rows: Int[np.ndarray, "b"]) -> Shaped[np.ndarray, "b ..."] | Array:
+        take = self._split.take
+        return take(rows) if self.place.mesh is None else self.place.read(take, rows)

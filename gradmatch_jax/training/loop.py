@@ -12,7 +12,7 @@ import numpy as np
 
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.data.dataset import check
-from gradmatch_jax.errors import Stopped, UserError
+from gradmatch_jax.errors import Stopped
 from gradmatch_jax.inputs.values import as_path
 from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models.model import Model
@@ -29,9 +29,11 @@ from gradmatch_jax.training.loggers import check_log, logging
 from gradmatch_jax.training.network import network_of, write_network
 from gradmatch_jax.training.passes import evaluate, run_epoch
 from gradmatch_jax.training.presets import AUTO
-from gradmatch_jax.training.schedule import Bill, Epoch, learning_rate
+from gradmatch_jax.training.processes import agreed, alone, any_of, first, shared
+from gradmatch_jax.training.progress import done, progress
+from gradmatch_jax.training.schedule import Bill, learning_rate
 from gradmatch_jax.training.snapshot import describe, take_snapshot
-from gradmatch_jax.training.state import Limit, Run, TrainState
+from gradmatch_jax.training.state import Run, TrainState
 from gradmatch_jax.training.summary import summarise
 
 
@@ -40,7 +42,7 @@ def _never() -> bool:
 
 
 class Result(NamedTuple):
-    """What a run came to."""
+    """What a run came to. Of several processes the first has summary and log for all of them."""
 
     summary: dict[str, Any]  # as in result.json
     state: TrainState
@@ -99,7 +101,7 @@ def train(
         if config.model is None:  # what suits the data, not what suits those that are not read
             config = dataclasses.replace(config, model=AUTO)
     resolved = resolve(config, entry=entry)
-    if out is None:
+    if out is None or not first():
         run, state = prepare(resolved, dataset if dataset is not None else load(resolved), model)
         return _train(run, state, None, on_epoch, stop)
     folder = RunFolder(as_path("--out", out), resolved)
@@ -119,24 +121,27 @@ def train(
 
 
 def _train(run: Run, state: TrainState, folder: RunFolder | None, on_epoch, stop) -> Result:
+    state = shared(state, run.place)
     if folder is not None and folder.result is not None:
         return Result(folder.result, state, folder.read_log())
+    within = stop if alone() else _never  # where all must leave, they do after an epoch
     log, saved_at, saved = [], int(state.epoch), time.monotonic()
-    while not _done(run, state):
+    while not done(run, state):
         index = int(state.epoch)
         try:  # where the state before it is saved, an epoch can be left: nothing more could be kept
-            state, row = _epoch(run, state, index, stop if saved_at == index else _never)
+            state, row = _epoch(run, state, index, within if saved_at == index else _never)
         except Stopped:
             raise stopped(index, saved_at, folder) from None
+        state = _by_the_first(state)
         check_finite(state, row, folder)
-        last = _done(run, state)
+        last = done(run, state)
         if last or ((index + 1) % run.eval_every == 0 and run.plan[index].network == "model"):
             row |= _accuracies(run, state)
         if folder is None:
             log.append(row)
         else:
             _keep(run, state, row, folder)
-        leave = not last and stop()
+        leave = any_of(not last and stop())
         if folder is not None and (
             last or leave or time.monotonic() - saved >= run.checkpoint_seconds
         ):
@@ -146,10 +151,16 @@ def _train(run: Run, state: TrainState, folder: RunFolder | None, on_epoch, stop
         if leave:
             raise stopped(index + 1, saved_at, folder)
     log = log if folder is None else folder.read_log()
-    summary = summarise(run, state, log)
+    summary = summarise(run, state, log) if first() else {}
     if folder is not None:
         folder.finish(summary, _named(run, state.selection), run.rows)
     return Result(summary, state, log)
+
+
+def _by_the_first(state: TrainState) -> TrainState:
+    """What time and energy say is process 0's to say: a schedule and an end may go by them."""
+    times, joules = agreed((state.times, state.joules))
+    return state._replace(times=times, joules=joules)
 
 
 def _taken_up(run: Run, state: TrainState, folder: RunFolder, on_note) -> TrainState:
@@ -163,7 +174,7 @@ def _taken_up(run: Run, state: TrainState, folder: RunFolder, on_note) -> TrainS
         folder.make_sure_of_room(state)
         if restored is not None:
             on_note(f"resuming at epoch {int(restored.epoch)} of {len(run.plan)}")
-    return state if restored is None else restored
+    return state if restored is None else run.place.replicate(restored)
 
 
 def _keep(run: Run, state: TrainState, row: dict[str, Any], folder: RunFolder) -> None:
@@ -189,27 +200,6 @@ def _accuracies(run: Run, state: TrainState) -> dict[str, float]:
     }
 
 
-def _spent(limit: Limit, state: TrainState) -> float:
-    """The share of the limit that is spent, at most 1."""
-    seconds = float(state.times.train) + float(state.times.selection)
-    spent = seconds if limit.unit == "seconds" else float(state.joules)
-    if np.isnan(spent):
-        raise UserError("the energy meter stopped answering: use --like-by seconds")
-    return 1.0 if spent >= limit.amount else spent / limit.amount
-
-
-def _done(run: Run, state: TrainState) -> bool:
-    spent_all = run.limit is not None and _spent(run.limit, state) >= 1
-    return int(state.epoch) >= len(run.plan) or spent_all
-
-
-def _progress(run: Run, state: TrainState, epoch: Epoch) -> float:
-    """The place in the learning rate's schedule: of what is spent, where that is what is fitted."""
-    if run.limit is not None and run.limit.fitted:
-        return _spent(run.limit, state)
-    return epoch.progress
-
-
 def _epoch(
     run: Run, state: TrainState, index: int, stop: Callable[[], bool]
 ) -> tuple[TrainState, dict[str, Any]]:
@@ -224,7 +214,7 @@ def _epoch(
     if epoch.select:
         state, row["selection"] = _select(run, state, select_key)
     chosen = examples_of(epoch, state.selection, len(run.train))
-    lr = learning_rate(run.schedule, run.lr, _progress(run, state, epoch))
+    lr = learning_rate(run.schedule, run.lr, progress(run, state, epoch))
     fresh = epoch.fresh
     learner = fresh_network(run, epoch.network, index) if fresh else state.networks[epoch.network]
     with _billed(run, state, epoch.bill) as bill:

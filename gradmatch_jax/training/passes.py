@@ -12,6 +12,7 @@ from gradmatch_jax.errors import Stopped
 from gradmatch_jax.models.model import Variables
 from gradmatch_jax.strategies.strategy import Seen
 from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.placement import Placement
 from gradmatch_jax.training.schedule import UNWEIGHTED, Batching
 from gradmatch_jax.training.steps import Learner, Outcome, Steps
 
@@ -75,6 +76,7 @@ def run_epoch(
         weights = relative(weights, batch_size)
     outcomes: list[Outcome] = []
     sizes: list[int] = []  # of the mini-batches
+    split = feed.place.split
     scan = jax.default_backend() != "cpu" and feed.resident if scan is None else scan
     chunk = min(SCAN, len(indices) // batch_size) if scan else 0
     done = len(indices) // batch_size // chunk * chunk if chunk else 0
@@ -82,22 +84,22 @@ def run_epoch(
     for start in range(0, done, max(chunk, 1)):
         pool = next(feed.batches(indices[:1], 1)).pool
         part = slice(start * batch_size, (start + chunk) * batch_size)
-        rows = indices[part].reshape(chunk, batch_size)
+        rows, each = (x[part].reshape(chunk, batch_size) for x in (indices, weights))
         learner, outcome = steps.train_scan(
-            learner, pool, feed.labels, rows, weights[part].reshape(rows.shape), lr, step_key,
-            start,
-        )  # fmt: skip
+            learner, pool, feed.labels, split(rows, 1), split(each, 1), lr, step_key, start
+        )
         outcomes.append(outcome)
         sizes += [batch_size] * chunk
         _leave_if(stop)
     labels = feed.host_labels[indices]
     for i, batch in enumerate(feed.batches(indices[cut:], batch_size), start=done):
-        part = slice(i * batch_size, i * batch_size + len(batch.rows))
+        part = slice(i * batch_size, (i + 1) * batch_size)
+        label, weight = split(labels[part]), split(weights[part])
         learner, outcome = steps.train(
-            learner, batch.pool, labels[part], batch.rows, weights[part], lr, step_key, i
+            learner, batch.pool, label, batch.rows, weight, lr, step_key, i
         )
         outcomes.append(outcome)
-        sizes.append(len(batch.rows))
+        sizes.append(len(label))
         _leave_if(stop)
     return learner, _mean_loss(outcomes, sizes), Seen(indices, _recorded(outcomes))
 
@@ -168,26 +170,55 @@ def collect(
           1000 elsewhere.
 
     Returns:
-        Both on the device, a row an example.
+        Both on the device, a row an example; on several devices, each of which passes its stretch
+        of the rows, whole on every one.
     """
     rows = np.arange(len(feed), dtype=np.int32) if rows is None else rows
-    n, on_cpu = len(rows), jax.default_backend() == "cpu"
-    batch_size = min(batch_size or (50 if on_cpu else 1000), n)
+    n, on_cpu, devices = len(rows), jax.default_backend() == "cpu", feed.place.devices
+    share = -(-n // devices)  # of a device
+    batch_size = min(batch_size or (50 if on_cpu else 1000), share)
     at_once = IN_A_CALL if on_cpu else 1
-    order = _whole_batches(rows, batch_size * at_once)
+    order = _by_device(rows, devices, batch_size * at_once)
     parts = []
-    for batch in feed.batches(order, batch_size * at_once):
-        left = -(-n // batch_size) - len(parts) * at_once
+    for batch in feed.batches(order, devices * batch_size * at_once):
+        left = -(-share // batch_size) - len(parts) * at_once
         raw = _batches_of(batch.pool, batch.rows, batch_size)
         parts.append(steps.predict(variables, raw, min(left, at_once)))
-    logits, features = (jnp.concatenate(x)[:n] for x in zip(*parts, strict=True))
-    return logits, features
+    logits, features = zip(*parts, strict=True)
+    return _joined(logits, n, feed.place), _joined(features, n, feed.place)
+
+
+def _by_device(rows: Int[np.ndarray, "n"], devices: int, size: int) -> Int[np.ndarray, "m"]:
+    """The order in which calls of `size` rows a device take them, each device its own stretch."""
+    share = -(-len(rows) // devices)
+    stretches = rows[np.arange(devices * share).reshape(devices, share) % len(rows)]
+    whole = np.stack([_whole_batches(stretch, size) for stretch in stretches])
+    return whole.reshape(devices, -1, size).swapaxes(0, 1).reshape(-1)
+
+
+def _joined(parts: tuple[Array, ...], n: int, place: Placement) -> Array:
+    """The n rows that the calls of a pass gave, in their own order, whole on every device."""
+    if place.mesh is None:
+        return jnp.concatenate(parts)[:n]
+    return _gathered(place)(parts, place.devices, n)
+
+
+@functools.lru_cache(maxsize=8)
+def _gathered(place: Placement) -> Callable[..., Array]:
+    @functools.partial(jax.jit, static_argnums=(1, 2), **place.outputs)
+    def join(parts, devices: int, n: int):
+        by_device = [x.reshape(devices, -1, x.shape[1]) for x in parts]
+        whole = jnp.concatenate(by_device, axis=1)[:, : -(-n // devices)]
+        return whole.reshape(-1, whole.shape[2])[:n]
+
+    return join
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _batches_of(pool: Shaped[Array, "p ..."], rows: Int[Array, "m"], batch_size: int) -> Array:
+def _batches_of(pool: Shaped[Array, "p ..."], rows: Int[Array, "m"] | None, batch_size: int):
     """Rows of a pool as (s, b, ...)."""
-    return pool[rows].reshape(-1, batch_size, *pool.shape[1:])
+    raw = pool if rows is None else pool[rows]
+    return raw.reshape(-1, batch_size, *pool.shape[1:])
 
 
 def collect_gradient_norms(
@@ -212,7 +243,9 @@ def collect_gradient_norms(
     batch_size = max(1, min(n, 50, memory // size))
     order = _whole_batches(rows, batch_size)
     norms = [
-        steps.gradient_norms(variables, batch.pool, feed.host_labels[part], batch.rows)
+        steps.gradient_norms(
+            variables, batch.pool, feed.place.split(feed.host_labels[part]), batch.rows
+        )
         for part, batch in zip(
             order.reshape(-1, batch_size), feed.batches(order, batch_size), strict=True
         )

@@ -29,6 +29,7 @@ from gradmatch_jax.training.files import read_json, replacing
 from gradmatch_jax.training.folder import CONFIG, RESULT, SELECTION, read_log
 from gradmatch_jax.training.network import Network, network_of, read_network
 from gradmatch_jax.training.passes import collect, evaluate
+from gradmatch_jax.training.plain import is_key, with_keys
 from gradmatch_jax.training.steps import Steps, steps_of
 
 SPLITS = ("train", "validation", "test")
@@ -197,6 +198,10 @@ def load_run(
         name = str(settings.get("model") if model is None else model.name)
         network = network_of(dataset, name, bool(settings.get("bf16", False)))
     trained = checkpoints.read(found)["networks"]["model"]["variables"]
+    model = network.build() if model is None else model
+    like = jax.eval_shape(model.init, jax.random.key(0)).stats
+    if any(map(is_key, jax.tree.leaves(like))):  # dropout's, say
+        trained["stats"] = with_keys(trained["stats"], like)
     return SavedRun(
         path=path,
         config=TrainConfig(**settings),
@@ -204,6 +209,6 @@ def load_run(
         result=read_json(path / RESULT),
         variables=Variables(trained["params"], trained["stats"]),
         network=network,
-        model=network.build() if model is None else model,
+        model=model,
         dataset=dataset,
     )

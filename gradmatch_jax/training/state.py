@@ -12,6 +12,7 @@ from gradmatch_jax.measure.energy import Meter
 from gradmatch_jax.selection.result import Selection
 from gradmatch_jax.strategies.strategy import Strategy
 from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.placement import Placement
 from gradmatch_jax.training.schedule import Epoch, Network, Schedule
 from gradmatch_jax.training.steps import Learner, Steps
 
@@ -57,6 +58,7 @@ class Run(NamedTuple):
     train: Feed
     validation: Feed
     test: Feed
+    place: Placement  # over the devices
     meter: Meter
     key: jax.Array
     facts: dict[str, Any]  # of the result: what was run, on what

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from gradmatch_jax.data import Dataset, Prepare
 from gradmatch_jax.models.model import Model, Variables
 from gradmatch_jax.strategies.strategy import Recorded, record_nothing
+from gradmatch_jax.training.placement import ONE, Placement
 from gradmatch_jax.training.schedule import Optimizer
 
 
@@ -59,6 +60,7 @@ def make_steps(
     augmented: bool,
     record: Callable[..., Recorded] = record_nothing,
     optimizer: Optimizer = "sgd",
+    place: Placement = ONE,
 ) -> Steps:
     """Compile-ready steps for a model on a data set.
 
@@ -75,8 +77,11 @@ def make_steps(
         augmented: whether training inputs are augmented.
         record: what a step remembers of each example, see `Strategy.record`.
         optimizer: by name.
+        place: of the devices; what a step gives comes whole to each of them, a pass by its rows.
     """
-    return steps_of(model, dataset.prepare, momentum, weight_decay, augmented, record, optimizer)
+    return steps_of(
+        model, dataset.prepare, momentum, weight_decay, augmented, record, optimizer, place
+    )
 
 
 @functools.lru_cache(maxsize=8)
@@ -88,6 +93,7 @@ def steps_of(
     augmented: bool,
     record: Callable[..., Recorded],
     optimizer: Optimizer = "sgd",
+    place: Placement = ONE,
 ) -> Steps:
     """`make_steps` for inputs that are prepared so, whatever data set they are of."""
     decay = optax.add_decayed_weights(weight_decay)
@@ -101,7 +107,8 @@ def steps_of(
         return Learner(variables, optimiser.init(variables.params))
 
     def step(learner: Learner, pool, labels, rows, weights, lr, key, i):
-        inputs = prepare(jax.random.fold_in(key, i) if augmented else None, pool[rows])
+        raw = pool if rows is None else pool[rows]
+        inputs = prepare(jax.random.fold_in(key, i) if augmented else None, raw)
 
         def loss(params):
             variables = Variables(params, learner.variables.stats)
@@ -155,14 +162,15 @@ def steps_of(
             logits, _, _ = model.apply(Variables(params, variables.stats), inputs, False)
             return optax.softmax_cross_entropy_with_integer_labels(logits, label[None])[0]
 
+        raw = pool if rows is None else pool[rows]
         each = jax.vmap(jax.grad(loss), in_axes=(None, 0, 0))
-        grads = jax.tree.leaves(each(variables.params, pool[rows], labels))
-        return jnp.sqrt(sum(jnp.sum(g.reshape(len(rows), -1) ** 2, axis=1) for g in grads))
+        grads = jax.tree.leaves(each(variables.params, raw, labels))
+        return jnp.sqrt(sum(jnp.sum(g.reshape(len(raw), -1) ** 2, axis=1) for g in grads))
 
     return Steps(
         init=init,
-        train=jax.jit(step, donate_argnums=0),
-        train_scan=jax.jit(scan, donate_argnums=0),
-        predict=jax.jit(predict),
-        gradient_norms=jax.jit(gradient_norms),
+        train=jax.jit(step, donate_argnums=0, **place.outputs),
+        train_scan=jax.jit(scan, donate_argnums=0, **place.outputs),
+        predict=place.by_rows(predict),
+        gradient_norms=jax.jit(gradient_norms, **place.outputs),
     )

@@ -1,0 +1,144 @@
+"""Selection over several devices: where the gradients lie says which; on one, nothing here runs.
+
+    per class      a class's rows are brought to the device that solves its problem, a few classes
+                   at a time: one reduce-scatter a round, every other device adding zeros
+    whole, GLISTER the atoms stay split by rows; a pick is an argmax over the devices, a sum of its
+                   atom's C + W numbers, and a product of each device's own rows
+    mini-batches   each device adds up the Gram matrix over its share of the classes; one sum of
+                   b x b numbers, then the picks are every device's own
+
+What a problem is given is what one device would give it: the sums that bring a class's rows are of
+one row and zeros, so per-class answers are the same to the bit. Sums over rows or classes that are
+split are rounded in another order.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.core import Tracer
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int
+
+WHOLE = PartitionSpec()
+
+
+def mesh_of(tree: Any) -> Mesh | None:
+    """The mesh of several devices that arrays lie on; None for one device, or inside jit.
+
+    Args:
+        tree: the gradients of a selection.
+
+    Returns:
+        A mesh of one axis, or None.
+    """
+    for leaf in jax.tree.leaves(tree):
+        sharding = None if isinstance(leaf, Tracer) else getattr(leaf, "sharding", None)
+        if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
+            mesh = sharding.mesh
+            if isinstance(mesh, Mesh) and len(mesh.axis_names) == 1:
+                return mesh
+    return None
+
+
+def whole(tree: Any, mesh: Mesh | None) -> Any:
+    """Arrays that every device is to have all of, inside jit."""
+    return tree if mesh is None else lax.with_sharding_constraint(tree, NamedSharding(mesh, WHOLE))
+
+
+def split_rows(tree: Any, mesh: Mesh | None, axis: int = 0) -> Any:
+    """Arrays split along an axis that the devices divide, inside jit."""
+    if mesh is None:
+        return tree
+    spec = PartitionSpec(*(None,) * axis, mesh.axis_names[0])
+    return lax.with_sharding_constraint(tree, NamedSharding(mesh, spec))
+
+
+def up_to(size: int, mesh: Mesh | None) -> int:
+    """The least size, from `size` on, that the devices divide."""
+    return size if mesh is None else -(-size // mesh.size) * mesh.size
+
+
+def padded(x: Array, size: int, fill: Any = 0, axis: int = 0) -> Array:
+    """`x` with `size` rows along an axis."""
+    room = [(0, 0)] * x.ndim
+    room[axis] = (0, size - x.shape[axis])
+    return jnp.pad(x, room, constant_values=fill)
+
+
+def map_spread(
+    solve: Callable,
+    rows: Any,
+    members: Int[Array, "g m"],
+    each: Any,
+    at_once: int,
+    mesh: Mesh,
+) -> Any:
+    """`solve(members, rows of the members, each)` of groups, spread over the devices.
+
+    Args:
+        solve: of `at_once` groups; what it gives is stacked as `lax.map` does.
+        rows: arrays with a row an example.
+        members: of each group, -1 where there are fewer; their rows there are 0.
+        each: arrays with a row a group.
+        at_once: groups that a device solves in one loop.
+        mesh: of one axis.
+    """
+    (axis,), devices = mesh.axis_names, mesh.size
+    rounds = -(-members.shape[0] // (devices * at_once))
+    groups = rounds * devices * at_once
+    members = padded(members, groups, -1)
+    each = jax.tree.map(lambda x: padded(x, groups), each)
+    n = up_to(jax.tree.leaves(rows)[0].shape[0], mesh)
+    rows = jax.tree.map(lambda x: padded(x, n), rows)
+
+    def by_round(x: Array) -> Array:
+        return x.reshape(-1, at_once, *x.shape[1:])
+
+    def here(rows, members, each, everyone):
+        first = lax.axis_index(axis) * (n // devices)
+        # everyone: the members of every device's groups, (rounds, devices, at_once, m)
+        everyone = jnp.swapaxes(everyone.reshape(devices, rounds, at_once, -1), 0, 1)
+
+        def bring(x: Array, wanted: Int[Array, "devices a m"]) -> Array:
+            place = wanted - first
+            mine = (place >= 0) & (place < x.shape[0])
+            found = x[jnp.where(mine, place, 0)]
+            mine = mine.reshape(*mine.shape, *(1,) * (x.ndim - 1))
+            return lax.psum_scatter(jnp.where(mine, found, 0), axis)
+
+        def one(part):
+            own, values, wanted = part
+            return solve(own, jax.tree.map(partial(bring, wanted=wanted), rows), values)
+
+        return lax.map(one, (by_round(members), jax.tree.map(by_round, each), everyone))
+
+    split = PartitionSpec(axis)
+    spread = jax.shard_map(
+        here, mesh=mesh, in_specs=(split, split, split, WHOLE), out_specs=split, check_vma=False
+    )
+    return spread(rows, members, each, members)
+
+
+def sum_over_classes(add: Callable, classes: Any, others: Any, mesh: Mesh) -> Any:
+    """`add(classes, others)` summed over shares of the classes, a device's each.
+
+    Args:
+        add: linear in the classes; zeros add nothing.
+        classes: pairs of an array and its axis of classes.
+        others: what every device has all of.
+        mesh: of one axis.
+    """
+    (axis,) = mesh.axis_names
+    arrays = [padded(x, up_to(x.shape[i], mesh), axis=i) for x, i in classes]
+    specs = tuple(PartitionSpec(*(None,) * i, axis) for _, i in classes)
+
+    def here(arrays, others):
+        return jax.tree.map(lambda x: lax.psum(x, axis), add(arrays, others))
+
+    return jax.shard_map(
+        here, mesh=mesh, in_specs=(specs, WHOLE), out_specs=WHOLE, check_vma=False
+    )(tuple(arrays), others)

@@ -1,0 +1,133 @@
+"""Where arrays lie: one mesh over all devices, made once; on a single device nothing is placed.
+
+    replicated   the networks, their momentum, inputs in memory, labels
+    split        a mini-batch, by its rows; a pass, by its rows
+
+The steps are the same programs everywhere. What they compute is defined over the whole mini-batch,
+batch norm's statistics and the mean loss among them, and XLA divides the work by where the inputs
+lie: one sum of the gradients over the devices a step. A mini-batch is split over as many devices as
+divide it evenly: 24 rows over 8 devices by three, 20 over four of them, each done twice, and a
+ragged tail of 7 over none, done everywhere. No row is padded, for a padded one would count in batch
+norm's statistics: the answer does not depend on how many devices there are.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from gradmatch_jax.inputs.arrays import AnyArray
+from gradmatch_jax.training.plain import is_key, with_keys
+
+AXIS = "rows"
+
+
+class Placement(NamedTuple):
+    """Of a run: its mesh, None on one device, where everything stays as it is."""
+
+    mesh: Mesh | None = None
+
+    @property
+    def devices(self) -> int:
+        """How many there are."""
+        return 1 if self.mesh is None else self.mesh.size
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """What `jax.jit` is told of a step's outputs: they come whole to every device."""
+        return {} if self.mesh is None else {"out_shardings": self.whole}
+
+    @property
+    def whole(self) -> NamedSharding:
+        """The sharding of an array that every device has all of."""
+        assert self.mesh is not None
+        return NamedSharding(self.mesh, PartitionSpec())
+
+    def rows(self, count: int, axis: int = 0) -> NamedSharding:
+        """The sharding of `count` rows over as many devices as divide them evenly."""
+        assert self.mesh is not None
+        return _rows(self.mesh, math.gcd(count, self.mesh.size), axis)
+
+    def replicate(self, tree: Any) -> Any:
+        """The arrays of `tree` on every device; what is no array stays."""
+        if self.mesh is None:
+            return tree
+        return jax.tree.map(lambda x: self._put(x, self.whole), tree)
+
+    def split(self, x: AnyArray, axis: int = 0) -> AnyArray:
+        """Rows that every process has, each device getting its own."""
+        return x if self.mesh is None else self._put(np.asarray(x), self.rows(x.shape[axis], axis))
+
+    def _put(self, x: Any, sharding: NamedSharding) -> Any:
+        if not isinstance(x, jax.Array | np.ndarray):
+            return x
+        if is_key(x):
+            return with_keys(self._put(jax.random.key_data(x), sharding), x)
+        if isinstance(x, jax.Array) and x.sharding == sharding:
+            return x
+        if sharding.is_fully_addressable:
+            return jax.device_put(x, sharding)
+        x = np.asarray(x)  # no word to the other processes, which have the same
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    def read(self, take: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> jax.Array:
+        """`take(rows)` split by rows: a process reads those of its own devices alone."""
+        sharding, parts = self.rows(len(rows)), {}
+        for index in sharding.addressable_devices_indices_map((len(rows),)).values():
+            own = _stretch(index, len(rows))
+            if own not in parts:
+                parts[own] = take(rows[slice(*own)])
+        shape = (len(rows), *next(iter(parts.values())).shape[1:])
+        return jax.make_array_from_callback(
+            shape, sharding, lambda index: parts[_stretch(index, len(rows))]
+        )
+
+    def by_rows(self, function: Callable) -> Callable:
+        """`function(whole, rows, whole)` with each device on its own rows: no device waits.
+
+        It is jitted. Its outputs are rows; on several devices they lie where they were made.
+        """
+        if self.mesh is None:
+            return jax.jit(function)
+        rows, whole = PartitionSpec(AXIS), PartitionSpec()
+        return jax.jit(
+            jax.shard_map(
+                function,
+                mesh=self.mesh,
+                in_specs=(whole, rows, whole),
+                out_specs=rows,
+                check_vma=False,
+            )
+        )
+
+
+def _stretch(index: Any, count: int) -> tuple[int, int, int]:
+    """The rows of a device, as a slice's start, stop and step."""
+    return index[0].indices(count)
+
+
+ONE = Placement()
+
+
+def everywhere() -> Placement:
+    """All devices that JAX has, of every process of the run."""
+    devices = np.asarray(jax.devices())
+    if devices.size == 1:
+        return ONE
+    return Placement(Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,)))
+
+
+@lru_cache(maxsize=64)
+def _rows(mesh: Mesh, parts: int, axis: int) -> NamedSharding:
+    """The sharding by `parts` along an axis, each part on mesh.size / parts devices."""
+    if parts == 1:
+        return NamedSharding(mesh, PartitionSpec())
+    spec = PartitionSpec(*(None,) * axis, AXIS)
+    if parts == mesh.size:
+        return NamedSharding(mesh, spec)
+    devices = mesh.devices.reshape(parts, -1)
+    return NamedSharding(Mesh(devices, (AXIS, "copies"), axis_types=(AxisType.Auto,) * 2), spec)

@@ -1,0 +1,47 @@
+"""Runs of every kind of strategy on however many devices and processes there are.
+
+python layouts.py FOLDER                                  # of this process's own devices
+python layouts.py FOLDER COORDINATOR PROCESSES NUMBER     # one of several processes
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from gradmatch_jax.training.config import TrainConfig
+from gradmatch_jax.training.loop import train
+from gradmatch_jax.training.plain import on_host
+from placed import normalising
+from toys import toy_dataset
+
+# The others each stand for a way to select; these two select every epoch, from what training saw.
+EVERY_EPOCH = ("adaptive-random", "infobatch")
+NAMES = (
+    "gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig", "glister", *EVERY_EPOCH,
+)  # fmt: skip
+
+
+def settings(name):
+    plan = {} if name in EVERY_EPOCH else {"select_every": 2}
+    budget = {} if name == "infobatch" else {"fraction": 0.25}
+    return {"strategy": name, "epochs": 4, "batch_size": 8, "lr": 0.05} | plan | budget
+
+
+def main(folder, coordinator=None, processes=1, number=0):
+    if coordinator is not None:
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(coordinator, int(processes), int(number))
+    model, folder = normalising(), Path(folder)
+    for name in NAMES:
+        out = folder / name
+        run = train(TrainConfig(**settings(name)), out, dataset=toy_dataset(), model=model)
+        if jax.process_index() == 0:
+            leaves = jax.tree.leaves(on_host(run.state.learner))
+            np.savez(out / "parameters.npz", *leaves)
+        print(name, jax.device_count(), jax.process_count(), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

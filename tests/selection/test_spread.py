@@ -1,0 +1,22 @@
+"""Selections over several devices are those of one."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from devices import checked
+from gradmatch_jax.gradients import LastLayerGradients
+from gradmatch_jax.selection.spread import mesh_of, up_to
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(("check", "devices"), [("per_class", 8), ("split", 8), ("moved", 4)])
+def test_several_devices_pick_as_one(check, devices):
+    checked("spread_selections", check, devices)
+
+
+def test_one_device_has_no_mesh():
+    """So the programs of before are compiled, and nothing is looked at in any array."""
+    assert mesh_of(LastLayerGradients(jnp.ones((3, 2)), jnp.ones((3, 1)))) is None
+    assert mesh_of(np.ones((3, 2))) is None
+    assert up_to(7, None) == 7

@@ -1,0 +1,27 @@
+"""Training and passes over several devices answer as on one."""
+
+import jax
+import numpy as np
+import pytest
+
+from devices import checked
+from gradmatch_jax.training.placement import ONE, Placement, everywhere
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("devices", [2, 8])
+@pytest.mark.parametrize("check", ["placing", "training", "passes"])
+def test_several_devices_answer_as_one(check, devices):
+    checked("placed", check, devices)
+
+
+def test_one_device_is_left_alone():
+    """Nothing is copied, wrapped or placed: the arrays are the very same."""
+    if jax.device_count() > 1:
+        pytest.skip("there are several devices here")
+    assert everywhere() is ONE
+    assert Placement() == ONE
+    assert ONE.outputs == {}
+    x, tree = np.arange(3), {"a": jax.numpy.ones(2), "b": 1}
+    assert ONE.split(x) is x
+    assert ONE.replicate(tree) is tree
