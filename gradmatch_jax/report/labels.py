@@ -85,7 +85,7 @@ def beside(axes: Axes, labels: Sequence[Label]) -> None:
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in points]
     for label, point in sorted(zip(labels, points, strict=True), key=lambda pair: -pair[1][1]):
         wide, tall = width_of([label.text]), height_of(label.text)
-        place = _free(point, wide, tall, taken, tuple(box.extents))
+        place = _free(point, wide, tall, taken, (box.x0, box.y0, box.x1, box.y1))
         taken.append(place)
         middle = (place[1] + place[3]) / 2
         left, right = place[0] > point[0], place[2] < point[0]
