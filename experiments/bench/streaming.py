@@ -1,6 +1,6 @@
 """ImageNet's pictures from disk: images a second and memory of each reader, epoch by epoch.
 
-    python -m experiments.bench.streaming --data-dir ../shared/data/imagenette-mini
+    python -m experiments.bench.streaming --data-dir FOLDER
 
 Decoded, resized and cropped to --image-size, in the order of a key, in batches. "feed" is what
 training reads by: one batch ahead in a thread, decoded on all cores. "grain" is
