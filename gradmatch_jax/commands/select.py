@@ -140,7 +140,8 @@ def _selected(
         loss=config.loss,
         label_smoothing=config.label_smoothing,
         num_classes=classes if config.loss == "softmax" else None,
-        validation_labels=arrays.get("validation_labels"),
+        # Whether they are read is seen when they are: then `of` says what lacks.
+        validation_labels=arrays.get("validation_labels", arrays["labels"]),
         proxy_epochs=1 if scored else None,
         **{name: getattr(config, name) for name in OWN if name in changed_of(config)},
     )
@@ -155,7 +156,7 @@ def _selected(
     rows, weights = selector(
         1 if scored else 0,  # the pass is the proxy's, after its training
         lambda: of("logits", "features"),
-        validation=lambda: of("validation_logits", "validation_features"),
+        validation=lambda: of(*VALIDATION)[:2],
         gradient_norms=lambda: of(NORMS)[0],
     )
     return selector.selection, rows, weights

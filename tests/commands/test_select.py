@@ -94,7 +94,10 @@ def test_what_cannot_be(settings, message, file, tmp_path):
 def test_what_a_strategy_reads_beside_is_asked_for(tmp_path):
     logits, features, labels = passes()
     np.savez(tmp_path / "in.npz", logits=logits, features=features, labels=labels)
-    for strategy, lacks in (("glister", "validation_labels"), ("grand", "lacks gradient_norms")):
+    for strategy, lacks in (
+        ("glister", "lacks validation_logits, validation_features, validation_labels, which"),
+        ("grand", "lacks gradient_norms"),
+    ):
         config = SelectConfig(
             strategy=strategy, input=tmp_path / "in.npz", budget=5, out=tmp_path / "out.npz"
         )
