@@ -3,11 +3,13 @@
 import dataclasses
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import readme_figure
 from experiments.bench import (
     cifar10_selection,
     facility_location,
@@ -23,9 +25,11 @@ from experiments.records import append, read
 from experiments.runs import run_all
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients, densify
+from gradmatch_jax.report.summary import seconds_of
 from gradmatch_jax.sweep import Grid, plan
 from gradmatch_jax.training.claim import claim
 from gradmatch_jax.training.config import TrainConfig
+from paper_records import run
 
 ROOT = Path(__file__).parents[1]
 
@@ -240,3 +244,28 @@ def test_a_pool_that_would_be_raised_is_not_measured_twice():
     names = [job.name for job in mnist.jobs(mnist.Mnist(study="pool", seeds=(0,)))]
     tenth = [name for name in names if name.startswith("craig-0.1-")]
     assert tenth == [f"craig-0.1-seed0-pool-{pool}" for pool in (0.2, 0.5, 1.0)]
+
+
+def test_the_readmes_figure_is_drawn_of_the_records_in_every_form(tmp_path):
+    records = ROOT / "results" / "mnist_table3.jsonl"
+    readme_figure.main(readme_figure.Settings(records=records, out=tmp_path))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for shape in ("wide", "narrow"):
+        for scheme in ("light", "dark"):
+            name = f"accuracy-time-{shape}-{scheme}.svg"
+            text = (tmp_path / name).read_text(encoding="utf-8")
+            ElementTree.fromstring(text)
+            assert f"docs/figures/{name}" in readme
+            assert len(text) < 100_000
+            for word in ("adaptive-", "gradmatch", "craig", "infobatch", "random"):
+                assert word in text
+
+
+def test_the_readmes_points_are_means_and_medians(tmp_path):
+    runs = [run("random", 0.1, s, 90.0 + s, seconds=10 * (s + 1) ** 2) for s in range(3)]
+    (point,) = readme_figure.points(runs, ("random",))["random"]
+    assert (point.accuracy, point.runs) == (91.0, 3)
+    assert point.spread == pytest.approx(1.0)
+    assert point.seconds == pytest.approx(np.median([seconds_of(r) for r in runs]))
+    with pytest.raises(UserError, match="no run of these methods"):
+        readme_figure.points(runs, ("craig",))

@@ -198,20 +198,18 @@ def _lead_of(fraction: float, rows: Sequence[Row]) -> str:
         )
     if len(level) == 1:
         return f"{start} **{best.label}** is ahead: **{figure} %**{_as_fast(level)}."
-    others = _listed([row.label for row in level if row is not best])
+    others = [f"**{row.label}**" for row in level if row is not best]
+    level_ones = _listed([f"**{best.label}** (**{figure} %**)", *others])
     fastest = fastest_of(level)
     which = "none is faster beyond the spread" if len(fastest) == len(level) else (
         f"the fastest of them {'is' if len(fastest) == 1 else 'are'} "
-        f"{_listed([row.label for row in fastest])}"
+        f"{_listed([f'**{row.label}**' for row in fastest])}"
     )  # fmt: skip
-    return (
-        f"{start} **{best.label}** (**{figure} %**) and {others} are level within the spread; "
-        f"{which}{_as_fast(fastest)}."
-    )
+    return f"{start} {level_ones} are level within the spread; {which}{_as_fast(fastest)}."
 
 
-def _listed(labels: Sequence[str]) -> str:
-    *first, last = (f"**{label}**" for label in labels)
+def _listed(names: Sequence[str]) -> str:
+    *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
 
 
