@@ -17,6 +17,7 @@ from gradmatch_jax.inputs.values import COUNT, Range
 
 LOST = 75  # exit status: the run can be taken up again (EX_TEMPFAIL)
 GRACE_SECONDS = 10.0  # for the watch to say what a collective failed of
+OWN_SECONDS = 2.0  # for a process to say itself what ended another as well: a loss that is nan, say
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def together(join: Distributed, kept: bool, signal: Callable[[], int]) -> Iterat
     where = f"its checkpoints are kept, and {again}" if kept else "nothing is kept without --out"
 
     def lost(other: int) -> None:
+        time.sleep(OWN_SECONDS)
         _leave(LOST, f"process {other} of the run ended before its time; {where}", number)
 
     _connect(watch, join, number, lost)
@@ -85,8 +87,10 @@ def together(join: Distributed, kept: bool, signal: Callable[[], int]) -> Iterat
 
     try:
         yield
-    except Stopped as error:
-        _leave(status(signal()) if signal() else LOST, str(error), number)
+    except Stopped as error:  # all of them; the first may still be saving
+        watch.done()
+        said = "stopped, as all of its processes" if number else str(error)
+        _leave(status(signal()) if signal() else LOST, said, number)
     except UserError as error:
         _leave(2, str(error), number)
     except OSError as error:

@@ -27,8 +27,7 @@ class Address(NamedTuple):
 class Watch:
     """Of process 0 on the others, and of each of them on process 0.
 
-    Args of `start` and `join`: `lost` is called, in a thread, with the number of the process that
-    ended without `done`.
+    `lost` is called, in a thread, with the number of a process that ended without `done`.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,35 @@
+"""The benches of devices and of another commit, in small."""
+
+import pytest
+
+from experiments.bench import beside, devices
+from gradmatch_jax.errors import UserError
+
+SMALL = devices.Devices(scale=0.2, classes=3, features=6, batch_size=8, fraction=0.2)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("variant", ["per-class", "per-batch", "craig", "glister"])
+def test_a_selection_on_one_device(variant):
+    record = devices.select(SMALL, variant, 1)
+    assert record["n"] % devices.EVEN == 0
+    assert record["k"] == round(0.2 * record["n"])
+    assert record["bytes_per_device"] == 0
+
+
+def test_devices_that_are_not_there():
+    with pytest.raises(UserError, match="leave out --devices 64"):
+        devices.placed(devices.problem(SMALL)[0], 64)
+
+
+def test_what_is_moved_grows_with_the_devices_to_all_there_is():
+    args = devices.Devices(scale=0.1)
+    for variant in ("per-class", "per-batch", "craig", "glister"):
+        sent = [devices.moved(args, variant, count, 128_000) for count in (1, 2, 4, 8)]
+        assert sent == sorted(set(sent)), variant
+        assert sent[3] == pytest.approx(sent[1] * (7 / 8) / (1 / 2), rel=1e-3)
+
+
+def test_a_commit_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="--revision nowhere"):
+        beside.unpack("nowhere", tmp_path)
