@@ -268,7 +268,10 @@ def save(figure: Figure, file: Path) -> None:
     form = file.suffix.removeprefix(".")
     file.parent.mkdir(parents=True, exist_ok=True)
     if form == "svg":
-        file.write_text(standalone(to_svg(figure, file.stem, file.stem)), encoding="utf-8")
+        file.write_text(
+            standalone(to_svg(figure, "A figure of the paper, ours beside it", "figure")),
+            encoding="utf-8",
+        )
         return
     buffer = io.BytesIO()
     nothing = {"CreationDate": None} if form == "pdf" else {}
