@@ -72,7 +72,8 @@ def train(
             default, or a `Strategy`. `config.strategy` is then only its name ("own" where left at
             its default).
         on_epoch: called with each log row and the number of epochs in the plan.
-        on_note: called with what there is to say of the folder: resumed, finished, damaged.
+        on_note: called with what there is to say of the run, its network and epochs, and of the
+            folder: resumed, finished, damaged.
         stop: asked after epochs, and within those that a checkpoint has just been made before:
             where it says so, the run is saved and left.
         log: where the rows go besides metrics.jsonl, of "csv", "tensorboard", "wandb".
@@ -103,11 +104,13 @@ def train(
     resolved = resolve(config, entry=entry)
     if out is None or not first():
         run, state = prepare(resolved, dataset if dataset is not None else load(resolved), model)
+        on_note(_at_work(run))
         return _train(run, state, None, on_epoch, stop)
     folder = RunFolder(as_path("--out", out), resolved)
     with folder.held():
         dataset = dataset if dataset is not None else load(resolved)
         run, state = prepare(resolved, dataset, model)
+        on_note(_at_work(run))
         folder.identify(identity(dataset, run.facts["model"], state, strategy))
         write_network(folder.path, network_of(dataset, run.facts["model"], resolved.bf16))
         state, rows = _taken_up(run, state, folder, on_note), folder.read_log()
@@ -118,6 +121,11 @@ def train(
                 on_epoch(row, total)
 
             return _train(run, state, folder, written, stop)
+
+
+def _at_work(run: Run) -> str:
+    """What was decided by default as much as by the user: the wait depends on it."""
+    return f"{run.facts['model']} on {len(run.train)} examples, {len(run.plan)} epochs"
 
 
 def _train(run: Run, state: TrainState, folder: RunFolder | None, on_epoch, stop) -> Result:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import os
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def test_train_says_what_came_of_it(tmp_path, monkeypatch, capsys):
     assert f"{result['test_accuracy']:.2f} %" in said
     assert f"warning: {' '.join(result['warning'].split())[:20]}" in said
     assert "records in" in said
+    assert re.search(rf"\n{result['model']} on {result['train_size']} examples, \d+ epochs\n", said)
     assert "is already finished; nothing is run again" in served(monkeypatch, capsys, *words)
 
 

@@ -254,4 +254,4 @@ def test_a_setting_that_a_later_version_adds_is_no_other_run(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     notes = []
     assert toy(tmp_path, epochs=1, on_note=notes.append).summary["epochs"] == 1
-    assert "already finished; nothing is run again" in notes[0]
+    assert "already finished; nothing is run again" in notes[-1]
