@@ -109,8 +109,9 @@ def _advance(rows: Float[Array, "gn n"], budgets, block: int, state: _State) -> 
     g, n = state.nearest.shape
     each = jnp.arange(g, dtype=jnp.int32)
     first_row = each * n
-    # The barrier keeps XLA from turning top_k, once it is sliced, into a sort of everything.
-    tops, candidates = lax.optimization_barrier(lax.top_k(state.stale, block + 1))
+    # The barriers keep XLA from turning top_k, once it is sliced, into a sort of everything. One
+    # each: of a pair in a program of several devices, jaxlib 0.10 aborts.
+    tops, candidates = (lax.optimization_barrier(x) for x in lax.top_k(state.stale, block + 1))
     rest, rest_index = tops[:, block], candidates[:, block]  # the best of what stays stale
     tops, candidates = tops[:, :block], candidates[:, :block]
     similar = rows[first_row[:, None] + jnp.minimum(candidates, n - 1)]
