@@ -2,8 +2,8 @@
 
 import errno
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 
@@ -37,7 +37,7 @@ def test_train_says_what_came_of_it(tmp_path, monkeypatch, capsys):
     assert f"{result['test_accuracy']:.2f} %" in said
     assert f"warning: {' '.join(result['warning'].split())[:20]}" in said
     assert "records in" in said
-    assert re.search(rf"\n{result['model']} on {result['train_size']} examples, \d+ epochs\n", said)
+    assert re.search(rf"\w+ on {result['train_size']} examples, \d+ epochs", said)
     assert "is already finished; nothing is run again" in served(monkeypatch, capsys, *words)
 
 
