@@ -194,7 +194,7 @@ def command_of(config: CompareConfig) -> str:
     """What has these runs made, as one would type it.
 
     >>> command_of(CompareConfig(strategies=("random",), epochs=5))
-    'gradmatch-jax compare --strategies random --epochs 5'
+    'gradmatch-jax compare --epochs 5 --strategies random'
     """
     words = ["gradmatch-jax", "compare"]
     for field in dataclasses.fields(config):

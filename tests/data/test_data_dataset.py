@@ -225,10 +225,12 @@ def test_augmentation_follows_the_field():
         "cifar10": (4, True),
         "cifar100": (4, True),
         "svhn": (4, False),
-        "imagenet": (4, True),
+        "imagenet": (0, True),  # and random resized crops
         "npz": (0, False),
         "tsv": (0, False),
     }
+    resized = {name: spec.field.side for name, spec in DATASETS.items() if spec.field.side}
+    assert resized == {"imagenet": 224}
 
 
 def test_importing_the_package_loads_nothing_heavy():
