@@ -26,7 +26,9 @@ NAMES = (
 def settings(name):
     plan = {} if name in EVERY_EPOCH else {"select_every": 2}
     budget = {} if name == "infobatch" else {"fraction": 0.25}
-    return {"strategy": name, "epochs": 4, "batch_size": 8, "lr": 0.05} | plan | budget
+    return (
+        {"strategy": name, "epochs": 4, "batch_size": 8, "lr": 0.05, "devices": 0} | plan | budget
+    )
 
 
 def main(folder, coordinator=None, processes=1, number=0):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -107,7 +108,7 @@ def by_loader(args: LoaderCheck, data: Dataset, strategy: str, seed: int) -> flo
     from gradmatch_jax.torch import SubsetLoader
 
     def tensors(split: Any) -> TensorDataset:
-        pixels = np.moveaxis(np.asarray(data.prepare(None, np.asarray(split.inputs))), 3, 1)
+        pixels = np.moveaxis(np.asarray(data.prepare(None, jnp.asarray(split.inputs))), 3, 1)
         labels = torch.tensor(np.asarray(split.labels), dtype=torch.long)
         return TensorDataset(torch.tensor(pixels), labels)
 

@@ -70,7 +70,7 @@ def prepare(
     meter = find_meter()
     limit, share = _cost(config, meter, n, budget)
     strategy = _strategy(config, dataset, budget)
-    place = everywhere()
+    place = everywhere(config.devices)
     steps = _all_steps(config, dataset, model, strategy, place)
     if model is not None:
         _check_model(model, dataset)

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.training.plain import is_key, with_keys
 
@@ -113,9 +114,17 @@ def _stretch(index: Any, count: int) -> tuple[int, int, int]:
 ONE = Placement()
 
 
-def everywhere() -> Placement:
-    """All devices that JAX has, of every process of the run."""
+def everywhere(count: int = 0) -> Placement:
+    """The first `count` devices, 0 for all; of several processes all devices, whatever the count.
+
+    Raises:
+        UserError: there are not so many.
+    """
     devices = np.asarray(jax.devices())
+    if count and jax.process_count() == 1:
+        if count > devices.size:
+            raise UserError(f"--devices {count}: there are {devices.size} here")
+        devices = devices[:count]
     if devices.size == 1:
         return ONE
     return Placement(Mesh(devices, (AXIS,), axis_types=(AxisType.Auto,)))

