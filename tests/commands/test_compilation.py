@@ -62,5 +62,5 @@ def test_the_second_command_compiles_nothing_anew(tmp_path):
         subprocess.run(command, env=environment, check=True, capture_output=True)
         kept.append({p.name for p in (tmp_path / "cache").rglob("*-cache")})
     # What compiles in less than the cache's least time, 0.05 s, is kept or not as the clock has it.
-    assert len(kept[0]) > 5
+    assert kept[0]
     assert len(kept[1] - kept[0]) <= 2
