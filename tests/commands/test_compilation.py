@@ -61,6 +61,8 @@ def test_the_second_command_compiles_nothing_anew(tmp_path):
         ]  # fmt: skip
         subprocess.run(command, env=environment, check=True, capture_output=True)
         kept.append({p.name for p in (tmp_path / "cache").rglob("*-cache")})
-    # What compiles in less than the cache's least time, 0.05 s, is kept or not as the clock has it.
-    assert kept[0]
-    assert len(kept[1] - kept[0]) <= 2
+    # What compiles in about the cache's least time, 0.05 s, is kept or not as the clock has it; the
+    # training step takes several times that.
+    steps = [{name for name in names if name.startswith("jit_step-")} for names in kept]
+    assert steps[0]
+    assert steps[1] == steps[0]
