@@ -1,4 +1,4 @@
-"""The feature form of orthogonal matching pursuit: a rank-one update of a d x d matrix a move.
+"""The feature form of orthogonal matching pursuit: a d x d system, and a rank-one update a move.
 
 The ridge problem min_w ‖A_S' w - t‖² + lam ‖w‖² has two sides. With M = lam I + A_S' A_S,
 x = M^-1 t is what `residual_loop` needs, and a move is M <- M ± a_j a_j', whatever the size of the
@@ -7,81 +7,99 @@ support: O(n d + d²), no k x k system, no Gram matrix.
 Numbers. M spans lam to the largest squared singular value, which float32 does not hold: at lam =
 1e-3 of the mean squared norm, and 300 early gradients of one class of MNIST, its rounding is as
 large as lam. In the atoms' own eigenbasis M is graded, and what counts is its condition scaled to a
-unit diagonal. M^-1 is kept by rank-one updates, every solution is refined once with M itself, and
-where that correction shows that M^-1 has drifted (its energy above `DRIFT` of the solution's) the
-inverse is made afresh.
+unit diagonal. M^-1 is kept by rank-one updates (`updated`), every solution is refined once with M
+itself, and where that correction shows that M^-1 has drifted (its energy above `DRIFT` of the
+solution's) the inverse is made afresh.
 """
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.batched import apply, dot, inverse_of
-from gradmatch_jax.solvers.residual_loop import (
-    Constants,
-    Move,
-    Side,
-    products,
-    row,
-)
+from gradmatch_jax.solvers.residual_loop import Constants, Move, Side, products, row
+from gradmatch_jax.solvers.updated import OWED, Updates, none, owe, paid, product
 
 DRIFT = 1e-7
 REFRESH = 256  # moves between inverses made afresh, drift or none
 
 
-class _System(NamedTuple):
-    """M and what solves with it."""
+class _Settled(NamedTuple):
+    """M and what solves with it, but for the moves since."""
 
     matrix: Float[Array, "g d d"]
     inverse: Float[Array, "g d d"]
     age: Int[Array, ""]  # moves since the inverse was made afresh
 
 
-def _start(const: Constants, slots: int) -> _System:
+class _Recent(NamedTuple):
+    """The moves since."""
+
+    matrix: Updates
+    inverse: Updates
+    moves: Int[Array, ""]
+    drifted: Bool[Array, ""]
+
+
+def _none(like: Float[Array, "g d d"]) -> _Recent:
+    return _Recent(none(like), none(like), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+
+
+def _start(const: Constants, slots: int) -> tuple[_Settled, _Recent]:
     del slots
     g, d = const.target.shape
     eye = jnp.broadcast_to(jnp.eye(d, dtype=const.target.dtype), (g, d, d))
     lam = const.lam[:, None, None]
-    return _System(lam * eye, eye / lam, jnp.zeros((), jnp.int32))
+    settled = _Settled(lam * eye, eye / lam, jnp.zeros((), jnp.int32))
+    return settled, _none(settled.matrix)
 
 
 def _follow(
     const: Constants,
-    system: _System,
+    settled: _Settled,
+    recent: _Recent,
     x: Float[Array, "g d"],
     scores: Float[Array, "g n"],
     move: Move,
-) -> tuple[_System, Float[Array, "g d"]]:
-    """Sherman-Morrison for M^-1 and x, one step of refinement, and a fresh inverse where needed."""
-    sign, atom = move.sign, row(const, move.atom)
-    direction = apply(system.inverse, atom)
+) -> tuple[_Recent, Float[Array, "g d"], Bool[Array, ""]]:
+    """Sherman-Morrison for M^-1 and x, and one step of refinement."""
+    sign, atom, place = move.sign, row(const, move.atom), recent.moves
+    direction = product(settled.inverse, recent.inverse, atom)
     scale = sign / (1 + sign * dot(atom, direction))
-    matrix = system.matrix + sign[:, None, None] * atom[:, :, None] * atom[:, None, :]
-    change = scale[:, None, None] * direction[:, :, None] * direction[:, None, :]
-    inverse = system.inverse - change
     score = scores[jnp.arange(sign.shape[0]), move.atom]
     x = x - (scale * score)[:, None] * direction
-    miss = const.target - apply(matrix, x)
-    correction = apply(inverse, miss)
-    drifted = ~(jnp.abs(dot(correction, miss)) <= DRIFT * jnp.abs(dot(x, const.target)))
-    stale = jnp.any(drifted) | (system.age >= REFRESH)
+    matrix = owe(recent.matrix, place, atom, sign)
+    inverse = owe(recent.inverse, place, direction, -scale)
+    miss = const.target - product(settled.matrix, matrix, x)
+    correction = product(settled.inverse, inverse, miss)
+    drifted = jnp.any(~(jnp.abs(dot(correction, miss)) <= DRIFT * jnp.abs(dot(x, const.target))))
+    recent = _Recent(matrix, inverse, place + 1, drifted)
+    return recent, x + correction, drifted | (recent.moves == OWED)
 
-    def afresh(_):
+
+def _settle(
+    const: Constants, settled: _Settled, recent: _Recent, x: Float[Array, "g d"]
+) -> tuple[_Settled, _Recent, Float[Array, "g d"]]:
+    """The moves since written into M and its inverse; a fresh inverse where it is needed."""
+    matrix, age = paid(settled.matrix, recent.matrix), settled.age + recent.moves
+    stale = recent.drifted | (age > REFRESH - OWED)
+
+    def afresh():
         inverse = inverse_of(matrix)
         x = apply(inverse, const.target)
         for _ in range(2):
             x = x + apply(inverse, const.target - apply(matrix, x))
         return inverse, x
 
-    inverse, x = lax.cond(stale, afresh, lambda x: (inverse, x), x + correction)
-    return _System(matrix, inverse, jnp.where(stale, 0, system.age + 1)), x
+    inverse, x = lax.cond(stale, afresh, lambda: (paid(settled.inverse, recent.inverse), x))
+    return _Settled(matrix, inverse, jnp.where(stale, 0, age)), _none(matrix), x
 
 
-def _score(const: Constants, system: _System, x: Float[Array, "g d"]) -> Float[Array, "g n"]:
-    del system
+def _score(const: Constants, recent: _Recent, x: Float[Array, "g d"]) -> Float[Array, "g n"]:
+    del recent
     return products(const, x)
 
 
-FEATURES = Side(_start, _follow, _score)
+FEATURES = Side(_start, _follow, _settle, _score)

@@ -118,14 +118,14 @@ def _costs(n: int, shape: tuple[int, int], k: int, nonnegative: bool) -> dict[Fo
     score = 1e-8 * n + 2.7e-10 * n * (classes + width) + 4e-11 * n * d
     turn = 4e-10 * n * (classes**2 + width**2) + 1e-9 * width**3
 
-    def system(size: int) -> float:  # its rank-one updates and products, and a fresh inverse
-        return 3e-9 * size**2 + 2.3e-10 * size**3 / REFRESH
+    def system(size: int) -> float:  # its products and owed updates, and a fresh inverse
+        return 8e-10 * size**2 + 1e-10 * size**3 / REFRESH
 
     formed = n**2 * (1e-10 * (classes + width) + 1e-9)
     pick = 1e-8 * n + 5e-10 * n * k + (2e-9 * k**2 if nonnegative else 0.0)
     return {
         Form.FEATURES: turn + k * (score + system(d)),
-        Form.SUPPORT: turn + k * (score + system(k) + 3e-9 * k * (classes + width)),
+        Form.SUPPORT: turn + k * (score + system(k) + 1.5e-9 * k * (classes + width)),
         Form.GRAM: formed + k * pick,
     }
 

@@ -57,20 +57,26 @@ class Move(NamedTuple):
 class Side(NamedTuple):
     """How x = (t - A_S' w) / lam follows the support.
 
-    start: (constants, slots) -> system, for an empty support.
-    follow: (constants, system, x, scores, move) -> (system, x).
-    score: (constants, system, x) -> a_j . x of all atoms; on the support, the weights.
+    Its system is in two parts: the settled one is read by a move, never written.
+
+    start: (constants, slots) -> (settled, recent), for an empty support.
+    follow: (constants, settled, recent, x, scores, move) -> (recent, x, due): due where the system
+        must be settled before the next move.
+    settle: (constants, settled, recent, x) -> (settled, recent, x).
+    score: (constants, recent, x) -> a_j . x of all atoms; on the support, the weights.
     """
 
-    start: Callable[[Constants, int], Any]
-    follow: Callable[[Constants, Any, Array, Array, Move], tuple[Any, Array]]
+    start: Callable[[Constants, int], tuple[Any, Any]]
+    follow: Callable[[Constants, Any, Any, Array, Array, Move], tuple[Any, Array, Array]]
+    settle: Callable[[Constants, Any, Any, Array], tuple[Any, Any, Array]]
     score: Callable[[Constants, Any, Array], Array]
 
 
 class _State(NamedTuple):
     """State of the loop, for every problem of the batch."""
 
-    system: Any  # the side's own
+    recent: Any  # the side's own
+    due: Bool[Array, ""]
     solution: Float[Array, "g d"]  # x
     scores: Float[Array, "g n"]  # a_j . x
     chosen: Bool[Array, "g n"]
@@ -108,8 +114,10 @@ def pursue(
         eps, nonnegative,
     )  # fmt: skip
     solution, none = target / lam[:, None], jnp.zeros_like(problem.budgets)
+    settled, recent = side.start(const, max_budget)
     start = _State(
-        system=side.start(const, max_budget),
+        recent=recent,
+        due=jnp.zeros((), bool),
         solution=solution,
         scores=products(const, solution),
         chosen=jnp.zeros(free.shape, bool),
@@ -118,27 +126,46 @@ def pursue(
         moves=none,
         reasons=jnp.full_like(none, RUNNING),
     )
-    end = lax.while_loop(
-        lambda state: jnp.any(state.reasons == RUNNING),
-        lambda state: _advance(const, side, state),
-        start,
+    _, end = lax.while_loop(
+        lambda carry: jnp.any(carry[1].reasons == RUNNING),
+        lambda carry: _settle(const, side, carry[0], _stretch(const, side, *carry)),
+        (settled, start),
     )
     return _answer(const, end, max_budget)
 
 
-def _advance(const: Constants, side: Side, state: _State) -> _State:
+def _stretch(const: Constants, side: Side, settled: Any, state: _State) -> _State:
+    """Moves until the system is due, or all is done."""
+    return lax.while_loop(
+        lambda state: jnp.any(state.reasons == RUNNING) & ~state.due,
+        lambda state: _advance(const, side, settled, state),
+        state,
+    )
+
+
+def _settle(const: Constants, side: Side, settled: Any, state: _State) -> tuple[Any, _State]:
+    settled, recent, solution = side.settle(const, settled, state.recent, state.solution)
+    scores = side.score(const, recent, solution)
+    due = jnp.zeros((), bool)
+    return settled, state._replace(recent=recent, due=due, solution=solution, scores=scores)
+
+
+def _advance(const: Constants, side: Side, settled: Any, state: _State) -> _State:
     """One move of every problem that is not done."""
     g = jnp.arange(state.moves.shape[0])
     move = _next_move(const, state)
-    system, solution = side.follow(const, state.system, state.solution, state.scores, move)
+    recent, solution, due = side.follow(
+        const, settled, state.recent, state.solution, state.scores, move
+    )
     feasible = state.feasible + move.step[:, None] * (state.scores - state.feasible)
     moved = move.sign != 0
     keep = jnp.where(moved, move.sign > 0, state.chosen[g, move.atom])
     order = jnp.where(moved, state.moves, state.order[g, move.atom])
     return _State(
-        system=system,
+        recent=recent,
+        due=due,
         solution=solution,
-        scores=side.score(const, system, solution),
+        scores=side.score(const, recent, solution),
         chosen=state.chosen.at[g, move.atom].set(keep),
         order=state.order.at[g, move.atom].set(order),
         feasible=jnp.where(state.chosen, feasible, 0.0).at[g, move.atom].set(0.0),

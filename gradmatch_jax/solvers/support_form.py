@@ -12,46 +12,56 @@ it: below lam of about 1e-4 of the mean squared norm float32 cannot tell it from
 and the feature form is the one to use.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.batched import apply, dot, inverse_of, matmul
-from gradmatch_jax.solvers.residual_loop import (
-    Constants,
-    Move,
-    Side,
-    products,
-)
+from gradmatch_jax.solvers.residual_loop import Constants, Move, Side, products
+from gradmatch_jax.solvers.updated import OWED, Updates, none, owe, paid, product
 
 DRIFT = 1e-7
 REFRESH = 256  # moves between inverses made afresh, drift or none
 
 
-class _System(NamedTuple):
-    """The support's own system; zero in free slots."""
+class _Settled(NamedTuple):
+    """P = (G_SS + lam I)^-1 but for the moves since, zero in free slots."""
+
+    inverse: Float[Array, "g k k"]
+    age: Int[Array, ""]  # moves since it was made afresh
+
+
+class _Recent(NamedTuple):
+    """The support, and the moves since P was settled."""
 
     support: Int[Array, "g k"]  # -1 in free slots
-    left: Float[Array, "g k C"]  # the factors of its atoms
+    left: Float[Array, "g k C"]  # the factors of its atoms; anything in free slots
     right: Float[Array, "g k W"]
-    weights: Float[Array, "g k"]
-    inverse: Float[Array, "g k k"]  # P = (G_SS + lam I)^-1
-    age: Int[Array, ""]  # moves since the inverse was made afresh
+    weights: Float[Array, "g k"]  # zero in free slots
+    inverse: Updates
+    moves: Int[Array, ""]
+    drifted: Bool[Array, ""]
 
 
-def _start(const: Constants, slots: int) -> _System:
+def _start(const: Constants, slots: int) -> tuple[_Settled, _Recent]:
     g, classes, _ = const.left.shape
     dtype = const.target.dtype
-    return _System(
+    inverse = jnp.zeros((g, slots, slots), dtype)
+    recent = _Recent(
         support=jnp.full((g, slots), -1, jnp.int32),
         left=jnp.zeros((g, slots, classes), dtype),
         right=jnp.zeros((g, slots, const.right.shape[1]), dtype),
         weights=jnp.zeros((g, slots), dtype),
-        inverse=jnp.zeros((g, slots, slots), dtype),
-        age=jnp.zeros((), jnp.int32),
+        inverse=none(inverse),
+        moves=jnp.zeros((), jnp.int32),
+        drifted=jnp.zeros((), bool),
     )
+    return _Settled(inverse, jnp.zeros((), jnp.int32)), recent
 
 
 def _solution(const: Constants, left, right, weights) -> Float[Array, "g d"]:
@@ -68,81 +78,102 @@ def _products(const: Constants, left, right, x) -> Float[Array, "g k"]:
 
 def _follow(
     const: Constants,
-    system: _System,
+    settled: _Settled,
+    recent: _Recent,
     x: Float[Array, "g d"],
     scores: Float[Array, "g n"],
     move: Move,
-) -> tuple[_System, Float[Array, "g d"]]:
-    """Border or strip the inverse, refine the weights once, renew the inverse where needed."""
+) -> tuple[_Recent, Float[Array, "g d"], Bool[Array, ""]]:
+    """Border or strip the inverse, and refine the weights once."""
     del x
     g = jnp.arange(move.sign.shape[0])
     enters, leaves, lam = move.sign > 0, move.sign < 0, const.lam
+    support, left, right, weights, inverse, place, _ = recent
     slot = jnp.argmax(
-        jnp.where(leaves[:, None], system.support == move.atom[:, None], system.support < 0), axis=1
+        jnp.where(leaves[:, None], support == move.atom[:, None], support < 0), axis=1
     )
     # An entering atom: u = (e - P g) / pivot. A leaving one: its column of P over the root of P_pp.
+    # Both are one product with P: of g, or of e.
     a_left, a_right = const.left[g, :, move.atom], const.right[g, :, move.atom]
-    column = apply(system.left, a_left) * apply(system.right, a_right)
+    column = apply(left, a_left) * apply(right, a_right)
+    own = jax.nn.one_hot(slot, support.shape[1], dtype=weights.dtype)
+    column = jnp.where(leaves[:, None], own, jnp.where(support >= 0, column, 0.0))
+    known = product(settled.inverse, inverse, column)
     square = jnp.sum(a_left**2, axis=1) * jnp.sum(a_right**2, axis=1)
-    known = apply(system.inverse, column)
     pivot = jnp.sqrt(jnp.maximum(square + lam - dot(column, known), lam))
-    border = (-known).at[g, slot].set(1.0) / pivot[:, None]
-    own = jnp.sqrt(jnp.where(leaves, system.inverse[g, slot, slot], 1.0))
-    strip = system.inverse[g, slot] / own[:, None]
-    u = jnp.where(enters[:, None], border, strip)
-    y = jnp.where(enters, lam * scores[g, move.atom] / pivot, -system.weights[g, slot] / own)
-    keep = jnp.where(leaves[:, None], jnp.arange(u.shape[1])[None] != slot[:, None], True)
-    inverse = system.inverse + move.sign[:, None, None] * u[:, :, None] * u[:, None, :]
-    inverse = jnp.where(keep[:, :, None] & keep[:, None, :], inverse, 0.0)
-    weights = system.weights + jnp.where(move.sign != 0, y, 0.0)[:, None] * u
-    weights = jnp.where(keep, weights, 0.0)
-    entry = enters[:, None]
-    left = system.left.at[g, slot].set(jnp.where(entry, a_left, system.left[g, slot]))
-    right = system.right.at[g, slot].set(jnp.where(entry, a_right, system.right[g, slot]))
-    left = jnp.where(keep[:, :, None], left, 0.0)
-    filled = jnp.where(enters, move.atom, system.support[g, slot])
-    support = system.support.at[g, slot].set(jnp.where(leaves, -1, filled))
-    return _refined(const, _System(support, left, right, weights, inverse, system.age))
-
-
-def _refined(const: Constants, system: _System) -> tuple[_System, Float[Array, "g d"]]:
-    support, left, right, weights, inverse, age = system
-
-    def correction(weights, inverse):
-        x = _solution(const, left, right, weights)
-        miss = const.lam[:, None] * (_products(const, left, right, x) - weights)
-        miss = jnp.where(support >= 0, miss, 0.0)
-        return apply(inverse, miss), miss, x
-
-    change, miss, x = correction(weights, inverse)
+    root = jnp.sqrt(jnp.where(leaves, known[g, slot], 1.0))
+    u = jnp.where(leaves[:, None], known / root[:, None], (own - known) / pivot[:, None])
+    y = jnp.where(leaves, -weights[g, slot] / root, lam * scores[g, move.atom] / pivot)
+    weights = weights + jnp.where(move.sign != 0, y, 0.0)[:, None] * u
+    entering = enters[:, None]
+    left = left.at[g, slot].set(jnp.where(entering, a_left, left[g, slot]))
+    right = right.at[g, slot].set(jnp.where(entering, a_right, right[g, slot]))
+    filled = jnp.where(enters, move.atom, support[g, slot])
+    support = support.at[g, slot].set(jnp.where(leaves, -1, filled))
+    weights = jnp.where(support >= 0, weights, 0.0)
+    inverse = owe(inverse, place, u, move.sign)
+    recent = _Recent(support, left, right, weights, inverse, place + 1, jnp.any(leaves))
+    change, miss, x = _correction(const, recent, partial(product, settled.inverse, inverse))
     energy = const.lam * dot(const.target, x)
-    drifted = ~(jnp.abs(dot(change, miss)) <= DRIFT * jnp.abs(energy))
-    stale = jnp.any(drifted) | (age >= REFRESH)
+    drifted = jnp.any(~(jnp.abs(dot(change, miss)) <= DRIFT * jnp.abs(energy)))
+    recent = recent._replace(weights=weights + change, drifted=drifted)
+    # The row and column of one that left are zero but for rounding: settled, they are zero.
+    due = drifted | jnp.any(leaves) | (recent.moves == OWED)
+    return recent, _solution(const, left, right, recent.weights), due
 
-    def afresh(_):
-        chosen = support >= 0
+
+def _correction(
+    const: Constants, recent: _Recent, inverse: Callable[[Array], Array]
+) -> tuple[Float[Array, "g k"], Float[Array, "g k"], Float[Array, "g d"]]:
+    """What the weights miss, the normal equations' residual, and their x."""
+    x = _solution(const, recent.left, recent.right, recent.weights)
+    own = _products(const, recent.left, recent.right, x)
+    taken = recent.support >= 0
+    miss = jnp.where(taken, const.lam[:, None] * (own - recent.weights), 0.0)
+    return jnp.where(taken, inverse(miss), 0.0), miss, x
+
+
+def _settle(
+    const: Constants, settled: _Settled, recent: _Recent, x: Float[Array, "g d"]
+) -> tuple[_Settled, _Recent, Float[Array, "g d"]]:
+    """The moves since written into the inverse; a fresh one where it is needed."""
+    del x
+    age = settled.age + recent.moves
+    stale = recent.drifted | (age > REFRESH - OWED)
+    taken = recent.support >= 0
+    both = taken[:, :, None] & taken[:, None, :]
+
+    def afresh():
+        left, right = recent.left, recent.right
         gram = matmul(left, jnp.swapaxes(left, 1, 2)) * matmul(right, jnp.swapaxes(right, 1, 2))
-        gram = jnp.where(chosen[:, :, None] & chosen[:, None, :], gram, 0.0)
-        diagonal = jnp.where(chosen, const.lam[:, None], 1.0)
+        diagonal = jnp.where(taken, const.lam[:, None], 1.0)
         eye = jnp.eye(gram.shape[1], dtype=gram.dtype)
-        inverse = inverse_of(gram + diagonal[:, :, None] * eye[None])
-        inverse = jnp.where(chosen[:, :, None] & chosen[:, None, :], inverse, 0.0)
-        weights = jnp.zeros_like(miss)
+        inverse = inverse_of(jnp.where(both, gram, 0.0) + diagonal[:, :, None] * eye[None])
+        inverse = jnp.where(both, inverse, 0.0)
+        again = recent._replace(weights=jnp.zeros_like(recent.weights))
         for _ in range(3):
-            weights = weights + correction(weights, inverse)[0]
-        return inverse, weights
+            change, _, _ = _correction(const, again, partial(apply, inverse))
+            again = again._replace(weights=again.weights + change)
+        return inverse, again.weights
 
-    inverse, weights = lax.cond(stale, afresh, lambda w: (inverse, w), weights + change)
-    system = _System(support, left, right, weights, inverse, jnp.where(stale, 0, age + 1))
-    return system, _solution(const, left, right, weights)
+    def kept():
+        return jnp.where(both, paid(settled.inverse, recent.inverse), 0.0), recent.weights
+
+    inverse, weights = lax.cond(stale, afresh, kept)
+    recent = recent._replace(
+        weights=weights, inverse=none(inverse), moves=jnp.zeros((), jnp.int32),
+        drifted=jnp.zeros((), bool),
+    )  # fmt: skip
+    settled = _Settled(inverse, jnp.where(stale, 0, age))
+    return settled, recent, _solution(const, recent.left, recent.right, weights)
 
 
-def _score(const: Constants, system: _System, x: Float[Array, "g d"]) -> Float[Array, "g n"]:
+def _score(const: Constants, recent: _Recent, x: Float[Array, "g d"]) -> Float[Array, "g n"]:
     """On the support the weights themselves: their rounding is magnified in a_j . x."""
     scores = products(const, x)
     g, n = scores.shape
-    place = jnp.where(system.support >= 0, system.support, n)  # out of range: dropped
-    return scores.at[jnp.arange(g)[:, None], place].set(system.weights, mode="drop")
+    place = jnp.where(recent.support >= 0, recent.support, n)  # out of range: dropped
+    return scores.at[jnp.arange(g)[:, None], place].set(recent.weights, mode="drop")
 
 
-SUPPORT = Side(_start, _follow, _score)
+SUPPORT = Side(_start, _follow, _settle, _score)
