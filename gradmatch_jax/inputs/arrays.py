@@ -175,7 +175,7 @@ def check_size(name: str, dtype: Any, count: int, *factors: Array) -> None:
     reach, width = 1.0, 1
     for i, x in enumerate(factors):
         with jax.ensure_compile_time_eval():
-            largest = float(jnp.max(jnp.abs(x))) if x.size else 0.0
+            largest = float(_largest(x)) if x.size else 0.0
         reach *= largest if i == 0 else max(1.0, largest)
         width *= x.shape[-1] + (i > 0)
     if reach * reach * width * 4.0 * count * count > float(jnp.finfo(dtype).max):
@@ -183,6 +183,11 @@ def check_size(name: str, dtype: Any, count: int, *factors: Array) -> None:
             f"{name} reach {reach:.0e}: sums of their products overflow {jnp.dtype(dtype)}; "
             f"rescale them, say divide by {reach:.0e}"
         )
+
+
+@jax.jit
+def _largest(x: Array) -> Array:
+    return jnp.max(jnp.abs(x))
 
 
 def as_key(key: Any) -> PRNGKeyArray:

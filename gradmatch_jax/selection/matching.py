@@ -47,7 +47,7 @@ def match_groups(
     mesh = mesh_of(gradients)
     m, slots = bucket(groups.members.shape[1]), bucket(groups.max_budget)
     m = up_to(m, mesh) if groups.members.shape[0] == 1 else m  # the atoms themselves are split
-    classes, width = factors(gradients).shape
+    classes, width = jax.eval_shape(lambda: factors(gradients)).shape
     shape = (1 if own_column else classes, width)
     relative = _relative_lam(gradients, groups, options) if options.form == "auto" else None
     form = choose_form(options, m, shape, slots, relative)
