@@ -22,7 +22,7 @@ from gradmatch_jax.selection.result import (
     trim,
 )
 from gradmatch_jax.selection.spread import mesh_of, split_rows, up_to, whole
-from gradmatch_jax.solvers.atoms import factors
+from gradmatch_jax.solvers.atoms import factors, shape_of
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, Problem
 from gradmatch_jax.solvers.pursuit import choose_form, match
@@ -47,7 +47,7 @@ def match_groups(
     mesh = mesh_of(gradients)
     m, slots = bucket(groups.members.shape[1]), bucket(groups.max_budget)
     m = up_to(m, mesh) if groups.members.shape[0] == 1 else m  # the atoms themselves are split
-    classes, width = jax.eval_shape(lambda: factors(gradients)).shape
+    classes, width = shape_of(gradients)
     shape = (1 if own_column else classes, width)
     relative = _relative_lam(gradients, groups, options) if options.form == "auto" else None
     form = choose_form(options, m, shape, slots, relative)

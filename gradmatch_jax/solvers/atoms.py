@@ -66,6 +66,13 @@ def factors(gradients: LastLayerGradients | Float[AnyArray, "*batch n d"]) -> At
     return Atoms(residuals, jnp.concatenate([ones, features], axis=-1))
 
 
+def shape_of(gradients: LastLayerGradients | Float[AnyArray, "*batch n d"]) -> tuple[int, int]:
+    """(C, W) of their `factors`, which are not made for it."""
+    if isinstance(gradients, LastLayerGradients):
+        return jnp.shape(gradients.residuals)[-1], jnp.shape(gradients.features)[-1] + 1
+    return 1, gradients.shape[-1]
+
+
 def dense_atoms(rows: Float[Array, "*batch n d"]) -> Atoms:
     """The rows of a matrix as atoms."""
     return Atoms(jnp.ones_like(rows[..., :1]), rows)
