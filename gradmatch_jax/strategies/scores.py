@@ -16,6 +16,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.arrays import widened
 from gradmatch_jax.selection.ranking import rank_by_score
 from gradmatch_jax.selection.result import Selection, unweighted
 from gradmatch_jax.strategies.records import correctness
@@ -43,7 +44,7 @@ def entropy(task: Task) -> Strategy:
 
     def score(snapshot: Snapshot):
         assert snapshot.train is not None
-        log_p = jax.nn.log_softmax(snapshot.train.logits)
+        log_p = jax.nn.log_softmax(widened(snapshot.train.logits))
         return -jnp.sum(jnp.exp(log_p) * log_p, axis=1)
 
     return _scored(task, ("train",), score)
@@ -57,7 +58,7 @@ def el2n(task: Task) -> Strategy:
 
     def score(snapshot: Snapshot):
         assert snapshot.train is not None
-        return jnp.linalg.norm(snapshot.train.gradients.residuals, axis=1)
+        return jnp.linalg.norm(widened(snapshot.train.gradients.residuals), axis=1)
 
     return _scored(task, ("train",), score)
 

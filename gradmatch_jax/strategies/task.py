@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
+from gradmatch_jax.gradients import LastLayerGradients, pass_gradients
 
 
 class Task(NamedTuple):
@@ -24,7 +24,10 @@ class Task(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """One forward pass over a split: evaluation mode, no augmentation, data-set order."""
+    """One forward pass over a split: evaluation mode, no augmentation, data-set order.
+
+    Its logits and features are in what the run keeps them in, `TrainConfig.pass_dtype`.
+    """
 
     logits: Float[Array, "n C"]
     features: Float[Array, "n E"]  # what enters the last layer
@@ -32,8 +35,8 @@ class Pass(NamedTuple):
 
     @property
     def gradients(self) -> LastLayerGradients:
-        """The last-layer gradients of the cross-entropy."""
-        return last_layer_gradients(self.logits, self.features, self.labels)
+        """The last-layer gradients of the cross-entropy, in half precision where the pass is."""
+        return pass_gradients(self.logits, self.features, self.labels)
 
 
 @jax.tree_util.register_pytree_node_class

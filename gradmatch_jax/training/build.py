@@ -103,6 +103,7 @@ def prepare(
         train=feeds[0],
         validation=feeds[1],
         test=feeds[2],
+        pass_dtype=None if config.pass_dtype == "float32" else config.pass_dtype,
         place=place,
         meter=meter,
         key=jax.random.key(config.seed),

@@ -48,6 +48,9 @@ class PlanSettings:
     pool: Annotated[float, SHARE] = 1.0
     """Share of the data that a selection looks at, drawn anew each time (at least twice the
     budget)."""
+    pass_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the logits and features of the pass before a selection are kept in; what is computed
+    with them is float32."""
     weighting: Literal["own", "selection", "batch", "none"] = "own"
     """Bring the weights to mean 1 once a selection, in each mini-batch (as the reference
     implementation does), or never. own: as the strategy has it."""
@@ -239,6 +242,7 @@ def _applies(config: TrainConfig, entry: Entry) -> frozenset[str]:
         "kappa": warm,
         "select_every": regime.subsets and entry.reselect == "interval",
         "pool": entry.reads,
+        "pass_dtype": entry.reads,
         "weighting": regime.subsets,
         "tail": regime.tail,
         "proxy": regime.scored,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
-from gradmatch_jax.errors import Stopped
+from gradmatch_jax.errors import Stopped, UserError
 from gradmatch_jax.models.model import Variables
 from gradmatch_jax.strategies.strategy import Seen
 from gradmatch_jax.training.feed import Feed
@@ -155,6 +155,7 @@ def collect(
     *,
     rows: Int[np.ndarray, "n"] | None = None,
     batch_size: int | None = None,
+    dtype: str | None = None,
 ) -> tuple[Float[Array, "n C"], Float[Array, "n E"]]:
     """Logits and features of examples in order, in evaluation mode, without augmentation.
 
@@ -168,10 +169,14 @@ def collect(
         rows: of the split; None for all of them.
         batch_size: of a forward pass; None is 50 on a CPU, whose caches a larger one leaves, and
           1000 elsewhere.
+        dtype: what to keep them in, "bfloat16" or "float16"; None is as the network gives them.
 
     Returns:
         Both on the device, a row an example; on several devices, each of which passes its stretch
         of the rows, whole on every one.
+
+    Raises:
+        UserError: numbers that `dtype` does not reach.
     """
     rows = np.arange(len(feed), dtype=np.int32) if rows is None else rows
     n, on_cpu, devices = len(rows), jax.default_backend() == "cpu", feed.place.devices
@@ -183,9 +188,33 @@ def collect(
     for batch in feed.batches(order, devices * batch_size * at_once):
         left = -(-share // batch_size) - len(parts) * at_once
         raw = _batches_of(batch.pool, batch.rows, batch_size)
-        parts.append(steps.predict(variables, raw, min(left, at_once)))
+        made = steps.predict(variables, raw, min(left, at_once))
+        parts.append(made if dtype is None else _kept(made, dtype))
+    if dtype is not None:
+        parts = _within_reach(parts, dtype)
     logits, features = zip(*parts, strict=True)
     return _joined(logits, n, feed.place), _joined(features, n, feed.place)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _kept(made: tuple[Array, Array], dtype: str) -> tuple[Array, Array, Array]:
+    """Both in a narrower type, and how many numbers became infinite by that."""
+    logits, features = (x.astype(dtype) for x in made)
+    lost = [
+        jnp.sum(jnp.isfinite(x) & ~jnp.isfinite(y), dtype=jnp.int32)
+        for x, y in zip(made, (logits, features), strict=True)
+    ]
+    return logits, features, sum(lost, jnp.zeros((), jnp.int32))
+
+
+def _within_reach(parts: list[tuple[Array, Array, Array]], dtype: str) -> list[tuple[Array, Array]]:
+    lost = sum(int(count) for *_, count in parts)
+    if lost:
+        raise UserError(
+            f"{lost} logits and features of a pass are beyond {dtype}, which reaches "
+            f"{float(jnp.finfo(dtype).max):.0e}: use --pass-dtype bfloat16"
+        )
+    return [(logits, features) for logits, features, _ in parts]
 
 
 def _by_device(rows: Int[np.ndarray, "n"], devices: int, size: int) -> Int[np.ndarray, "m"]:

@@ -20,7 +20,8 @@ def take_snapshot(run: Run, state: TrainState, key: jax.Array) -> Snapshot:
 
     def look(feed: Feed, part: np.ndarray | None) -> Pass:
         labels = feed.labels if part is None else feed.labels[part]
-        return Pass(*collect(steps, variables, feed, rows=part), labels)
+        kept = collect(steps, variables, feed, rows=part, dtype=run.pass_dtype)
+        return Pass(*kept, labels)
 
     train_rows, held_rows = (None, None) if rows is None else rows
     norms = None

@@ -58,6 +58,7 @@ class Run(NamedTuple):
     train: Feed
     validation: Feed
     test: Feed
+    pass_dtype: str | None  # what a selection's pass is kept in; None: as the network gives it
     place: Placement  # over the devices
     meter: Meter
     key: jax.Array
