@@ -97,6 +97,7 @@ def prepare(
         batch_size=config.batch_size,
         eval_every=config.eval_every,
         checkpoint_seconds=config.checkpoint_seconds,
+        checkpoint_steps=config.checkpoint_steps,
         steps=steps,
         scorer="proxy" if "proxy" in steps else "model",
         strategy=strategy,

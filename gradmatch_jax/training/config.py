@@ -118,6 +118,9 @@ class Settings(PlanSettings, StrategySettings):
     """Epochs between tests (outside the clock); the last epoch is always tested."""
     checkpoint_seconds: Annotated[float, NOT_NEGATIVE] = 60.0
     """Least time between checkpoints. Does not change the result."""
+    checkpoint_steps: Annotated[int, Range(0)] = 0
+    """Where an epoch is long: save within it as well, every so many steps, and at once where the
+    run is asked to stop. 0: after epochs alone. Does not change the result."""
     devices: Annotated[int, Range(0)] = 1
     """How many of this machine's devices share each mini-batch and pass; 0: all, as --distributed
     has it. Sums are rounded in another order on several."""
@@ -163,7 +166,7 @@ class RunConfig(TrainConfig):
 
 
 # What a run may change between a kill and its resumption without becoming another run.
-NOT_IDENTITY = ("checkpoint_seconds", "data_dir", "devices")
+NOT_IDENTITY = ("checkpoint_seconds", "checkpoint_steps", "data_dir", "devices")
 # Settings that not every run heeds; the others all do.
 OPTIONAL = frozenset(
     {"fraction", "imbalance_classes", "image_size", "momentum"}

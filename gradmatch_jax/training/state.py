@@ -52,6 +52,7 @@ class Run(NamedTuple):
     batch_size: int
     eval_every: int
     checkpoint_seconds: float
+    checkpoint_steps: int
     steps: Mapping[Network, Steps]
     scorer: Network  # whose passes the strategy reads, and whose epochs it observes
     strategy: Strategy
