@@ -30,8 +30,6 @@ from gradmatch_jax.inputs.arrays import (
     as_floats,
     as_rows,
     checked,
-    is_half,
-    widened,
 )
 from gradmatch_jax.inputs.atoms import Atoms as Atoms
 from gradmatch_jax.inputs.atoms import LastLayerGradients, as_atoms, as_target, dtype_of
@@ -82,26 +80,6 @@ def last_layer_gradients(
     dtype = jnp.result_type(logits, features)
     logits, features = logits.astype(dtype), features.astype(dtype)
     return LastLayerGradients(residuals_of(loss, logits, labels, label_smoothing), features)
-
-
-def pass_gradients(
-    logits: Float[Array, "n C"], features: Float[Array, "n E"], labels: Integer[AnyArray, "n"]
-) -> LastLayerGradients:
-    """`last_layer_gradients` of the cross-entropy, kept in what a pass over the data is kept in.
-
-    Those of a pass in half precision are computed in float32 and rounded once: they take half the
-    memory as well, and whoever reads them widens what it comes to.
-    """
-    if not (is_half(logits.dtype) and is_half(features.dtype)):
-        return last_layer_gradients(logits, features, labels)
-    as_rows("logits", logits, stored=True)
-    numbers = jnp.asarray(as_labels(labels, *logits.shape))
-    return LastLayerGradients(_rounded_residuals(logits, numbers), features)
-
-
-@jax.jit
-def _rounded_residuals(logits: Float[Array, "n C"], labels: Integer[Array, "n"]):
-    return residuals_of("softmax", widened(logits), labels).astype(logits.dtype)
 
 
 def gradients_by_definition(

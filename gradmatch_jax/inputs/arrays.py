@@ -141,6 +141,12 @@ def is_half(dtype: Any) -> bool:
     return jnp.issubdtype(dtype, np.floating) and np.dtype(dtype).itemsize == 2
 
 
+def is_split(x: Any) -> bool:
+    """Whether it is an array of which several devices have parts."""
+    known = isinstance(x, jax.Array) and not isinstance(x, Tracer)
+    return known and not x.is_fully_replicated
+
+
 def widened(tree: Any) -> Any:
     """Arrays that are kept in half precision, in float32; wider ones as they are."""
     return jax.tree.map(lambda x: x.astype(working_dtype(x.dtype)), tree)
@@ -166,7 +172,9 @@ def _bad_rows(arrays: list[Array], dtype: Any) -> tuple[Int[Array, ""], Int[Arra
     bad = jnp.zeros(arrays[0].shape[0], bool)
     for x in arrays:
         x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(dtype)
-        fine = jnp.isfinite(x) & (jnp.abs(x) <= float(jnp.finfo(dtype).max))
+        fine = jnp.isfinite(x)
+        if not is_half(x.dtype):
+            fine &= jnp.abs(x) <= float(jnp.finfo(dtype).max)
         bad |= ~jnp.all(fine, axis=tuple(range(1, x.ndim)))
     return jnp.sum(bad), jnp.argmax(bad)
 

@@ -112,6 +112,7 @@ def _match_groups(
 
     On several devices the groups are spread over them; the atoms of a single one are split by rows.
     """
+    gradients = split_rows(gradients, mesh)
     if own_column:
         assert isinstance(gradients, LastLayerGradients)
         gradients = gr.per_gradient(gradients, groups.group_of)

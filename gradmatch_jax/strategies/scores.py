@@ -102,10 +102,10 @@ def _scored(
 def _check_finite(scores: Array) -> None:
     if isinstance(scores, Tracer):
         return
-    bad = ~np.isfinite(np.asarray(scores))
-    if bad.any():
+    bad = int(jnp.sum(~jnp.isfinite(scores)))  # several processes have parts of them
+    if bad:
         raise UserError(
-            f"the scores of {int(bad.sum())} of {len(bad)} examples are nan or inf; did the "
+            f"the scores of {bad} of {len(scores)} examples are nan or inf; did the "
             "network that scores diverge? Lower the learning rate"
         )
 

@@ -78,6 +78,7 @@ def _select(run: Run, state: TrainState, key: jax.Array) -> tuple[TrainState, di
     before = float(state.times.selection)
     with _billed(run, state, "selection") as bill:
         answer = run.strategy.select(state.strategy, take_snapshot(run, state, key), key)
+        answer = run.place.gathered(answer)
         jax.block_until_ready(answer)
     selection, strategy_state = check_answer(run.name, run.strategy, answer, len(run.train))
     state = bill()._replace(selection=selection, strategy=strategy_state)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Int, Shaped
 
 from gradmatch_jax.errors import UserError
@@ -32,16 +33,21 @@ def batches_of(pool: Shaped[Array, "p ..."], rows: Int[Array, "m"] | None, batch
     return raw.reshape(-1, batch_size, *pool.shape[1:])
 
 
-def joined(parts: tuple[Array, ...], n: int, place: Placement) -> Array:
-    """The n rows that the calls of a pass gave, in their own order, whole on every device."""
+def joined(parts: tuple[Array, ...], n: int, place: Placement, *, split: bool = False) -> Array:
+    """The n rows that the calls of a pass gave, in their own order.
+
+    On several devices they are whole on every one, or split: each then keeps those it made where
+    the devices divide n.
+    """
     if place.mesh is None:
         return jnp.concatenate(parts)[:n]
-    return _gathered(place)(parts, place.devices, n)
+    sharding = place.evenly((n, parts[0].shape[1])) if split else place.whole
+    return _join_to(sharding)(parts, place.devices, n)
 
 
-@functools.lru_cache(maxsize=8)
-def _gathered(place: Placement) -> Callable[..., Array]:
-    @functools.partial(jax.jit, static_argnums=(1, 2), **place.outputs)
+@functools.lru_cache(maxsize=32)
+def _join_to(sharding: NamedSharding) -> Callable[..., Array]:
+    @functools.partial(jax.jit, static_argnums=(1, 2), out_shardings=sharding)
     def join(parts, devices: int, n: int):
         each = [x.reshape(devices, -1, x.shape[1]) for x in parts]
         whole = jnp.concatenate(each, axis=1)[:, : -(-n // devices)]
@@ -70,7 +76,7 @@ def within_reach(parts: list[tuple[Array, Array, Array]], dtype: str) -> list[tu
     lost = sum(int(count) for *_, count in parts)
     if lost:
         raise UserError(
-            f"{lost} logits and features of a pass are beyond {dtype}, which reaches "
-            f"{float(jnp.finfo(dtype).max):.0e}: use --pass-dtype bfloat16"
+            f"logits or features of a pass are beyond {dtype}, which ends at "
+            f"{float(jnp.finfo(dtype).max):,.0f}: use --pass-dtype bfloat16"
         )
     return [(logits, features) for logits, features, _ in parts]

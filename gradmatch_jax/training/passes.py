@@ -184,6 +184,7 @@ def collect(
     rows: Int[np.ndarray, "n"] | None = None,
     batch_size: int | None = None,
     dtype: str | None = None,
+    split: bool = False,
 ) -> tuple[Float[Array, "n C"], Float[Array, "n E"]]:
     """Logits and features of examples in order, in evaluation mode, without augmentation.
 
@@ -197,11 +198,12 @@ def collect(
         rows: of the split; None for all of them.
         batch_size: of a forward pass; None is 50 on a CPU, whose caches a larger one leaves, and
           1000 elsewhere.
+        split: on several devices, leave the rows with those that passed them.
         dtype: what to keep them in, "bfloat16" or "float16"; None is as the network gives them.
 
     Returns:
         Both on the device, a row an example; on several devices, each of which passes its stretch
-        of the rows, whole on every one.
+        of the rows, whole on every one unless `split`.
 
     Raises:
         UserError: numbers that `dtype` does not reach.
@@ -221,7 +223,8 @@ def collect(
     if dtype is not None:
         parts = within_reach(parts, dtype)
     logits, features = zip(*parts, strict=True)
-    return joined(logits, n, feed.place), joined(features, n, feed.place)
+    kept = (joined(x, n, feed.place, split=split) for x in (logits, features))
+    return next(kept), next(kept)
 
 
 def collect_gradient_norms(
