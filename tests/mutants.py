@@ -94,20 +94,24 @@ MUTANTS = (
         "tests/strategies/test_strategies.py -k settings_reach",
     ),
     _training(
-        "observe not called", "loop", "_epoch",
+        "observe not called", "epoch", "advance",
         "strategy_state = run.strategy.observe(strategy_state, seen)", "pass", WIRING,
     ),
     Mutant(
         "the selection of the epoch before is trained on",
-        "training/loop.py", "_epoch",
+        "training/epoch.py", "advance",
         (
-            ("    if epoch.select:\n", "    old = state.selection\n    if epoch.select:\n"),
+            ("    row = {", "    old = state.selection\n    row = {"),
             (
                 "examples_of(epoch, state.selection,",
                 "examples_of(epoch, old if int(old.size) else state.selection,",
             ),
         ),
         WIRING,
+    ),
+    _training(
+        "an epoch gone on with forgets its beginning", "epoch", "advance",
+        "begun=None if left is None else left.begun", "begun=None", "tests/training/test_left.py",
     ),
     Mutant(
         "OMP: the residual moves the wrong way",

@@ -100,6 +100,10 @@ def passes():
                 steps, feed = steps_at(at), feed_at(at, streamed)
                 variables = at.replicate(steps.init(jax.random.key(1)).variables)
                 looked = collect(steps, variables, feed, rows=rows, batch_size=batch_size)
+                split = collect(
+                    steps, variables, feed, rows=rows, batch_size=batch_size, split=True
+                )
+                same(numbers(split), numbers(looked))
                 norms = collect_gradient_norms(steps, variables, feed, rows=rows)
                 answers.append(numbers((looked, norms)))
             same(*answers)

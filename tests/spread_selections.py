@@ -1,6 +1,7 @@
 """What `test_spread` asserts in a process of several devices: the picks of one device."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,13 @@ from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.selection.batch_subset import select_batches
 from gradmatch_jax.selection.coreset import select_coreset, select_coreset_batches
 from gradmatch_jax.selection.glister import Validation, glister
-from gradmatch_jax.selection.groups import single_group
+from gradmatch_jax.selection.groups import partition, single_group
 from gradmatch_jax.selection.matching import _match_groups
 from gradmatch_jax.selection.spread import mesh_of
 from gradmatch_jax.selection.subset import select_subset
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form
+from gradmatch_jax.strategies.strategy import Pass
 from gradmatch_jax.training.placement import everywhere
 
 N, CLASSES, WIDTH, BUDGET = 301, 5, 6, 40  # no number of devices divides the rows
@@ -33,26 +35,39 @@ def problem():
     return gradients, labels, Validation(logits[:50], features[:50], labels[:50])
 
 
-def both(select):
-    """The selection of one device's arrays, and of those that all devices have."""
-    gradients, *rest = problem()
-    spread = everywhere().replicate(gradients)
-    assert mesh_of(gradients) is None
-    assert mesh_of(spread).size == jax.device_count()
-    return select(gradients, *rest), select(spread, *rest)
+def each_way(select, rows, ways):
+    """The selection of one device's first rows, beside that of each way to place them on all."""
+    gradients, labels, validation = problem()
+    part = jax.tree.map(lambda x: x[:rows], gradients)
+    assert mesh_of(part) is None
+    one = select(part, labels[:rows], validation)
+    for way in ways:
+        placed = jax.tree.map(partial(way, everywhere()), part)
+        assert mesh_of(placed).size == jax.device_count()
+        yield one, select(placed, labels[:rows], validation)
 
 
-def same_bits(select):
-    one, many = both(select)
-    for a, b in zip(one, many, strict=True):
-        np.testing.assert_array_equal(a, b)
+def replicated(place, x):
+    """All of it on every device."""
+    return place.replicate(x)
 
 
-def same_picks(select):
-    one, many = both(select)
-    np.testing.assert_array_equal(one.indices, many.indices)
-    np.testing.assert_allclose(one.weights, many.weights, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(one.matching_error, many.matching_error, rtol=1e-4)
+def held(place, x):
+    """As a pass leaves it: by rows where that is even, else by columns."""
+    return jax.device_put(x, place.evenly(x.shape))
+
+
+def same_bits(select, rows=N, ways=(replicated,)):
+    for one, many in each_way(select, rows, ways):
+        for a, b in zip(one, many, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def same_picks(select, rows=N, ways=(replicated,)):
+    for one, many in each_way(select, rows, ways):
+        np.testing.assert_array_equal(one.indices, many.indices)
+        np.testing.assert_allclose(one.weights, many.weights, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(one.matching_error, many.matching_error, rtol=1e-4)
 
 
 def per_class():
@@ -62,6 +77,21 @@ def per_class():
     )
     same_bits(lambda g, y, v: select_subset(g, BUDGET, labels=y, fill="calibrated"))
     same_bits(lambda g, y, v: select_coreset(g, BUDGET, labels=y))
+
+
+def uneven():
+    """Placed as a pass leaves them: 8 devices divide 296 rows, 4 of 8 divide 300, none 301."""
+    for rows in (N, N - 1, N - 5):
+        same_bits(
+            lambda g, y, v: select_subset(
+                g, BUDGET, labels=y, approximation="per_gradient", lam=0.01
+            ),
+            rows,
+            (held,),
+        )
+    same_bits(lambda g, y, v: select_coreset(g, BUDGET, labels=y), N - 1, (held,))
+    same_picks(lambda g, y, v: select_batches(g, BUDGET, 7), N, (held,))
+    same_picks(lambda g, y, v: glister(g, v, BUDGET, eta=0.1), N - 1, (held,))
 
 
 def split():
@@ -88,6 +118,32 @@ def moved():
     assert max(sizes) <= max(devices, WIDTH + 1), sizes
     assert sum(sizes) <= 4 * devices + CLASSES + WIDTH + 1 + 8, sizes
     print(sum(sizes))
+
+
+def memory():
+    """No device has all rows of a selection per class: each has its own, and those of its classes.
+
+    Nor has any the gradients that a split pass makes.
+    """
+    n, classes, width = 8000, 64, 48
+    rng, place = np.random.default_rng(0), everywhere()
+    labels = np.arange(n) % classes
+    arrays = [rng.normal(size=(n, w)).astype(np.float32) for w in (classes, width)]
+    split = LastLayerGradients(*(held(place, x) for x in arrays))
+    assert {s.data.shape[0] for s in split.features.addressable_shards} == {n // place.devices}
+    seen = Pass(*split, place.replicate(jnp.asarray(labels, jnp.int32)))
+    for x in seen.gradients:
+        assert x.sharding.shard_shape(x.shape) == (n // place.devices, x.shape[1])
+    groups, all_bytes = partition(labels, 640), 4 * n * (classes + width)
+    program = _match_groups.lower(
+        split, groups.padded(128), None, jax.random.key(0), MatchingOptions(), slots=10, room=640,
+        own_column=True, form=Form.FEATURES, mesh=mesh_of(split),
+    ).compile()  # fmt: skip
+    text = program.as_text()
+    assert f"f32[{n},{width}]" not in text
+    assert f"f32[{n},{classes}]" not in text
+    assert f"f32[{n},{width + 1}]" not in text
+    print(program.memory_analysis().temp_size_in_bytes, all_bytes)
 
 
 KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"

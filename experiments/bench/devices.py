@@ -130,8 +130,9 @@ def select(args: Devices, variant: Variant, devices: int) -> dict[str, Any]:
 def moved(args: Devices, variant: Variant, devices: int, n: int) -> int:
     """Bytes that a device sends in a selection, about: rings of `devices`, float32.
 
-    A class's rows come by reduce-scatters of m padded rows a class; mini-batches' Gram matrix by
-    one all-reduce; GLISTER's gains by an all-gather a round.
+    A class's rows come by reduce-scatters of m padded rows a class; mini-batches' features by an
+    all-gather, their residuals to the devices of their classes, their Gram matrix by one
+    all-reduce; GLISTER's gains by an all-gather a round.
 
     >>> moved(Devices(), "per-batch", 1, 1000)
     0
@@ -142,7 +143,8 @@ def moved(args: Devices, variant: Variant, devices: int, n: int) -> int:
     width = 1 + args.features
     if variant == "per-batch":
         batches = round(n / args.batch_size)
-        return round(2 * away * 4 * batches * (batches + 1))
+        brought = n * args.features + n * args.classes / devices  # features to all, residuals once
+        return round(away * 4 * (brought + 2 * batches * (batches + 1)))
     if variant == "glister":
         k = round(args.fraction * n)
         at_once = max(1, int(np.ceil(0.03 * k)))

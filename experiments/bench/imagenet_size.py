@@ -107,8 +107,8 @@ def problem(args: ImageNetSize) -> tuple[LastLayerGradients, Int[np.ndarray, "n"
     return LastLayerGradients(jnp.asarray(residuals), jnp.asarray(features)), labels
 
 
-def _made_in(key: jax.Array, labels: jax.Array, classes: int, width: int):
-    """Residuals (b, C) and features (b, E) of examples of these classes."""
+def pass_of(key: jax.Array, labels: jax.Array, classes: int, width: int):
+    """Logits (b, C) and features (b, E) of examples of these classes."""
     way, noise, scores = jax.random.split(key, 3)
     means = jax.random.normal(jax.random.key(1), (classes, width))
     pull = jax.random.uniform(way, (len(labels), 1), minval=0.3, maxval=1.5)
@@ -116,8 +116,13 @@ def _made_in(key: jax.Array, labels: jax.Array, classes: int, width: int):
         means[labels] * pull + 0.5 * jax.random.normal(noise, (len(labels), width))
     )
     own = jax.nn.one_hot(labels, classes)
-    logits = jax.random.normal(scores, (len(labels), classes)) + 6 * pull * own
-    return jax.nn.softmax(logits) - own, features
+    return jax.random.normal(scores, (len(labels), classes)) + 6 * pull * own, features
+
+
+def _made_in(key: jax.Array, labels: jax.Array, classes: int, width: int):
+    """Residuals (b, C) and features (b, E) of examples of these classes."""
+    logits, features = pass_of(key, labels, classes, width)
+    return jax.nn.softmax(logits) - jax.nn.one_hot(labels, classes), features
 
 
 _made = jax.jit(_made_in, static_argnums=(2, 3))

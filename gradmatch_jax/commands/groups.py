@@ -38,7 +38,10 @@ DATA = (
 GROUPS = (
     ("main", MAIN),
     ("network", NETWORK),
-    ("selection", ("select_every", "pool", "kappa", "weighting", "validation_target")),
+    (
+        "selection",
+        ("select_every", "pool", "pass_dtype", "kappa", "weighting", "validation_target"),
+    ),
     ("matching", tuple(field.name for field in dataclasses.fields(MatchingOptions))),
     ("rivals", RIVALS),
     ("data", DATA),

@@ -34,7 +34,7 @@ class Asked:
         """What a signal does; called by the thread that reads them."""
         if self._heard and not self.number:
             self.number = number
-            _say("stopping after this epoch, to save it; a second signal stops at once")
+            _say("stopping as soon as it can be saved; a second signal stops at once")
             return
         _say("stopped at once" if self.number else "stopped; nothing had to be saved")
         os._exit(status(number))  # no traceback, and no waiting for what the main thread is in

@@ -106,11 +106,16 @@ def working_dtype(dtype: Any) -> Any:
 
 
 def as_rows(
-    name: str, *values: ArrayLike, batched: bool = False, bias: bool = False
+    name: str,
+    *values: ArrayLike,
+    batched: bool = False,
+    bias: bool = False,
+    stored: bool = False,
 ) -> tuple[Array, ...]:
     """Arrays of n rows each, of one floating dtype.
 
     batched: leading axes, the same for all, are allowed. bias: the last array may have no columns.
+    stored: half precision stays as it is, for one who widens the rows that it comes to.
 
     Raises:
         UserError: shapes that do not fit; nan or inf (when not traced).
@@ -126,7 +131,25 @@ def as_rows(
     dtype = jnp.result_type(*(working_dtype(x.dtype) for x in arrays))
     if not any(isinstance(x, Tracer) for x in arrays):
         check_finite(name, *arrays, dtype=dtype)
+    if stored and all(is_half(x.dtype) for x in arrays):
+        return tuple(jnp.asarray(x) for x in arrays)
     return tuple(jnp.asarray(x).astype(dtype) for x in arrays)
+
+
+def is_half(dtype: Any) -> bool:
+    """Whether it is float16 or bfloat16: fit to keep numbers in, not to compute with."""
+    return jnp.issubdtype(dtype, np.floating) and np.dtype(dtype).itemsize == 2
+
+
+def is_split(x: Any) -> bool:
+    """Whether it is an array of which several devices have parts."""
+    known = isinstance(x, jax.Array) and not isinstance(x, Tracer)
+    return known and not x.is_fully_replicated
+
+
+def widened(tree: Any) -> Any:
+    """Arrays that are kept in half precision, in float32; wider ones as they are."""
+    return jax.tree.map(lambda x: x.astype(working_dtype(x.dtype)), tree)
 
 
 def check_finite(name: str, *arrays: np.ndarray | Array, dtype: Any) -> None:
@@ -149,7 +172,9 @@ def _bad_rows(arrays: list[Array], dtype: Any) -> tuple[Int[Array, ""], Int[Arra
     bad = jnp.zeros(arrays[0].shape[0], bool)
     for x in arrays:
         x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(dtype)
-        fine = jnp.isfinite(x) & (jnp.abs(x) <= float(jnp.finfo(dtype).max))
+        fine = jnp.isfinite(x)
+        if not is_half(x.dtype):
+            fine &= jnp.abs(x) <= float(jnp.finfo(dtype).max)
         bad |= ~jnp.all(fine, axis=tuple(range(1, x.ndim)))
     return jnp.sum(bad), jnp.argmax(bad)
 

@@ -15,6 +15,7 @@ from gradmatch_jax.inputs.arrays import (
     as_floats,
     as_rows,
     check_size,
+    working_dtype,
 )
 
 
@@ -29,27 +30,31 @@ class LastLayerGradients(NamedTuple):
 Atoms = LastLayerGradients | Float[AnyArray, "*batch n d"]
 
 
-def as_atoms(gradients: ArrayLike, *, batched: bool = False, sums: bool = True) -> Atoms:
+def as_atoms(
+    gradients: ArrayLike, *, batched: bool = False, sums: bool = True, stored: bool = False
+) -> Atoms:
     """The checked atoms of what a user hands over, in float32 or wider.
 
     Factored: `LastLayerGradients` of any arrays, a pair (residuals, features), or a mapping with
     those names. All else is a dense array with one atom a row.
 
-    batched: leading axes are allowed. sums: products of the atoms will be added up.
+    batched: leading axes are allowed. sums: products of the atoms will be added up. stored: those
+    in half precision stay so, for one who widens them where it computes.
 
     Raises:
         UserError: shapes that do not fit; nan, inf, or sums that would overflow (if not traced).
     """
     factored = _factors(gradients)
     if factored is None:
-        (dense,) = as_rows("gradients", gradients, batched=batched)
+        (dense,) = as_rows("gradients", gradients, batched=batched, stored=stored)
         if sums:
-            check_size("gradients", dense.dtype, dense.shape[-2], dense)
+            check_size("gradients", dtype_of(dense), dense.shape[-2], dense)
         return dense
-    residuals, features = as_rows("gradients", *factored, batched=batched, bias=True)
+    rows = as_rows("gradients", *factored, batched=batched, bias=True, stored=stored)
+    atoms = LastLayerGradients(*rows)
     if sums:
-        check_size("gradients", residuals.dtype, residuals.shape[-2], residuals, features)
-    return LastLayerGradients(residuals, features)
+        check_size("gradients", dtype_of(atoms), rows[0].shape[-2], *rows)
+    return atoms
 
 
 def _factors(gradients: ArrayLike) -> tuple[ArrayLike, ArrayLike] | None:
@@ -96,7 +101,8 @@ def as_target(
 
 def dtype_of(atoms: Atoms) -> Any:
     """The dtype that sums of the atoms have."""
-    return (atoms.residuals if isinstance(atoms, LastLayerGradients) else atoms).dtype
+    first = atoms.residuals if isinstance(atoms, LastLayerGradients) else atoms
+    return working_dtype(first.dtype)
 
 
 def classes_of(atoms: Atoms) -> int | None:

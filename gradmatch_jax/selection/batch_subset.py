@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from gradmatch_jax import gradients as gr
-from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key, widened
 from gradmatch_jax.inputs.atoms import as_factored, as_target
 from gradmatch_jax.inputs.values import as_count
 from gradmatch_jax.selection.batches import batch_gram, batches_for, even_batches, to_members
@@ -82,6 +82,7 @@ def _select_batches(gradients, target, options, key, budget, batch_size, mesh) -
     n = gradients.features.shape[0]
     if budget == 0:
         return empty_selection(0)
+    gradients = widened(gradients)
     shuffle_key, fill_key = jax.random.split(key)
     batches = even_batches(shuffle_key, n, batch_size)
     count = batches.shape[0]

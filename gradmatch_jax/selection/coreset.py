@@ -30,7 +30,7 @@ from gradmatch_jax.inputs.values import as_budget, as_count
 from gradmatch_jax.selection.batches import batch_gram, batches_for, even_batches, to_members
 from gradmatch_jax.selection.groups import Groups, as_groups, map_groups
 from gradmatch_jax.selection.result import Selection, compact, empty_selection, pad, relative_error
-from gradmatch_jax.selection.spread import mesh_of, whole
+from gradmatch_jax.selection.spread import mesh_of, split_rows, whole
 from gradmatch_jax.solvers.facility_location import (
     cluster_sizes,
     maximise,
@@ -95,6 +95,7 @@ def _groups_at_once(groups: Groups) -> int:
 def _select_groups(gradients: Atoms, groups: Groups, budget: int, mesh: Mesh | None) -> Selection:
     if groups.max_budget == 0:
         return empty_selection(budget)
+    gradients = split_rows(gradients, mesh)
     solve = partial(_solve, max_budget=groups.max_budget)
     solved = map_groups(solve, groups, _groups_at_once(groups), gradients, mesh=mesh)
     indices, weights, squares, target_squares = whole(solved, mesh)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
+from gradmatch_jax.inputs.arrays import widened, working_dtype
 from gradmatch_jax.selection.groups import Groups, bucket, map_groups
 from gradmatch_jax.selection.ranking import calibrated, fill_slots
 from gradmatch_jax.selection.result import (
@@ -71,7 +72,7 @@ def _relative_lam(gradients: gr.Atoms, groups: Groups, options: MatchingOptions)
 
 @partial(jax.jit, static_argnames=("g",))
 def _largest_mean_square(gradients: gr.Atoms, group_of: Int[Array, "n"], g: int) -> Array:
-    squares = factors(gradients).squares()
+    squares = widened(factors(gradients)).squares()
     totals, counts = (
         jax.ops.segment_sum(x, group_of, g) for x in (squares, jnp.ones_like(squares))
     )
@@ -111,11 +112,12 @@ def _match_groups(
 
     On several devices the groups are spread over them; the atoms of a single one are split by rows.
     """
+    gradients = split_rows(gradients, mesh)
     if own_column:
         assert isinstance(gradients, LastLayerGradients)
         gradients = gr.per_gradient(gradients, groups.group_of)
     atoms = factors(gradients)
-    scores = jax.random.uniform(key, (atoms.n,), atoms.left.dtype)
+    scores = jax.random.uniform(key, (atoms.n,), working_dtype(atoms.left.dtype))
     g, m = groups.members.shape
     if target is not None:
         target = target.reshape(g, *atoms.shape)
@@ -156,7 +158,7 @@ class _Solved(NamedTuple):
 def _solve(members, rows, each, slots, options, form) -> _Solved:
     """A batch of groups: their members' atoms and scores are `rows`, budgets and targets `each`."""
     (atoms, scores), (budgets, target) = rows, each
-    valid = members >= 0
+    atoms, valid = widened(atoms), members >= 0  # here, so that it is only a few groups' at a time
     dtype = atoms.left.dtype
     if target is None:
         target = atoms.weighted_sum(valid.astype(dtype))

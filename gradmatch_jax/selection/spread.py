@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
 WHOLE = PartitionSpec()
@@ -39,9 +39,14 @@ def mesh_of(tree: Any) -> Mesh | None:
         sharding = None if isinstance(leaf, Tracer) else getattr(leaf, "sharding", None)
         if isinstance(sharding, NamedSharding) and sharding.mesh.size > 1:
             mesh = sharding.mesh
-            if isinstance(mesh, Mesh) and len(mesh.axis_names) == 1:
-                return mesh
+            if isinstance(mesh, Mesh):
+                return mesh if len(mesh.axis_names) == 1 else _in_line(mesh)
     return None
+
+
+def _in_line(mesh: Mesh) -> Mesh:
+    """The same devices, in the same order, on one axis."""
+    return Mesh(mesh.devices.reshape(-1), ("rows",), axis_types=(AxisType.Auto,))
 
 
 def whole(tree: Any, mesh: Mesh | None) -> Any:
@@ -50,7 +55,7 @@ def whole(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def split_rows(tree: Any, mesh: Mesh | None, axis: int = 0) -> Any:
-    """Arrays split along an axis that the devices divide, inside jit."""
+    """Arrays split along an axis, inside jit, whether the devices divide it or not."""
     if mesh is None:
         return tree
     spec = PartitionSpec(*(None,) * axis, mesh.axis_names[0])

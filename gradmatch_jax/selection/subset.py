@@ -91,6 +91,6 @@ def select_subset(
 
 def as_problem(gradients, budget, fraction) -> tuple[Atoms, int, int]:
     """Checked atoms, how many, and how many of them to choose."""
-    atoms = as_atoms(gradients)
+    atoms = as_atoms(gradients, stored=True)
     n = jax.tree.leaves(atoms)[0].shape[0]
     return atoms, n, as_budget(budget, fraction, n)

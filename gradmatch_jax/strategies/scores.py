@@ -16,6 +16,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.arrays import widened
 from gradmatch_jax.selection.ranking import rank_by_score
 from gradmatch_jax.selection.result import Selection, unweighted
 from gradmatch_jax.strategies.records import correctness
@@ -43,7 +44,7 @@ def entropy(task: Task) -> Strategy:
 
     def score(snapshot: Snapshot):
         assert snapshot.train is not None
-        log_p = jax.nn.log_softmax(snapshot.train.logits)
+        log_p = jax.nn.log_softmax(widened(snapshot.train.logits))
         return -jnp.sum(jnp.exp(log_p) * log_p, axis=1)
 
     return _scored(task, ("train",), score)
@@ -57,7 +58,7 @@ def el2n(task: Task) -> Strategy:
 
     def score(snapshot: Snapshot):
         assert snapshot.train is not None
-        return jnp.linalg.norm(snapshot.train.gradients.residuals, axis=1)
+        return jnp.linalg.norm(widened(snapshot.train.gradients.residuals), axis=1)
 
     return _scored(task, ("train",), score)
 
@@ -101,10 +102,10 @@ def _scored(
 def _check_finite(scores: Array) -> None:
     if isinstance(scores, Tracer):
         return
-    bad = ~np.isfinite(np.asarray(scores))
-    if bad.any():
+    bad = int(jnp.sum(~jnp.isfinite(scores)))  # several processes have parts of them
+    if bad:
         raise UserError(
-            f"the scores of {int(bad.sum())} of {len(bad)} examples are nan or inf; did the "
+            f"the scores of {bad} of {len(scores)} examples are nan or inf; did the "
             "network that scores diverge? Lower the learning rate"
         )
 

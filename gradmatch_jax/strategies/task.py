@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
+from gradmatch_jax.inputs.arrays import as_rows, is_half, is_split, widened
+from gradmatch_jax.inputs.labels import as_labels
+from gradmatch_jax.losses import residuals_of
 
 
 class Task(NamedTuple):
@@ -23,8 +27,35 @@ class Task(NamedTuple):
     classes: bool = True
 
 
+def pass_gradients(
+    logits: Float[Array, "n C"], features: Float[Array, "n E"], labels: Int[Array, "n"]
+) -> LastLayerGradients:
+    """`last_layer_gradients` of the cross-entropy, kept in what a pass over the data is kept in.
+
+    Those of a pass in half precision are computed in float32 and rounded once: they take half the
+    memory as well, and whoever reads them widens what it comes to. Those of a pass that is split
+    over several devices are split as it is, in one program: nothing of n rows is on any of them.
+    """
+    half = is_half(logits.dtype) and is_half(features.dtype)
+    if not (half or is_split(logits)):
+        return last_layer_gradients(logits, features, labels)
+    logits, features = as_rows("logits and features", logits, features, bias=True, stored=True)
+    numbers = jnp.asarray(as_labels(labels, logits.shape[0], logits.shape[1]))
+    return LastLayerGradients(_residuals(logits, numbers), features)
+
+
+@jax.jit
+def _residuals(logits: Float[Array, "n C"], labels: Int[Array, "n"]):
+    return residuals_of("softmax", widened(logits), labels).astype(logits.dtype)
+
+
 class Pass(NamedTuple):
-    """One forward pass over a split: evaluation mode, no augmentation, data-set order."""
+    """One forward pass over a split: evaluation mode, no augmentation, data-set order.
+
+    Its logits and features are in what the run keeps them in, `TrainConfig.pass_dtype`. On several
+    devices those of the training set are split over them: JAX's functions take them as they are,
+    and so does `np.asarray` in a run of one process.
+    """
 
     logits: Float[Array, "n C"]
     features: Float[Array, "n E"]  # what enters the last layer
@@ -32,8 +63,8 @@ class Pass(NamedTuple):
 
     @property
     def gradients(self) -> LastLayerGradients:
-        """The last-layer gradients of the cross-entropy."""
-        return last_layer_gradients(self.logits, self.features, self.labels)
+        """The last-layer gradients of the cross-entropy, in half precision where the pass is."""
+        return pass_gradients(self.logits, self.features, self.labels)
 
 
 @jax.tree_util.register_pytree_node_class

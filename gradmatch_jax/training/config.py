@@ -48,6 +48,9 @@ class PlanSettings:
     pool: Annotated[float, SHARE] = 1.0
     """Share of the data that a selection looks at, drawn anew each time (at least twice the
     budget)."""
+    pass_dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What the logits and features of the pass before a selection are kept in; what is computed
+    with them is float32."""
     weighting: Literal["own", "selection", "batch", "none"] = "own"
     """Bring the weights to mean 1 once a selection, in each mini-batch (as the reference
     implementation does), or never. own: as the strategy has it."""
@@ -115,6 +118,9 @@ class Settings(PlanSettings, StrategySettings):
     """Epochs between tests (outside the clock); the last epoch is always tested."""
     checkpoint_seconds: Annotated[float, NOT_NEGATIVE] = 60.0
     """Least time between checkpoints. Does not change the result."""
+    checkpoint_steps: Annotated[int, Range(0)] = 0
+    """Where an epoch is long: save within it as well, every so many steps, and at once where the
+    run is asked to stop. 0: after epochs alone. Does not change the result."""
     devices: Annotated[int, Range(0)] = 1
     """How many of this machine's devices share each mini-batch and pass; 0: all, as --distributed
     has it. Sums are rounded in another order on several."""
@@ -160,7 +166,7 @@ class RunConfig(TrainConfig):
 
 
 # What a run may change between a kill and its resumption without becoming another run.
-NOT_IDENTITY = ("checkpoint_seconds", "data_dir", "devices")
+NOT_IDENTITY = ("checkpoint_seconds", "checkpoint_steps", "data_dir", "devices")
 # Settings that not every run heeds; the others all do.
 OPTIONAL = frozenset(
     {"fraction", "imbalance_classes", "image_size", "momentum"}
@@ -239,6 +245,7 @@ def _applies(config: TrainConfig, entry: Entry) -> frozenset[str]:
         "kappa": warm,
         "select_every": regime.subsets and entry.reselect == "interval",
         "pool": entry.reads,
+        "pass_dtype": entry.reads,
         "weighting": regime.subsets,
         "tail": regime.tail,
         "proxy": regime.scored,

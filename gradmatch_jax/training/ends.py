@@ -7,20 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradmatch_jax.errors import Diverged, Stopped
+from gradmatch_jax.training.checkpoints import Place
 from gradmatch_jax.training.folder import RunFolder
 from gradmatch_jax.training.state import TrainState
 
 
-def stopped(epochs: int, saved: int, folder: RunFolder | None) -> Stopped:
+def stopped(epochs: int, saved: Place, folder: RunFolder | None) -> Stopped:
     """What is kept of a run that was asked to stop, and how to go on."""
     if folder is None:
         return Stopped(f"stopped in epoch {epochs}; nothing is kept without --out")
-    if saved == 0:
+    if saved == Place(0):
         return Stopped(f"stopped in epoch {epochs}, before a checkpoint; nothing is lost but that")
-    return Stopped(
-        f"stopped; the first {saved} epochs are saved in {folder.path}: the same command goes on "
-        "from there"
-    )
+    kept = f"the first {saved.epoch} epochs are"
+    if saved.step:
+        kept = f"all before {saved.in_words()} is"
+    return Stopped(f"stopped; {kept} saved in {folder.path}: the same command goes on from there")
 
 
 @jax.jit

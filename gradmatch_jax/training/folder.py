@@ -28,6 +28,7 @@ from gradmatch_jax.training.files import (
     write_json,
     write_text,
 )
+from gradmatch_jax.training.left import Left
 from gradmatch_jax.training.selections import Selections
 
 CONFIG, LOG, SELECTION, RESULT, LOCK = (
@@ -52,6 +53,7 @@ class RunFolder:
         """
         self.path = path
         self.notes: list[str] = []  # what was found damaged, and what became of it
+        self.left: Left | None = None  # of the epoch that the restored state is in the middle of
         self._config = config
         self._checkpoints = path / "checkpoints"
         self._selections = Selections(path / "selections.bin")
@@ -163,10 +165,9 @@ class RunFolder:
         finished = self.result is not None
         found = self._newest(finished)
         state = None if found is None else checkpoints.restore(found, template)
-        checkpoints.prune(
-            self._checkpoints,
-            [s for s in checkpoints.steps(self._checkpoints) if found and s <= found.step],
-        )
+        self.left = None if found is None else found.left
+        known = checkpoints.places(self._checkpoints) if found else []
+        checkpoints.prune(self._checkpoints, [p for p in known if found and p <= found.place])
         for file in self.path.glob(f"*{TEMPORARY}"):
             file.unlink(missing_ok=True)
         self._selections.cut(None if found is None else found.selections)
@@ -186,17 +187,17 @@ class RunFolder:
         return (broken(self.path) if (self.path / SEAL).exists() else None) or RESULT
 
     def _newest(self, finished: bool) -> Checkpoint | None:
-        steps, troubles = checkpoints.steps(self._checkpoints), []
-        for step in steps:
-            found = checkpoints.whole(self._checkpoints, step)
+        troubles: list[str] = []
+        for place in checkpoints.places(self._checkpoints):
+            found = checkpoints.whole(self._checkpoints, place)
             trouble = (
                 found if isinstance(found, str) else self._selections.trouble(found.selections)
             )
             if isinstance(found, Checkpoint) and trouble is None:
                 if troubles:
-                    self.notes.append(f"{'; '.join(troubles)}: going on from epoch {step}")
+                    self.notes.append(f"{'; '.join(troubles)}: going on from {place.in_words()}")
                 return found
-            troubles.append(f"checkpoint {self._checkpoints / str(step)} is damaged ({trouble})")
+            troubles.append(f"checkpoint {self._checkpoints / place.name} is damaged ({trouble})")
             if finished:
                 raise UserError(
                     f"{self.path} is finished and its result holds, but {troubles[0]}; remove "
@@ -213,10 +214,10 @@ class RunFolder:
 
     def describe_last(self) -> str:
         """The last good checkpoint, in words."""
-        steps = checkpoints.steps(self._checkpoints)
-        if not steps:
+        places = checkpoints.places(self._checkpoints)
+        if not places:
             return f"{self.path} has no checkpoint"
-        return f"the last good checkpoint in {self.path} is after epoch {steps[0] - 1}"
+        return f"the last good checkpoint in {self.path} is {places[0].done_in_words()}"
 
     def make_sure_of_room(self, state: Any) -> None:
         """Find out before anything trains whether a checkpoint has room on the disk.
@@ -232,10 +233,11 @@ class RunFolder:
                 f"{wanted / 1e6:.0f} MB; make space or name another disk"
             )
 
-    def save(self, epoch: int, state: Any) -> None:
-        """Checkpoint `state` after `epoch` epochs; whole on disk when this returns."""
+    def save(self, epoch: int, state: Any, left: Left | None = None) -> None:
+        """Checkpoint `state` after `epoch` epochs, or in the next one; whole when this returns."""
         assert self._lines is not None
-        checkpoints.save(self._checkpoints, epoch, state, self._lines, self._selections.mark())
+        mark = self._selections.mark()
+        checkpoints.save(self._checkpoints, epoch, state, self._lines, mark, left)
 
     def log(self, row: dict[str, Any]) -> None:
         """Append an epoch to metrics.jsonl."""

@@ -1,38 +1,32 @@
 """The driver: alternates selection and weighted SGD epochs (paper, Algorithm 1)."""
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.data.dataset import check
-from gradmatch_jax.errors import Stopped
 from gradmatch_jax.inputs.values import as_path
-from gradmatch_jax.measure.clock import lap
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import Selection
-from gradmatch_jax.strategies.check import OWN, OwnStrategy, as_entry, check_answer
-from gradmatch_jax.training.build import fresh_network, load, prepare
+from gradmatch_jax.strategies.check import OWN, OwnStrategy, as_entry
+from gradmatch_jax.training.build import load, prepare
 from gradmatch_jax.training.config import TrainConfig, resolve
 from gradmatch_jax.training.ends import check_finite, stopped
-from gradmatch_jax.training.examples import examples_of
+from gradmatch_jax.training.epoch import advance
 from gradmatch_jax.training.folder import RunFolder
 from gradmatch_jax.training.identity import identity
-from gradmatch_jax.training.keys import epoch_keys
+from gradmatch_jax.training.left import Left, packed, unpacked
 from gradmatch_jax.training.loggers import check_log, logging
 from gradmatch_jax.training.network import network_of, write_network
-from gradmatch_jax.training.passes import evaluate, run_epoch
+from gradmatch_jax.training.passes import evaluate, mean_loss
+from gradmatch_jax.training.pauses import Pauses, place_of
 from gradmatch_jax.training.presets import AUTO
-from gradmatch_jax.training.processes import agreed, alone, any_of, first, shared
-from gradmatch_jax.training.progress import done, progress
-from gradmatch_jax.training.schedule import Bill, learning_rate
-from gradmatch_jax.training.snapshot import describe, take_snapshot
+from gradmatch_jax.training.processes import agreed, any_of, first, sent, shared
+from gradmatch_jax.training.progress import done
 from gradmatch_jax.training.state import Run, TrainState
 from gradmatch_jax.training.summary import summarise
 
@@ -74,8 +68,8 @@ def train(
         on_epoch: called with each log row and the number of epochs in the plan.
         on_note: called with what there is to say of the run, its network and epochs, and of the
             folder: resumed, finished, damaged.
-        stop: asked after epochs, and within those that a checkpoint has just been made before:
-            where it says so, the run is saved and left.
+        stop: asked after epochs, and within those that a checkpoint has just been made before, or
+            all with `config.checkpoint_steps`: where it says so, the run is saved and left.
         log: where the rows go besides metrics.jsonl, of "csv", "tensorboard", "wandb".
 
     Returns:
@@ -105,7 +99,7 @@ def train(
     if out is None or not first():
         run, state = prepare(resolved, dataset if dataset is not None else load(resolved), model)
         on_note(_at_work(run))
-        return _train(run, state, None, on_epoch, stop)
+        return _train(run, state, None, None, on_epoch, stop)
     folder = RunFolder(as_path("--out", out), resolved)
     with folder.held():
         dataset = dataset if dataset is not None else load(resolved)
@@ -120,7 +114,7 @@ def train(
                 write(row)
                 on_epoch(row, total)
 
-            return _train(run, state, folder, written, stop)
+            return _train(run, state, folder.left, folder, written, stop)
 
 
 def _at_work(run: Run) -> str:
@@ -128,41 +122,60 @@ def _at_work(run: Run) -> str:
     return f"{run.facts['model']} on {len(run.train)} examples, {len(run.plan)} epochs"
 
 
-def _train(run: Run, state: TrainState, folder: RunFolder | None, on_epoch, stop) -> Result:
-    state = shared(state, run.place)
+def _train(
+    run: Run, state: TrainState, left: Left | None, folder: RunFolder | None, on_epoch, stop
+) -> Result:
+    state, left = shared(state, run.place), unpacked(sent(packed(left)))
     if folder is not None and folder.result is not None:
         return Result(folder.result, state, folder.read_log())
-    within = stop if alone() else _never  # where all must leave, they do after an epoch
-    log, saved_at, saved = [], int(state.epoch), time.monotonic()
-    while not done(run, state):
-        index = int(state.epoch)
-        try:  # where the state before it is saved, an epoch can be left: nothing more could be kept
-            state, row = _epoch(run, state, index, within if saved_at == index else _never)
-        except Stopped:
-            raise stopped(index, saved_at, folder) from None
+    log, pauses = [], Pauses(run, any_of(folder is not None), stop, place_of(state, left))
+    while left is not None or not done(run, state):
+        state, came = advance(run, state, left, pauses.within(int(state.epoch)))
         state = _by_the_first(state)
+        if isinstance(came, Left):
+            left = came
+            _keep_middle(run, state, left, folder, pauses)
+            continue
+        left, row = None, came
         check_finite(state, row, folder)
         last = done(run, state)
-        if last or ((index + 1) % run.eval_every == 0 and run.plan[index].network == "model"):
+        if last or (int(state.epoch) % run.eval_every == 0 and not row["proxy"]):
             row |= _accuracies(run, state)
         if folder is None:
             log.append(row)
         else:
             _keep(run, state, row, folder)
         leave = any_of(not last and stop())
-        if folder is not None and (
-            last or leave or time.monotonic() - saved >= run.checkpoint_seconds
-        ):
-            folder.save(index + 1, state)
-            saved_at, saved = index + 1, time.monotonic()
+        if folder is not None and (last or leave or pauses.due()):
+            folder.save(int(state.epoch), state)
+            pauses.saved(place_of(state, None))
         on_epoch(row, len(run.plan))
         if leave:
-            raise stopped(index + 1, saved_at, folder)
+            raise stopped(int(state.epoch), pauses.at, folder)
     log = log if folder is None else folder.read_log()
     summary = summarise(run, state, log) if first() else {}
     if folder is not None:
         folder.finish(summary, _named(run, state.selection), run.rows)
     return Result(summary, state, log)
+
+
+def _keep_middle(
+    run: Run, state: TrainState, left: Left, folder: RunFolder | None, pauses: Pauses
+) -> None:
+    """Save a run in the middle of an epoch, and leave it where that is why it paused.
+
+    Raises:
+        Stopped: it was asked to stop.
+    """
+    index, leave = int(state.epoch), pauses.leaves()
+    if pauses.keeps:
+        loss = mean_loss(left.begun, left.begun.steps * run.batch_size, run.batch_size)
+        check_finite(state, {"epoch": index, "train_loss": loss}, folder)
+        if folder is not None:
+            folder.save(index, state, left)
+        pauses.saved(place_of(state, left))
+    if leave:
+        raise stopped(index, pauses.at, folder)
 
 
 def _by_the_first(state: TrainState) -> TrainState:
@@ -181,7 +194,8 @@ def _taken_up(run: Run, state: TrainState, folder: RunFolder, on_note) -> TrainS
     else:
         folder.make_sure_of_room(state)
         if restored is not None:
-            on_note(f"resuming at epoch {int(restored.epoch)} of {len(run.plan)}")
+            at = place_of(restored, folder.left)
+            on_note(f"resuming at {at.in_words()} of {len(run.plan)}")
     return state if restored is None else run.place.replicate(restored)
 
 
@@ -206,66 +220,3 @@ def _accuracies(run: Run, state: TrainState) -> dict[str, float]:
         "test_accuracy": evaluate(steps, variables, run.test),
         "validation_accuracy": evaluate(steps, variables, run.validation),
     }
-
-
-def _epoch(
-    run: Run, state: TrainState, index: int, stop: Callable[[], bool]
-) -> tuple[TrainState, dict[str, Any]]:
-    """Select if the plan says so, then one epoch of SGD; returns the state and its log row."""
-    epoch = run.plan[index]
-    select_key, sgd_key = epoch_keys(run.key, index)
-    row: dict[str, Any] = {
-        "epoch": index,
-        "full": epoch.full,
-        "proxy": epoch.network == "proxy",
-    }
-    if epoch.select:
-        state, row["selection"] = _select(run, state, select_key)
-    chosen = examples_of(epoch, state.selection, len(run.train))
-    lr = learning_rate(run.schedule, run.lr, progress(run, state, epoch))
-    fresh = epoch.fresh
-    learner = fresh_network(run, epoch.network, index) if fresh else state.networks[epoch.network]
-    with _billed(run, state, epoch.bill) as bill:
-        learner, loss, seen = run_epoch(
-            run.steps[epoch.network], learner, run.train, *chosen,
-            batch_size=run.batch_size, lr=lr, key=sgd_key, batching=epoch.batching,
-            stop=stop,
-        )  # fmt: skip
-        strategy_state = state.strategy
-        if epoch.network == run.scorer:  # scores are of one network's training
-            strategy_state = run.strategy.observe(strategy_state, seen)
-        jax.block_until_ready((learner, strategy_state))
-    state = bill()._replace(
-        networks={**state.networks, epoch.network: learner},
-        strategy=strategy_state,
-        epoch=index + 1,
-    )
-    row |= {"lr": lr, "train_loss": loss, "examples": len(seen.indices), "joules": state.joules}
-    row |= {f"{name}_seconds": value for name, value in state.times._asdict().items()}
-    return state, row
-
-
-def _select(run: Run, state: TrainState, key: jax.Array) -> tuple[TrainState, dict[str, Any]]:
-    """A new selection; returns the state and what is logged of it."""
-    before = float(state.times.selection)
-    with _billed(run, state, "selection") as bill:
-        answer = run.strategy.select(state.strategy, take_snapshot(run, state, key), key)
-        jax.block_until_ready(answer)
-    selection, strategy_state = check_answer(run.name, run.strategy, answer, len(run.train))
-    state = bill()._replace(selection=selection, strategy=strategy_state)
-    return state, describe(selection) | {"seconds": float(state.times.selection) - before}
-
-
-@contextmanager
-def _billed(run: Run, state: TrainState, bill: Bill) -> Iterator[Callable[[], TrainState]]:
-    """Time a block and meter it; the answer, once it is done, is the state that has paid for it."""
-    start = run.meter.read()
-    with lap() as read:
-
-        def paid() -> TrainState:
-            spent, times = read(), state.times
-            times = times._replace(**{bill: getattr(times, bill) + spent.work})
-            times = times._replace(compile=times.compile + spent.compile)
-            return state._replace(times=times, joules=state.joules + run.meter.since(start))
-
-        yield paid

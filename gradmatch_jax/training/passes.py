@@ -1,18 +1,24 @@
 """Host loops over the data: an epoch of weighted SGD, and passes that collect what it gives."""
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from gradmatch_jax.errors import Stopped
 from gradmatch_jax.models.model import Variables
 from gradmatch_jax.strategies.strategy import Seen
 from gradmatch_jax.training.feed import Feed
-from gradmatch_jax.training.placement import Placement
+from gradmatch_jax.training.left import Begun, Paused
+from gradmatch_jax.training.outputs import (
+    batches_of,
+    by_device,
+    joined,
+    narrowed,
+    whole_batches,
+    within_reach,
+)
 from gradmatch_jax.training.schedule import UNWEIGHTED, Batching
 from gradmatch_jax.training.steps import Learner, Outcome, Steps
 
@@ -23,6 +29,11 @@ SCAN = 64
 # Forward batches in one call on a CPU: enough to hide a call's cost (a LeNet pass takes 1.25 times
 # as long batch by batch), few enough that a stream reads ahead in tens of megabytes.
 IN_A_CALL = 8
+
+
+def _never(steps: int) -> bool:
+    del steps
+    return False
 
 
 def run_epoch(
@@ -37,7 +48,8 @@ def run_epoch(
     key: PRNGKeyArray,
     scan: bool | None = None,
     batching: Batching = UNWEIGHTED,
-    stop: Callable[[], bool] = lambda: False,
+    begun: Begun | None = None,
+    pause: Callable[[int], bool] = _never,
 ) -> tuple[Learner, float, Seen]:
     """One epoch of SGD over `indices` in a fresh order: learner, mean loss, what it saw.
 
@@ -53,17 +65,55 @@ def run_epoch(
         scan: whether steps run SCAN at a time in one call, which hides their launch. None: on
           accelerators, for inputs in memory. On a CPU a scan of convolutions is several times
           slower than a Python loop (XLA).
-        stop: asked after each call whether to leave the epoch where it is, for good.
         batching: weights at "batch" are brought to mean 1 in each mini-batch, where what its
           members share cancels. `whole` leaves out a ragged last batch, which would compile once a
           size where epochs differ in size; what is left out is as random as the order.
+        begun: the first steps, where they were made already and `learner` is the one after them.
+        pause: asked between calls, with the steps that are made, whether to leave the epoch there.
 
     Returns:
-        The learner after it; the mean of w_i l_i over its examples; what it saw of them.
+        The learner after it; the mean of w_i l_i over its examples; what it saw of them. The same
+        to the bit however often it was left and gone on with.
 
     Raises:
-        Stopped: `stop` said so; the learner is lost.
+        Paused: `pause` said so; it has the learner and the steps so far.
     """
+    indices, weights, step_key = _in_order(key, indices, weights, batch_size, batching)
+    outcomes: list[Outcome] = []
+    split, whole = feed.place.split, len(indices) // batch_size
+    scan = jax.default_backend() != "cpu" and feed.resident if scan is None else scan
+    chunk, step = min(SCAN, whole) if scan else 0, 0 if begun is None else begun.steps
+
+    def leave_if_asked() -> None:
+        if step * batch_size < len(indices) and pause(step):
+            raise Paused(learner, _so_far(begun, outcomes, step))
+
+    while chunk and step + chunk <= whole:
+        pool = next(feed.batches(indices[:1], 1)).pool
+        part = slice(step * batch_size, (step + chunk) * batch_size)
+        rows, each = (x[part].reshape(chunk, batch_size) for x in (indices, weights))
+        learner, outcome = steps.train_scan(
+            learner, pool, feed.labels, split(rows, 1), split(each, 1), lr, step_key, step
+        )
+        outcomes.append(outcome)
+        step += chunk
+        leave_if_asked()
+    labels = feed.host_labels[indices]
+    for batch in feed.batches(indices[step * batch_size :], batch_size):
+        part = slice(step * batch_size, (step + 1) * batch_size)
+        label, weight = split(labels[part]), split(weights[part])
+        learner, outcome = steps.train(
+            learner, batch.pool, label, batch.rows, weight, lr, step_key, step
+        )
+        outcomes.append(outcome)
+        step += 1
+        leave_if_asked()
+    made = _so_far(begun, outcomes, step)
+    return learner, mean_loss(made, len(indices), batch_size), Seen(indices, made.recorded)
+
+
+def _in_order(key: PRNGKeyArray, indices, weights, batch_size: int, batching: Batching):
+    """The epoch's rows and weights in its order, and the key of its steps."""
     order_key, step_key = jax.random.split(key)
     # On the host: jax.random.permutation compiles anew for every size.
     order = np.random.default_rng(np.asarray(jax.random.key_data(order_key))).permutation(
@@ -74,59 +124,37 @@ def run_epoch(
     indices, weights = indices[order].astype(np.int32), weights[order].astype(np.float32)
     if batching.weights == "batch":
         weights = relative(weights, batch_size)
-    outcomes: list[Outcome] = []
-    sizes: list[int] = []  # of the mini-batches
-    split = feed.place.split
-    scan = jax.default_backend() != "cpu" and feed.resident if scan is None else scan
-    chunk = min(SCAN, len(indices) // batch_size) if scan else 0
-    done = len(indices) // batch_size // chunk * chunk if chunk else 0
-    cut = done * batch_size
-    for start in range(0, done, max(chunk, 1)):
-        pool = next(feed.batches(indices[:1], 1)).pool
-        part = slice(start * batch_size, (start + chunk) * batch_size)
-        rows, each = (x[part].reshape(chunk, batch_size) for x in (indices, weights))
-        learner, outcome = steps.train_scan(
-            learner, pool, feed.labels, split(rows, 1), split(each, 1), lr, step_key, start
-        )
-        outcomes.append(outcome)
-        sizes += [batch_size] * chunk
-        _leave_if(stop)
-    labels = feed.host_labels[indices]
-    for i, batch in enumerate(feed.batches(indices[cut:], batch_size), start=done):
-        part = slice(i * batch_size, (i + 1) * batch_size)
-        label, weight = split(labels[part]), split(weights[part])
-        learner, outcome = steps.train(
-            learner, batch.pool, label, batch.rows, weight, lr, step_key, i
-        )
-        outcomes.append(outcome)
-        sizes.append(len(label))
-        _leave_if(stop)
-    return learner, _mean_loss(outcomes, sizes), Seen(indices, _recorded(outcomes))
+    return indices, weights, step_key
 
 
-def _leave_if(stop: Callable[[], bool]) -> None:
-    if stop():
-        raise Stopped("asked to stop within an epoch")
+def _so_far(begun: Begun | None, outcomes: list[Outcome], steps: int) -> Begun:
+    """What was begun and what came after it, on the host."""
+    losses = [np.ravel(outcome.loss) for outcome in outcomes]
+    recorded = [_rows(outcome) for outcome in outcomes]
+    if begun is not None:
+        losses, recorded = [begun.losses, *losses], [begun.recorded, *recorded]
+    names = recorded[0] if recorded else ()
+    return Begun(
+        steps,
+        np.concatenate(losses) if losses else np.zeros(0, np.float32),
+        {name: np.concatenate([part[name] for part in recorded]) for name in names},
+    )
 
 
-def _mean_loss(outcomes: list[Outcome], sizes: list[int]) -> float:
-    """The mean over the examples, from the means over mini-batches."""
-    if not outcomes:
+def _rows(outcome: Outcome) -> dict[str, np.ndarray]:
+    """What a call recorded, one row an example, in the order they were taken."""
+    values = {name: np.asarray(x) for name, x in outcome.recorded.items()}
+    if np.ndim(outcome.loss) == 0:
+        return values
+    return {name: x.reshape(-1, *x.shape[2:]) for name, x in values.items()}  # (steps, b, ...)
+
+
+def mean_loss(begun: Begun, examples: int, batch_size: int) -> float:
+    """The mean over the examples of an epoch, from the means over its mini-batches so far."""
+    if begun.steps == 0:
         return 0.0
-    losses = np.concatenate([np.ravel(o.loss) for o in outcomes]).astype(np.float64)
-    return float(np.average(losses, weights=sizes))
-
-
-def _recorded(outcomes: list[Outcome]) -> dict[str, np.ndarray]:
-    """What the steps recorded, one row an example, in the order they were taken."""
-    names = outcomes[0].recorded if outcomes else ()
-
-    def rows(outcome: Outcome, name: str) -> np.ndarray:
-        values = np.asarray(outcome.recorded[name])
-        scanned = np.ndim(outcome.loss) == 1  # a row a step: (steps, b, ...)
-        return values.reshape(-1, *values.shape[2:]) if scanned else values
-
-    return {name: np.concatenate([rows(o, name) for o in outcomes]) for name in names}
+    sizes = np.minimum(batch_size, examples - batch_size * np.arange(begun.steps))
+    return float(np.average(begun.losses.astype(np.float64), weights=sizes))
 
 
 def relative(weights: Float[np.ndarray, "k"], batch_size: int) -> Float[np.ndarray, "k"]:
@@ -155,6 +183,8 @@ def collect(
     *,
     rows: Int[np.ndarray, "n"] | None = None,
     batch_size: int | None = None,
+    dtype: str | None = None,
+    split: bool = False,
 ) -> tuple[Float[Array, "n C"], Float[Array, "n E"]]:
     """Logits and features of examples in order, in evaluation mode, without augmentation.
 
@@ -168,57 +198,33 @@ def collect(
         rows: of the split; None for all of them.
         batch_size: of a forward pass; None is 50 on a CPU, whose caches a larger one leaves, and
           1000 elsewhere.
+        split: on several devices, leave the rows with those that passed them.
+        dtype: what to keep them in, "bfloat16" or "float16"; None is as the network gives them.
 
     Returns:
         Both on the device, a row an example; on several devices, each of which passes its stretch
-        of the rows, whole on every one.
+        of the rows, whole on every one unless `split`.
+
+    Raises:
+        UserError: numbers that `dtype` does not reach.
     """
     rows = np.arange(len(feed), dtype=np.int32) if rows is None else rows
     n, on_cpu, devices = len(rows), jax.default_backend() == "cpu", feed.place.devices
     share = -(-n // devices)  # of a device
     batch_size = min(batch_size or (50 if on_cpu else 1000), share)
     at_once = IN_A_CALL if on_cpu else 1
-    order = _by_device(rows, devices, batch_size * at_once)
+    order = by_device(rows, devices, batch_size * at_once)
     parts = []
     for batch in feed.batches(order, devices * batch_size * at_once):
         left = -(-share // batch_size) - len(parts) * at_once
-        raw = _batches_of(batch.pool, batch.rows, batch_size)
-        parts.append(steps.predict(variables, raw, min(left, at_once)))
+        raw = batches_of(batch.pool, batch.rows, batch_size)
+        made = steps.predict(variables, raw, min(left, at_once))
+        parts.append(made if dtype is None else narrowed(made, dtype))
+    if dtype is not None:
+        parts = within_reach(parts, dtype)
     logits, features = zip(*parts, strict=True)
-    return _joined(logits, n, feed.place), _joined(features, n, feed.place)
-
-
-def _by_device(rows: Int[np.ndarray, "n"], devices: int, size: int) -> Int[np.ndarray, "m"]:
-    """The order in which calls of `size` rows a device take them, each device its own stretch."""
-    share = -(-len(rows) // devices)
-    stretches = rows[np.arange(devices * share).reshape(devices, share) % len(rows)]
-    whole = np.stack([_whole_batches(stretch, size) for stretch in stretches])
-    return whole.reshape(devices, -1, size).swapaxes(0, 1).reshape(-1)
-
-
-def _joined(parts: tuple[Array, ...], n: int, place: Placement) -> Array:
-    """The n rows that the calls of a pass gave, in their own order, whole on every device."""
-    if place.mesh is None:
-        return jnp.concatenate(parts)[:n]
-    return _gathered(place)(parts, place.devices, n)
-
-
-@functools.lru_cache(maxsize=8)
-def _gathered(place: Placement) -> Callable[..., Array]:
-    @functools.partial(jax.jit, static_argnums=(1, 2), **place.outputs)
-    def join(parts, devices: int, n: int):
-        by_device = [x.reshape(devices, -1, x.shape[1]) for x in parts]
-        whole = jnp.concatenate(by_device, axis=1)[:, : -(-n // devices)]
-        return whole.reshape(-1, whole.shape[2])[:n]
-
-    return join
-
-
-@functools.partial(jax.jit, static_argnums=2)
-def _batches_of(pool: Shaped[Array, "p ..."], rows: Int[Array, "m"] | None, batch_size: int):
-    """Rows of a pool as (s, b, ...)."""
-    raw = pool if rows is None else pool[rows]
-    return raw.reshape(-1, batch_size, *pool.shape[1:])
+    kept = (joined(x, n, feed.place, split=split) for x in (logits, features))
+    return next(kept), next(kept)
 
 
 def collect_gradient_norms(
@@ -241,7 +247,7 @@ def collect_gradient_norms(
     rows = np.arange(len(feed), dtype=np.int32) if rows is None else rows
     n, size = len(rows), 4 * sum(x.size for x in jax.tree.leaves(variables.params))
     batch_size = max(1, min(n, 50, memory // size))
-    order = _whole_batches(rows, batch_size)
+    order = whole_batches(rows, batch_size)
     norms = [
         steps.gradient_norms(
             variables, batch.pool, feed.place.split(feed.host_labels[part]), batch.rows
@@ -251,8 +257,3 @@ def collect_gradient_norms(
         )
     ]
     return jnp.asarray(np.concatenate([np.asarray(x) for x in norms])[:n])
-
-
-def _whole_batches(rows: Int[np.ndarray, "n"], batch_size: int) -> Int[np.ndarray, "m"]:
-    """`rows` in whole batches, so that one shape is compiled: the last wraps to the first rows."""
-    return rows[np.arange(-(-len(rows) // batch_size) * batch_size) % len(rows)]

@@ -1,7 +1,7 @@
 """Where arrays lie: one mesh over all devices, made once; on a single device nothing is placed.
 
     replicated   the networks, their momentum, inputs in memory, labels
-    split        a mini-batch, by its rows; a pass, by its rows
+    split        a mini-batch, by its rows; a pass, by its rows, and what it gives to a selection
 
 The steps are the same programs everywhere. What they compute is defined over the whole mini-batch,
 batch norm's statistics and the mean loss among them, and XLA divides the work by where the inputs
@@ -21,7 +21,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.arrays import AnyArray
+from gradmatch_jax.inputs.arrays import AnyArray, is_split
 from gradmatch_jax.training.plain import is_key, with_keys
 
 AXIS = "rows"
@@ -52,6 +52,26 @@ class Placement(NamedTuple):
         """The sharding of `count` rows over as many devices as divide them evenly."""
         assert self.mesh is not None
         return _rows(self.mesh, math.gcd(count, self.mesh.size), axis)
+
+    def evenly(self, shape: tuple[int, int]) -> NamedSharding:
+        """The sharding of an array that no device need have all of.
+
+        By rows, where the devices divide them; else by columns, where more devices divide those.
+        """
+        assert self.mesh is not None
+        parts = [math.gcd(count, self.mesh.size) for count in shape]
+        axis = int(parts[1] > parts[0])
+        return self.rows(shape[axis], axis)
+
+    def gathered(self, tree: Any) -> Any:
+        """Arrays that are split over the devices, on every one; all else stays."""
+        if self.mesh is None:
+            return tree
+
+        def whole(x: Any) -> Any:
+            return jax.jit(lambda x: x, out_shardings=self.whole)(x) if is_split(x) else x
+
+        return jax.tree.map(whole, tree)
 
     def replicate(self, tree: Any) -> Any:
         """The arrays of `tree` on every device; what is no array stays."""

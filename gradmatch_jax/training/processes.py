@@ -58,6 +58,17 @@ def shared(state: Any, place: Placement) -> Any:
     return place.replicate(with_keys(agreed(state), state))
 
 
+def sent(word: bytes) -> bytes:
+    """Process 0's bytes, however many, on all of them."""
+    if alone():
+        return word
+    size = int(multihost_utils.broadcast_one_to_all(np.asarray(len(word), np.int32)))
+    if size == 0:
+        return b""
+    room = np.frombuffer(word.ljust(size, b"\0")[:size], np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(room), np.uint8).tobytes()
+
+
 def agreed_bytes(word: bytes, room: int = 512) -> bytes:
     """Process 0's word on all of them; at most `room` bytes, none of them 0."""
     sent = np.frombuffer(word.ljust(room, b"\0"), np.uint8)

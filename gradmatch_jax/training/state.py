@@ -52,12 +52,14 @@ class Run(NamedTuple):
     batch_size: int
     eval_every: int
     checkpoint_seconds: float
+    checkpoint_steps: int
     steps: Mapping[Network, Steps]
     scorer: Network  # whose passes the strategy reads, and whose epochs it observes
     strategy: Strategy
     train: Feed
     validation: Feed
     test: Feed
+    pass_dtype: str | None  # what a selection's pass is kept in; None: as the network gives it
     place: Placement  # over the devices
     meter: Meter
     key: jax.Array

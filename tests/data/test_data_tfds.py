@@ -2,11 +2,16 @@
 
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from gradmatch_jax.data import InputSource, load_dataset
-from gradmatch_jax.errors import UserError
+from gradmatch_jax.errors import Stopped, UserError
+from gradmatch_jax.grain import stream
+from gradmatch_jax.training.config import TrainConfig
+from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.loop import train
 
 SETS = {
     "mnist": ("mnist", (28, 28, 1), ("train", "test")),
@@ -92,6 +97,53 @@ def test_imagenet_is_a_stream(prepared):
     batch = data.train.take(rows)
     np.testing.assert_allclose(batch.mean((1, 2, 3)), 20 * data.train.labels[rows], atol=2)
     assert data.train.take(rows[:0]).shape == (0, 28, 28, 3)
+
+
+def test_array_record_is_streamed_by_grain(prepared):
+    """In the order of a key, gone on with mid-epoch, as the feed of `train` reads it."""
+    pytest.importorskip("grain")
+    source = load_dataset("imagenet", prepared, reader="tfds", image_size=24).train
+    order = np.random.default_rng(0).permutation(len(source))
+    whole = list(stream(source.inputs, order, 5, threads=3))
+    np.testing.assert_array_equal(np.concatenate(whole), source.take(order))
+    first = stream(source.inputs, order, 5)
+    for batch in whole[:2]:
+        np.testing.assert_array_equal(next(first), batch)
+    again = stream(source.inputs, order, 5)
+    again.set_state(first.get_state())
+    np.testing.assert_array_equal(np.concatenate(list(again)), source.take(order[10:]))
+    fed = [np.asarray(batch.pool) for batch in Feed(source).batches(order, 5)]
+    np.testing.assert_array_equal(np.concatenate(fed), np.concatenate(whole))
+
+
+@pytest.mark.thorough
+def test_array_record_is_decoded_by_processes(prepared):
+    pytest.importorskip("grain")
+    source = load_dataset("imagenet", prepared, reader="tfds", image_size=24).train.inputs
+    order = np.arange(len(source))[::-1].copy()
+    batches = list(stream(source, order, 4, workers=2))
+    np.testing.assert_array_equal(np.concatenate(batches), source.take(order))
+
+
+@pytest.mark.thorough
+def test_a_run_trains_on_array_record_and_goes_on_within_an_epoch(prepared, tmp_path):
+    def run(out, **more):
+        asked = iter([False] * more.pop("until", 10**6))
+        config = TrainConfig(
+            dataset="imagenet", data_dir=prepared, reader="tfds", image_size=16, model="logistic",
+            strategy="gradmatch-pb", fraction=0.5, epochs=2, batch_size=3, lr=0.001,
+            checkpoint_seconds=0, checkpoint_steps=2,
+        )  # fmt: skip
+        return train(config, out, stop=lambda: next(asked, True), **more)
+
+    wanted = run(tmp_path / "alone")
+    with pytest.raises(Stopped, match="step 2 of epoch 0"):
+        run(tmp_path / "left", until=1)
+    found = run(tmp_path / "left")
+    for a, b in zip(
+        *(jax.tree.leaves(x.state.learner.variables.params) for x in (found, wanted)), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_what_was_not_prepared_is_asked_for(prepared):

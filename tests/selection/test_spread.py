@@ -10,7 +10,10 @@ from gradmatch_jax.selection.spread import mesh_of, up_to
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("check", "devices"), [("per_class", 8), ("split", 8), ("moved", 4)])
+@pytest.mark.parametrize(
+    ("check", "devices"),
+    [("per_class", 8), ("uneven", 8), ("split", 8), ("moved", 4), ("memory", 8)],
+)
 def test_several_devices_pick_as_one(check, devices):
     checked("spread_selections", check, devices)
 

@@ -46,6 +46,7 @@ OUT_OF_RANGE = {
     "eval_every": (0,),
     "image_size": (0,),
     "checkpoint_seconds": (-1, math.nan, math.inf),
+    "checkpoint_steps": (-1,),
     "devices": (-1,),
     "seed": (-1, 2**32, 10**20),
 }

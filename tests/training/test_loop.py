@@ -9,7 +9,7 @@ import pytest
 from gradmatch_jax.data import Dataset, Split, load_dataset
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.models import build_model
-from gradmatch_jax.training import loop as driver
+from gradmatch_jax.training import epoch as driver
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
 from gradmatch_jax.training.schedule import cosine

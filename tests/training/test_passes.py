@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.data import Split
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.passes import collect, collect_gradient_norms, evaluate
 from linear_problem import CLASSES, inputs, linear_data, linear_steps
@@ -31,6 +32,24 @@ def test_collect_answers_in_order(steps, data, streamed, batch_size):
     np.testing.assert_allclose(features, x, rtol=1e-5, atol=1e-6)
     expected = x @ np.asarray(variables.params["W"], np.float64)
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_collect_keeps_what_it_is_told_to(steps, data, dtype):
+    variables, feed = steps.init(jax.random.key(5)).variables, Feed(data.train)
+    found = collect(steps, variables, feed, batch_size=5, dtype=dtype)
+    for kept, whole in zip(found, collect(steps, variables, feed, batch_size=5), strict=True):
+        assert kept.dtype == dtype
+        np.testing.assert_array_equal(kept, whole.astype(dtype))
+
+
+def test_numbers_that_float16_does_not_reach(steps, data):
+    variables = steps.init(jax.random.key(5)).variables
+    params = {**variables.params, "b": jax.numpy.asarray([1e5, 0.0, 0.0])}
+    variables = variables._replace(params=params)
+    with pytest.raises(UserError, match="beyond float16, which ends at 65,504: use"):
+        collect(steps, variables, Feed(data.train), batch_size=5, dtype="float16")
+    collect(steps, variables, Feed(data.train), batch_size=5, dtype="bfloat16")
 
 
 @pytest.mark.parametrize("memory", [1, 4 * 4 * 51, 2**28])

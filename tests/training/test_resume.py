@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradmatch_jax.training.checkpoints import Place, places
+
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
 import json, sys
@@ -32,6 +34,16 @@ RUNS: dict[str, dict[str, object]] = {  # 18 epochs each
     # The other network has dropout: its keys are part of what is restored.
     "adaptive-random": {
         "strategy": "adaptive-random", "epochs": 18, "fraction": 0.1, "model": "mnistnet",
+    },
+    # Saved within their epochs, and killed there.
+    "gradmatch-pb-warm, within": {
+        "strategy": "gradmatch-pb-warm", "epochs": 34, "fraction": 0.05, "select_every": 3,
+        "checkpoint_steps": 1,
+    },
+    "infobatch, within": {"strategy": "infobatch", "epochs": 18, "checkpoint_steps": 10},
+    "adaptive-random, within": {
+        "strategy": "adaptive-random", "epochs": 18, "fraction": 0.1, "model": "mnistnet",
+        "checkpoint_steps": 2,
     },
 }  # fmt: skip
 EPOCHS = 18
@@ -67,11 +79,16 @@ class Runner:
         with np.load(arrays) as file:
             return [file[name] for name in file.files]
 
-    def kill_after(self, out, rows, delay):
-        """Kill a run `delay` seconds after its log has reached `rows` rows; the rows it left."""
+    def kill_after(self, out, rows, delay, within):
+        """Kill a run `delay` seconds after its log has reached `rows` rows; the rows it left.
+
+        within: and its last checkpoint is within an epoch.
+        """
         process, deadline = self.start(out, out.parent / "never.npz"), time.monotonic() + 300
         try:
-            while rows_in(out) < rows and process.poll() is None and time.monotonic() < deadline:
+            while process.poll() is None and time.monotonic() < deadline:
+                if rows_in(out) >= rows and (not within or last_place(out).step):
+                    break
                 time.sleep(0.002)
             time.sleep(delay)
         finally:
@@ -87,23 +104,32 @@ def rows_in(out):
     return log.read_text().count("\n") if log.exists() else 0
 
 
+def last_place(out):
+    """Of its last checkpoint."""
+    try:
+        return next(iter(places(out / "checkpoints")), Place(0))
+    except FileNotFoundError:  # an older one, just removed
+        return Place(0)
+
+
 def interrupt_and_resume(name, folder):
     """(arrays of a run left alone, arrays of one killed three times, where it was killed)."""
     runner = Runner(RUNS[name], folder)
     alone = runner.finish(folder / "alone")
-    kills, left = [], 0
+    kills, left, within = [], 0, "checkpoint_steps" in RUNS[name]
     for _ in range(3):
-        rows, delay = left + random.randint(1, 2), random.uniform(0, 0.1)
-        left = runner.kill_after(folder / "killed", rows, delay)
-        kills.append((rows, delay, left))
+        rows, delay = left + random.randint(1, 2), random.uniform(0, 0.02 if within else 0.1)
+        left = runner.kill_after(folder / "killed", rows, delay, within)
+        kills.append((rows, delay, left, last_place(folder / "killed").name))
+    assert not within or any("-" in place for *_, place in kills), kills
     return alone, runner.finish(folder / "killed"), kills
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Both strategies at once, one on each of two cores."""
+    """Two kinds at once, one on each of two cores."""
     folders = {name: tmp_path_factory.mktemp(name) for name in RUNS}
-    with ThreadPoolExecutor(len(RUNS)) as pool:
+    with ThreadPoolExecutor(2) as pool:
         pending = {
             name: pool.submit(interrupt_and_resume, name, folder)
             for name, folder in folders.items()
@@ -120,7 +146,7 @@ def read(folder):
 @pytest.mark.parametrize("name", RUNS)
 def test_killed_runs_end_as_runs_left_alone(runs, name):
     alone, killed, kills, folder = runs[name]
-    print(f"killed at (rows waited for, delay, rows left): {kills}")
+    print(f"killed at (rows waited for, delay, rows left, checkpoint): {kills}")
     assert 0 < kills[0][2] < EPOCHS
     assert int(alone[-1]) == int(killed[-1]) == EPOCHS
     assert len(alone) == len(killed)

@@ -5,7 +5,7 @@ import pytest
 
 import linear_problem
 from gradmatch_jax.models.model import Model
-from gradmatch_jax.training import loop as driver
+from gradmatch_jax.training import epoch as driver
 from gradmatch_jax.training.build import prepare
 from gradmatch_jax.training.config import TrainConfig, resolve
 from gradmatch_jax.training.loop import train
