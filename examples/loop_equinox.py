@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import vmap
 
 from gradmatch_jax import Selector, split_forward, weighted_batches
 from gradmatch_jax.data import load_dataset
@@ -39,7 +40,7 @@ class Net(eqx.Module):
 
 def loss(model, x, y, w):  # +
     """The mean of w_i l_i."""
-    losses = optax.softmax_cross_entropy_with_integer_labels(jax.vmap(model)(x), y)
+    losses = optax.softmax_cross_entropy_with_integer_labels(vmap(model)(x), y)
     return jnp.mean(w * losses)  # +
 
 
@@ -51,20 +52,17 @@ def step(model, *batch):
     )
 
 
-body, head = (eqx.filter_jit(jax.vmap(f, (None, 0))) for f in (Net.body, lambda m, h: m.head(h)))
-
-
 def train(strategy="gradmatch", seed=0, epochs=60):
     """Train; the test accuracy in percent."""
     model = Net(jax.random.key(seed))
-    forward = split_forward(lambda x: body(model, x), lambda h: head(model, h), x)
-    selector = Selector(
-        strategy, labels=y, fraction=0.05, every=10, seed=seed, forward=forward
-    )  # +
+    selector = Selector(  # +
+        strategy, labels=y, fraction=0.05, every=10, seed=seed,
+        forward=split_forward(lambda x: vmap(model.body)(x), lambda h: vmap(model.head)(h), x),
+    )  # fmt: skip
     for epoch in range(epochs):
         for batch in weighted_batches(selector, epoch, (x, y), batch_size=20):  # +
             model = step(model, *batch)
-    return 100 * float(np.mean(np.argmax(jax.vmap(model)(x_test), axis=1) == y_test))
+    return 100 * float(np.mean(np.argmax(vmap(model)(x_test), axis=1) == y_test))
 
 
 if __name__ == "__main__":

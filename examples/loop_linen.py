@@ -41,10 +41,10 @@ def step(params, *batch):
 def train(strategy="gradmatch", seed=0, epochs=60):
     """Train; the test accuracy in percent."""
     params = Net().init(jax.random.key(seed), x[:1])["params"]
-    forward = linen_forward(Net(), "head", lambda: {"params": params}, x)
-    selector = Selector(
-        strategy, labels=y, fraction=0.05, every=10, seed=seed, forward=forward
-    )  # +
+    selector = Selector(  # +
+        strategy, labels=y, fraction=0.05, every=10, seed=seed,
+        forward=linen_forward(Net(), "head", lambda: {"params": params}, x),
+    )  # fmt: skip
     for epoch in range(epochs):
         for batch in weighted_batches(selector, epoch, (x, y), batch_size=20):  # +
             params = step(params, *batch)

@@ -51,10 +51,10 @@ def train(strategy="gradmatch-pb", seed=0, epochs=60):
         "W": jax.random.normal(keys[0], (64, 128)) / 8, "b": jnp.zeros((1, 128)),
         "V": jax.random.normal(keys[1], (128, 4)) / 12, "c": jnp.zeros((1, 4)),
     }  # fmt: skip
-    forward = split_forward(lambda x: body(params, x), lambda h: head(params, h), x)
     selector = Selector(  # +
-        strategy, labels=y, fraction=0.05, every=10, seed=seed, loss="sigmoid", forward=forward
-    )
+        strategy, labels=y, fraction=0.05, every=10, seed=seed, loss="sigmoid",
+        forward=split_forward(lambda x: body(params, x), lambda h: head(params, h), x),
+    )  # fmt: skip
     for epoch in range(epochs):
         for batch in weighted_batches(selector, epoch, (x, y), batch_size=20):  # +
             params = step(params, *batch)

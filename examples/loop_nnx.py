@@ -42,10 +42,10 @@ def train(strategy="gradmatch", seed=0, epochs=60):
     """Train; the test accuracy in percent."""
     model = Net(nnx.Rngs(seed))
     optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Param)
-    forward = nnx_forward(model, model.head, x)
-    selector = Selector(
-        strategy, labels=y, fraction=0.05, every=10, seed=seed, forward=forward
-    )  # +
+    selector = Selector(  # +
+        strategy, labels=y, fraction=0.05, every=10, seed=seed,
+        forward=nnx_forward(model, model.head, x),
+    )  # fmt: skip
     for epoch in range(epochs):
         for batch in weighted_batches(selector, epoch, (x, y), batch_size=20):  # +
             step(model, optimizer, *batch)

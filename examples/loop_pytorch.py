@@ -8,7 +8,7 @@ where the DataLoader went, and its batches have one member more.
 
 import numpy as np
 import torch
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 from torch.utils.data import TensorDataset
 
 from gradmatch_jax.data import load_dataset
@@ -33,8 +33,7 @@ def train(strategy="gradmatch", seed=0, epochs=60):
     )  # fmt: skip
     for _ in range(epochs):
         for images, labels, w in loader:  # +
-            losses = functional.cross_entropy(model(images), labels, reduction="none")
-            loss = (w * losses).mean()  # +
+            loss = (w * cross_entropy(model(images), labels, reduction="none")).mean()  # +
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -49,10 +49,9 @@ def train(strategy="gradmatch", seed=0, epochs=60):
         "W": jax.random.normal(keys[0], (64, 128)) / 8, "b": jnp.zeros((1, 128)),
         "V": jax.random.normal(keys[1], (128, 1)) / 12, "c": jnp.zeros((1, 1)),
     }  # fmt: skip
-    forward = split_forward(lambda x: body(params, x), lambda h: head(params, h), x)
     selector = Selector(  # +
         strategy, labels=y, fraction=0.1, every=5, seed=seed, loss="mse", groups=10,
-        forward=forward,
+        forward=split_forward(lambda x: body(params, x), lambda h: head(params, h), x),
     )  # fmt: skip
     for epoch in range(epochs):
         for batch in weighted_batches(selector, epoch, (x, y), batch_size=20):  # +

@@ -71,8 +71,10 @@ def train(strategy="gradmatch", seed=0, epochs=60):
         "E": 0.3 * jax.random.normal(keys[0], (WORDS, WIDTH)),
         "W": jax.random.normal(keys[1], (WIDTH, CLASSES)) / 8, "b": jnp.zeros((1, CLASSES)),
     }  # fmt: skip
-    forward = split_forward(lambda x: body(params, x), lambda h: head(params, h), x)
-    selector = Selector(strategy, labels=y, fraction=0.1, every=5, seed=seed, forward=forward)  # +
+    selector = Selector(  # +
+        strategy, labels=y, fraction=0.1, every=5, seed=seed,
+        forward=split_forward(lambda x: body(params, x), lambda h: head(params, h), x),
+    )  # fmt: skip
     for epoch in range(epochs):
         for batch in weighted_batches(selector, epoch, (x, y), batch_size=20):  # +
             params = step(params, *batch)

@@ -5,7 +5,7 @@
 Without a file the lines are of Python's own manual, and the classes the eight longest pages that
 `help()` knows. `projected_gradients` sketches each example's gradient in every parameter but the
 word vectors to 512 numbers; `select_subset` matches their sum, class by class. No layer of the
-network is looked at.
+network is looked at. These are the pieces below `Selector`: eight statements are touched, not four.
 
 Test accuracy after 40 epochs, seeds 0-2, a tenth of the lines: on the manual of Python 3.11 43.2
 (43.1-43.4), a fixed draw of the same size 31.6 (30.5-33.2); on TREC's questions 67.3 (64.4-69.8)
@@ -119,8 +119,8 @@ def chosen(strategy, params, x, y, seed):
         rows = np.random.default_rng(seed).choice(len(x), len(x) // 10, replace=False)
         return rows, np.ones(len(rows), np.float32)
     vectors, rest = params
-    atoms = projected_gradients(Partial(one, vectors), rest, [(x, y)], dim=512)
-    return select_subset(atoms, fraction=0.1, labels=y).numpy()
+    atoms = projected_gradients(Partial(one, vectors), rest, [(x, y)], dim=512)  # +
+    return select_subset(atoms, fraction=0.1, labels=y).numpy()  # +
 
 
 EMBEDDED = embedded()
@@ -133,10 +133,10 @@ def train(strategy="gradmatch", seed=0, epochs=40, data=EMBEDDED):
     state, rng = ADAM.init(params), np.random.default_rng(seed)
     for epoch in range(epochs):
         if epoch == 0 or (epoch % 5 == 0 and strategy != "random"):  # +
-            rows, weights = chosen(strategy, params, x, y, (seed, epoch))
+            rows, weights = chosen(strategy, params, x, y, (seed, epoch))  # +
         order = rng.permutation(len(rows))  # +
         for part in np.array_split(order, len(order) // 20):
-            batch = x[rows[part]], y[rows[part]], weights[part]
+            batch = x[rows[part]], y[rows[part]], weights[part]  # +
             params, state = step(params, state, *batch)
     return 100 * float(np.mean(classes_of(params, x_test) == y_test))
 

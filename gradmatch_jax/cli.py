@@ -82,6 +82,7 @@ def _parse() -> Any:
 
     from gradmatch_jax.commands import groups, train
     from gradmatch_jax.commands.compare import CompareConfig
+    from gradmatch_jax.commands.earlier import expanded
     from gradmatch_jax.commands.predict import PredictCommand
     from gradmatch_jax.commands.runs import RunsCommand
     from gradmatch_jax.commands.select import SelectConfig
@@ -112,7 +113,7 @@ def _parse() -> Any:
             parsed = tyro.cli(
                 union,
                 prog="gradmatch-jax",
-                args=train.expanded(sys.argv[1:]),
+                args=expanded(sys.argv[1:]),
                 description=(
                     "Train on a weighted subset of your data: GRAD-MATCH and its rivals in JAX. "
                     "`gradmatch-jax --version` says which."
@@ -162,9 +163,9 @@ def _run(command: Any, asked: Asked) -> None:
     if isinstance(command, train.TrainCommand):
         train.run(command, sys.argv, asked)
     elif isinstance(command, compare.CompareConfig):
-        from rich.console import Console
+        from gradmatch_jax.commands.progress import make_console
 
-        compare.run(command, Console(), asked)
+        compare.run(command, make_console(), asked)
     elif isinstance(command, runs.RunsCommand):
         runs.run(command)
     elif isinstance(command, predict.PredictCommand):

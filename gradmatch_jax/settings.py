@@ -6,11 +6,11 @@ No JAX here: the command line reads settings to print its help.
 import dataclasses
 import functools
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from gradmatch_jax.errors import UserError
+from gradmatch_jax.errors import UserError, no_such
 from gradmatch_jax.inputs.values import (
     ANY,
     Range,
@@ -61,6 +61,31 @@ def checked(settings: S) -> S:
         gradmatch_jax.errors.UserError: --share must be above 0 and at most 1 (0.1 is 10 %), not 2.0
     """
     return dataclasses.replace(settings, **fitted(settings))  # type: ignore[type-var]
+
+
+def from_values(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Settings of values that come from elsewhere, a JSON file say: each as `checked` has it.
+
+    Args:
+        kind: a frozen dataclass.
+        values: by the names of its fields; the others stand at their default.
+
+    Raises:
+        UserError: no such field, or a value as `checked` refuses it.
+
+    Example:
+        >>> from gradmatch_jax.inputs.values import SHARE
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Mine:
+        ...     share: Annotated[float, SHARE] = 0.5
+        ...     file: Path = Path("a")
+        >>> from_values(Mine, {"file": "b"})
+        Mine(share=0.5, file=PosixPath('b'))
+    """
+    hints, known = _hints(kind), [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(values.keys() - known):
+        raise no_such("setting", unknown[0], known)
+    return kind(**{k: _fit(as_option(k), hints[k], value) for k, value in values.items()})
 
 
 def fitted(

@@ -155,6 +155,7 @@ def sweep(
     wait: bool = True,
     stop: Callable[[], bool] = lambda: False,
     log: Sequence[str] = (),
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Finished]:
     """Do the runs that are not finished, and give every run as it is known.
 
@@ -169,6 +170,7 @@ def sweep(
             out.
         stop: as `train`'s.
         log: likewise, of each run.
+        on_note: likewise.
 
     Yields:
         The runs, in order but for those waited for. While the caller has one, it is held: no
@@ -191,7 +193,7 @@ def sweep(
             row = found[job.folder] or _read_back(job)
             if row is None:
                 start = Progress(done, len(jobs), job.name, 0, 0)
-                row = _run(job, data, start, on_progress, stop, log)
+                row = _run(job, data, start, on_progress, stop, log=log, on_note=on_note)
             done += 1
             epochs = len(row["log"])
             on_progress(Progress(done, len(jobs), job.name, epochs, epochs))
@@ -220,7 +222,7 @@ def _run(
     start: Progress,
     on_progress: Callable[[Progress], None],
     stop: Callable[[], bool],
-    log: Sequence[str],
+    **rest: Any,
 ) -> dict[str, Any]:
     """Train; the run's row, also where it comes to nothing."""
     from gradmatch_jax.training.loop import train
@@ -232,7 +234,7 @@ def _run(
     dataset = data.of(job.config)
     try:
         result = train(
-            job.config, job.folder, dataset=dataset, on_epoch=on_epoch, stop=stop, log=log
+            job.config, job.folder, dataset=dataset, on_epoch=on_epoch, stop=stop, **rest
         )
     except Blocked:  # a full disk, say: it would meet the others too
         raise

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import itertools
 import pkgutil
 import re
 import sys
@@ -10,6 +11,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import gradmatch_jax
 from gradmatch_jax import cli, gradients
@@ -137,6 +140,27 @@ def test_one_version(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gradmatch-jax", "--version"])
     cli.main()
     assert capsys.readouterr().out == f"gradmatch-jax {project['version']}\n"
+
+
+def requirements(text):
+    """Of each name in a list of requirements, what it asks for: ranges, or versions."""
+    found = {}
+    for one in map(Requirement, text):
+        found.setdefault(canonicalize_name(one.name), []).append(one)
+    return found
+
+
+def test_known_versions_are_of_every_dependency_and_in_its_range():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = itertools.chain(*project["optional-dependencies"].values())
+    wanted = requirements([*project["dependencies"], *extras])
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    known = requirements(line for line in lines if not line.startswith("#"))
+    assert wanted.keys() - known.keys() == {"gradmatch-jax"}, "which names its own extras"
+    for name, ranges in wanted.items():
+        for pinned in known.get(name, []):
+            (version,) = (one.version for one in pinned.specifier)
+            assert all(asked.specifier.contains(version) for asked in ranges), (name, version)
 
 
 def test_annotations_are_offered_and_checked(pytestconfig):

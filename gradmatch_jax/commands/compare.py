@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from gradmatch_jax.commands.compilation import CompilationCache, keep_compiled
-from gradmatch_jax.commands.progress import Clock
+from gradmatch_jax.commands.progress import DEFAULTS, Clock
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import COUNT, SEED, SHARE
 from gradmatch_jax.report import write_report
@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
     from gradmatch_jax.report.gallery import Gallery
 
-__all__ = ["CompareConfig", "compare", "galleries", "plan_runs", "run"]
+__all__ = ["RECORD", "SEVERAL", "CompareConfig", "compare", "galleries", "plan_runs", "run"]
+
+RECORD = "compare.json"  # what was compared and what came of it, beside the runs
+SEVERAL = ("strategies", "fractions", "seeds")  # what a comparison has more than one of
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ class CompareConfig(Settings):
     out: Path = Path("runs/compare")
     """The table, the report and the runs go into its folder DATASET. Finished runs there are not
     repeated."""
+    config: Path | None = None
+    """A run's config.json, or its folder: what all runs share is taken where it is not named here.
+    Of a comparison's compare.json, or its folder, strategies, fractions and seeds as well."""
     log: tuple[LogName, ...] = ()
     """Write each run's rows there as well: csv (metrics.csv), tensorboard, wandb (extras of those
     names; WANDB_MODE=offline keeps it here)."""
@@ -79,7 +85,7 @@ def plan_runs(config: CompareConfig) -> list[Job]:
     """
     config = checked(config)
     check_log(config.log, config.out)
-    for name in ("strategies", "fractions", "seeds"):
+    for name in SEVERAL:
         if not getattr(config, name):
             raise UserError(f"--{name} is empty: name at least one")
     shared = {field.name: getattr(config, field.name) for field in dataclasses.fields(Settings)}
@@ -98,6 +104,7 @@ def compare(
     config: CompareConfig,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> list[dict[str, Any]]:
     """Do every run that is not finished yet; returns the runs in order, as `sweep` gives them.
 
@@ -105,7 +112,7 @@ def compare(
         UserError: bad settings, or a folder that holds another run, before anything runs.
     """
     jobs = plan_runs(config)
-    ended = sweep(jobs, on_progress, stop=stop, log=config.log)
+    ended = sweep(jobs, on_progress, stop=stop, log=config.log, on_note=on_note)
     rows = {finished.job.folder: finished.row for finished in ended}
     return [rows[job.folder] for job in jobs]
 
@@ -155,12 +162,12 @@ def run(
     folder = jobs[0].folder.parent
     begun = time.monotonic()
     rows = _with_bar(config, console, stop)
-    spent = wall_seconds(folder / "compare.json", rows, time.monotonic() - begun)
+    spent = wall_seconds(folder / RECORD, rows, time.monotonic() - begun)
     table = summarise(rows)
     said = notes(table)
     console.print(rich_table(COMPARISON, table, apart=lambda row: row.fraction))
     for note in said:
-        console.print(note, style="yellow", highlight=False)
+        console.print(note, style="yellow", soft_wrap=True)
     note = footnote(rows)
     console.print(note, style="dim")
     results = {
@@ -169,7 +176,7 @@ def run(
         "runs": [{k: v for k, v in row.items() if k != "log"} for row in rows],
         "wall_seconds": spent,
     }
-    files = [folder / name for name in ("compare.json", "compare.md", "report.html")]
+    files = [folder / name for name in (RECORD, "compare.md", "report.html")]
     write_text(files[0], json.dumps(results, indent=2) + "\n")
     under = "".join(f"\n{line}\n" for line in (*said, note))
     write_text(files[1], markdown(COMPARISON, table) + under)
@@ -199,7 +206,7 @@ def command_of(config: CompareConfig) -> str:
     words = ["gradmatch-jax", "compare"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if value == field.default:
+        if value == field.default or field.name == "config":  # whose settings are all here
             continue
         if isinstance(value, bool):
             words.append(as_option(field.name if value else f"no_{field.name}"))
@@ -210,17 +217,28 @@ def command_of(config: CompareConfig) -> str:
 
 
 def _settings(config: CompareConfig, full: Job) -> dict[str, Any]:
-    """What was compared: the data set's own where nothing was asked; what a strategy makes of them
-    is in its run."""
+    """What was compared, and where its data are: the data set's own where nothing was asked; what a
+    strategy makes of them is in its run."""
     known = full.settings | identity(config)
+    known |= {} if config.data_dir is None else {"data_dir": str(config.data_dir)}
     shared = {f.name: known[f.name] for f in dataclasses.fields(Settings) if f.name in known}
-    return shared | {k: list(getattr(config, k)) for k in ("strategies", "fractions", "seeds")}
+    return shared | {k: list(getattr(config, k)) for k in SEVERAL}
 
 
 def _with_bar(
     config: CompareConfig, console: "Console", stop: Callable[[], bool]
 ) -> list[dict[str, Any]]:
     clock = Clock()
+    by_default = config.model is None and config.epochs is None
+    told: list[str] = []
+
+    def say(text: str) -> None:
+        """Of the first run that is done alone: its network and epochs are the others' too."""
+        if not told:
+            hint = f"; {DEFAULTS}" if by_default else ""
+            console.print(f"{text}{hint}", soft_wrap=True)
+        told.append(text)
+
     if not console.is_terminal:
         seen: list[str] = []
 
@@ -230,7 +248,7 @@ def _with_bar(
                 run = f"run {progress.run + 1}/{progress.runs}  {progress.name}"
                 print(f"{run}  {clock.left(_share(progress))}".rstrip(), flush=True)
 
-        return compare(config, line, stop)
+        return compare(config, line, stop, say)
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
@@ -252,7 +270,7 @@ def _with_bar(
             bar.update(epochs, description=progress.name, completed=progress.epoch,
                        total=progress.epochs or None)  # fmt: skip
 
-        return compare(config, show, stop)
+        return compare(config, show, stop, say)
 
 
 def _share(progress: Progress) -> float:

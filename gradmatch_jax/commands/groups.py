@@ -11,7 +11,7 @@ import inspect
 import itertools
 import textwrap
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
@@ -118,8 +118,8 @@ def described(cls: type, *examples: str) -> str:
 def flags_of(values: Mapping[str, Any]) -> list[str]:
     """Settings as the command line writes them.
 
-    >>> flags_of({"lr": 0.1, "warm": True, "augment": False, "proxy": None})
-    ['--lr', '0.1', '--warm', '--no-augment']
+    >>> flags_of({"lr": 0.1, "warm": True, "augment": False, "proxy": None, "seeds": [0, 1]})
+    ['--lr', '0.1', '--warm', '--no-augment', '--seeds', '0', '1']
     """
     words: list[str] = []
     for name, value in values.items():
@@ -127,8 +127,21 @@ def flags_of(values: Mapping[str, Any]) -> list[str]:
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         elif value is not None:
-            words += [f"--{flag}", str(value)]
+            several = value if isinstance(value, (list, tuple)) else (value,)
+            words += [f"--{flag}", *map(str, several)]
     return words
+
+
+def named(arguments: Sequence[str], of: type) -> frozenset[str]:
+    """The settings of this class that a command line names, at whatever value.
+
+    Example:
+        >>> sorted(named(["train", "--out", "a", "--no-nonnegative", "--lam=1"], MatchingOptions))
+        ['lam', 'nonnegative']
+    """
+    flags = (a[2:].split("=")[0].replace("-", "_") for a in arguments if a.startswith("--"))
+    known = {field.name for field in dataclasses.fields(of)}
+    return frozenset({f if f in known else f.removeprefix("no_") for f in flags} & known)
 
 
 def _field(field: Any, hint: Any, doc: str) -> tuple[str, Any, Any]:

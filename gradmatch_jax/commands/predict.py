@@ -23,8 +23,8 @@ class PredictCommand:
     run: Path
     """Folder of the run, --out of `train`."""
     input: Path | None = None
-    """.npz with x (n, ...), as the data set had its inputs, and y (n,) where they are known; or,
-    of a run on texts, a text file, one a line. None: only --export."""
+    """.npz with x (n, ...), as the data set had its inputs, and y (n,), classes or their names,
+    where they are known; or, of a run on texts, a text file, one a line. None: only --export."""
     out: Path | None = None
     """.npz to write: classes (n,), probabilities (n, C), logits (n, C), class_names (C,)."""
     export: Path | None = None
@@ -45,8 +45,13 @@ def run(command: PredictCommand) -> None:
     if command.out is not None and command.out.suffix != ".npz":
         raise UserError(f"--out {command.out} must end in .npz")
     for name, path in (("--out", command.out), ("--export", command.export)):
-        if path is not None and path.exists():
-            raise UserError(f"{name} {path} exists; name another file or remove it")
+        if path is None:
+            continue
+        with explained(f"{name} {path}"):
+            if path.exists():
+                raise UserError(f"{name} {path} exists; name another file or remove it")
+            if not path.parent.is_dir():
+                raise UserError(f"{name}: there is no folder {path.parent}; make it first")
     keep_compiled(command.compilation_cache)
     from gradmatch_jax.training.saved import load_run
 
@@ -61,6 +66,8 @@ def run(command: PredictCommand) -> None:
 def _predicted(found: "SavedRun", file: Path, out: Path) -> str:
     """Write the predictions; what came of them in a line."""
     x, y = _inputs(file)
+    if y is not None and y.shape != np.shape(x)[:1]:
+        raise UserError(f"--input {file}: y must be (n,), one a row of x, not {y.shape}")
     logits = found.predict(x)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     classes = logits.argmax(axis=1)
@@ -75,9 +82,8 @@ def _predicted(found: "SavedRun", file: Path, out: Path) -> str:
     said = f"{out}: {len(classes)} predictions"
     if y is None:
         return said
-    if y.shape != classes.shape:
-        raise UserError(f"--input {file}: y has shape {y.shape}, expected {classes.shape}")
-    return f"{said}, {100 * float(np.mean(classes == y)):.2f} % right"
+    as_y = np.array(found.network.class_names)[classes] if y.dtype.kind == "U" else classes
+    return f"{said}, {100 * float(np.mean(as_y == y)):.2f} % right"
 
 
 def _inputs(file: Path) -> tuple[Any, np.ndarray | None]:

@@ -13,6 +13,22 @@ if TYPE_CHECKING:
 OnEpoch = Callable[[dict[str, Any], int], None]
 
 
+# Said where neither was named: the wait depends on them.
+DEFAULTS = "network and epochs are the data set's defaults: see --model and --epochs"
+# Where output is kept there is no screen to fit: nothing is cut or broken.
+KEPT_WIDTH = 10_000
+
+
+def make_console(*, quiet: bool = False) -> "Console":
+    """Standard output, with every text as it is: what looks like markup may be a folder's name."""
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False, highlight=False, quiet=quiet)
+    if not console.is_terminal:
+        console.width = KEPT_WIDTH
+    return console
+
+
 class Clock:
     """Time left, by how much has been done since the first time it was asked.
 

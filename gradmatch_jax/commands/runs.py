@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
+from gradmatch_jax.commands.progress import make_console
 from gradmatch_jax.errors import UserError, explained
 from gradmatch_jax.report.summary import label_of
 from gradmatch_jax.report.tables import Column, percent, rich_table
@@ -67,14 +68,12 @@ def run(command: RunsCommand) -> None:
     Raises:
         UserError: as `find_runs`, or there is no run.
     """
-    from rich.console import Console
-
     rows = find_runs(command.folder)
     if not rows:
         raise UserError(
             f"{command.folder} holds no runs; `train` and `compare` write them to --out"
         )
-    Console().print(rich_table(COLUMNS, rows))
+    make_console().print(rich_table(COLUMNS, rows))
 
 
 def _looked_at(path: Path, below: Path) -> Found:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from gradmatch_jax.commands.progress import make_console
+
 
 @dataclass(frozen=True)
 class StrategiesCommand:
@@ -10,7 +12,6 @@ class StrategiesCommand:
 
 def run() -> None:
     """Print the registry as a table."""
-    from rich.console import Console
     from rich.table import Table
 
     from gradmatch_jax.strategies import STRATEGIES
@@ -18,6 +19,6 @@ def run() -> None:
     table = Table("strategy", "what it selects", "source", box=None)
     for name, entry in STRATEGIES.items():
         table.add_row(name, entry.summary, entry.source)
-    console = Console()
+    console = make_console()
     console.print(table)
     console.print("\nNAME-warm (or --warm): full epochs first; kappa sets the split.")

@@ -1,4 +1,8 @@
-"""Fetching original files into the cache by pooch: taken up where they were cut, checked by md5."""
+"""Fetching original files into the cache by pooch: taken up where they were cut, checked by md5.
+
+pooch knows the address and the checksum, and puts the file under its name when it is whole; what
+downloads for it is ours, for its own starts anew each time and reads without end.
+"""
 
 import os
 import sys
@@ -90,7 +94,7 @@ def _download(remote: Remote, directory: Path, timeout: float) -> None:
 
 
 class _Resuming:
-    """What pooch downloads with, in place of its own that starts anew and knows no end."""
+    """What pooch downloads with: goes on from a part, to a bound, and shows how far it is."""
 
     def __init__(self, part: Path, timeout: float):
         self._part, self._timeout = part, timeout

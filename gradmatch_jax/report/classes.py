@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 NAMED = 20  # classes: of more than these the bars have no room for names
+BELOW = 45  # letters: names of more, each taken as long as the longest, stand beside their bars
 
 
 class Share(NamedTuple):
@@ -32,25 +33,31 @@ def class_shares(
 
 
 def classes_html(shares: Sequence[Share]) -> str:
-    """A bar a class, as high as its share of the selection; a mark at its share of the data."""
+    """A bar a class, as long as its share of the selection; a mark at its share of the data.
+
+    Upright with their names below, or along beside their names where those are long.
+    """
     trained = max(sum(share.trained for share in shares), 1)
     selected = max(sum(share.selected for share in shares), 1)
     of = [(s, s.selected / selected, s.trained / trained) for s in shares]
     highest = max((max(mine, its) for _, mine, its in of), default=1.0) or 1.0
+    named, letters = len(shares) <= NAMED, max((len(s.name) for s in shares), default=0)
+    along = named and letters * len(shares) > BELOW
+    length, place = ("width", "left") if along else ("height", "bottom")
     bars = "".join(
         f'<li title="{escape(s.name)}: {s.selected} of {selected}, {100 * mine:.3g} %; '
         f'{100 * its:.3g} % of the data">'
-        f'<b style="height:{100 * mine / highest:.1f}%"></b>'
-        f'<i style="bottom:{100 * its / highest:.1f}%"></i>'
-        f"{f'<span>{escape(s.name)}</span>' if len(shares) <= NAMED else ''}</li>"
+        f"{f'<span>{escape(s.name)}</span>' if named else ''}"
+        f'<em><b style="{length}:{100 * mine / highest:.1f}%"></b>'
+        f'<i style="{place}:{100 * its / highest:.1f}%"></i></em></li>'
         for s, mine, its in of
     )
     shortest, longest = (f([s.selected for s in shares], default=0) for f in (min, max))
     empty = sum(s.selected == 0 for s in shares)
     none = f", none of {empty}" if empty else ""
-    named = " many" if len(shares) > NAMED else ""
+    kind = " along" if along else "" if named else " many"
     return (
-        f'<figure class="classes"><ol class="bars{named}">{bars}</ol><figcaption>{shortest} to '
+        f'<figure class="classes"><ol class="bars{kind}">{bars}</ol><figcaption>{shortest} to '
         f"{longest} examples a class{none}; the marks are the classes' shares of the data"
         "</figcaption></figure>"
     )

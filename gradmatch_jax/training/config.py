@@ -26,6 +26,8 @@ from gradmatch_jax.strategies.settings import StrategySettings
 from gradmatch_jax.training.presets import AUTO, PRESETS
 from gradmatch_jax.training.schedule import Optimizer, Schedule
 
+CONFIG = "config.json"  # a run's own, in its folder
+FACTS = "data"  # in it: what the run was given beside its configuration
 DEFAULT_FRACTION = 0.1
 # EL2N and GraNd are read early in training: 10 to 20 epochs (Paul et al. 2021).
 DEFAULT_PROXY_EPOCHS = 10
@@ -82,9 +84,10 @@ class Settings(PlanSettings, StrategySettings):
     """Read the original files, or what TensorFlow Datasets prepared in --data-dir."""
     model: str | None = None
     """lenet, mnistnet, mlp, logistic, resnet18, resnet20, resnet164, embedding-bag. None: the data
-    set's own."""
+    set's own; of an npz by its inputs: mlp, embedding-bag, and of images lenet, or resnet18 from
+    10,000 of them and 50 million pixels on."""
     epochs: Annotated[int | None, EPOCHS] = None
-    """T: epochs of a cold run. None: the paper's for the data set."""
+    """T: epochs of a cold run. None: the paper's for the data set; npz 100, tsv 60."""
     batch_size: Annotated[int | None, COUNT] = None
     """Examples a step. None: the data set's own."""
     lr: Annotated[float | None, Range(0, open_low=True)] = None

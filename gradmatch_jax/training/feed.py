@@ -1,6 +1,7 @@
 """Inputs on their way to the device: resident arrays, or streams read one batch ahead."""
 
 import functools
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from jaxtyping import Array, Int, Shaped
 from gradmatch_jax.data import Dataset, Split
 from gradmatch_jax.models.spec import InputSpec
 from gradmatch_jax.training.placement import ONE, Placement
-from gradmatch_jax.training.presets import AUTO, MODEL_OF_KIND, PRESETS
+from gradmatch_jax.training.presets import AUTO, PRESETS, model_for
 
 
 def input_spec(dataset: Dataset) -> InputSpec:
@@ -26,12 +27,14 @@ def input_spec(dataset: Dataset) -> InputSpec:
 def default_model(dataset: Dataset) -> str:
     """The model of a data set for which none was asked: its preset's, or its inputs' kind's.
 
-    Images get resnet18, rows of numbers mlp, token ids embedding-bag.
+    Images get resnet18, or lenet where they are few or small; rows of numbers mlp, token ids
+    embedding-bag.
     """
     preset = PRESETS.get(dataset.name)
     if preset is not None and preset.model != AUTO:
         return preset.model
-    return MODEL_OF_KIND[input_spec(dataset).kind]
+    spec = input_spec(dataset)
+    return model_for(spec.kind, len(dataset.train), math.prod(spec.shape))
 
 
 class Batch(NamedTuple):

@@ -16,7 +16,7 @@ from gradmatch_jax.errors import Blocked, UserError, blocked, explained
 from gradmatch_jax.training import checkpoints
 from gradmatch_jax.training.checkpoints import Checkpoint
 from gradmatch_jax.training.claim import holder, lock
-from gradmatch_jax.training.config import NOT_IDENTITY, RunConfig, TrainConfig
+from gradmatch_jax.training.config import CONFIG, FACTS, NOT_IDENTITY, RunConfig, TrainConfig
 from gradmatch_jax.training.files import (
     SEAL,
     TEMPORARY,
@@ -31,10 +31,7 @@ from gradmatch_jax.training.files import (
 from gradmatch_jax.training.left import Left
 from gradmatch_jax.training.selections import Selections
 
-CONFIG, LOG, SELECTION, RESULT, LOCK = (
-    "config.json", "metrics.jsonl", "selection.npz", "result.json", ".lock",
-)  # fmt: skip
-FACTS = "data"  # in config.json: what the run was given beside its configuration
+LOG, SELECTION, RESULT, LOCK = "metrics.jsonl", "selection.npz", "result.json", ".lock"
 
 
 class RunFolder:

@@ -23,10 +23,10 @@ from gradmatch_jax.models.model import Model, Variables
 from gradmatch_jax.strategies.records import cross_entropies
 from gradmatch_jax.training import checkpoints
 from gradmatch_jax.training.build import load
-from gradmatch_jax.training.config import TrainConfig
+from gradmatch_jax.training.config import CONFIG, TrainConfig
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.files import read_json, replacing
-from gradmatch_jax.training.folder import CONFIG, RESULT, SELECTION, read_log
+from gradmatch_jax.training.folder import RESULT, SELECTION, read_log
 from gradmatch_jax.training.network import Network, network_of, read_network
 from gradmatch_jax.training.passes import collect, evaluate
 from gradmatch_jax.training.plain import is_key, with_keys

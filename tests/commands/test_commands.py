@@ -41,6 +41,33 @@ def test_train_says_what_came_of_it(tmp_path, monkeypatch, capsys):
     assert "is already finished; nothing is run again" in served(monkeypatch, capsys, *words)
 
 
+def test_names_are_printed_as_they_are(tmp_path, monkeypatch, capsys):
+    """What looks like markup, an emoji or too long for a screen is a folder's name all the same."""
+    runs = tmp_path / f"[red]x :smile: {'long ' * 30}y"
+    said = served(monkeypatch, capsys, *TRAIN, "--fraction", "0.05", "--out", str(runs / "[bold]a"))
+    assert f"records in {runs}/[bold]a" in said
+    monkeypatch.setattr(sys, "argv", ["gradmatch-jax", "runs", str(tmp_path)])
+    cli.main()
+    table = capsys.readouterr().out
+    assert f"{runs.name}/[bold]a" in table
+    assert "finished" in table
+
+
+def test_it_says_which_defaults_the_wait_depends_on(monkeypatch, capsys):
+    def enough(*args):
+        raise Stopped("enough")
+
+    words = ("train", "--strategy", "random", "--fraction", "0.05")
+    monkeypatch.setattr(loop, "_train", enough)
+    for more, hint in (((), True), (("--model", "logistic"), False), (("--epochs", "1"), False)):
+        monkeypatch.setattr(sys, "argv", ["gradmatch-jax", *words, *more])
+        with pytest.raises(SystemExit):
+            cli.main()
+        said = capsys.readouterr().out
+        assert ("see --model and --epochs" in said) == hint
+        assert " on 1294 examples, " in said
+
+
 def test_strategies_are_listed(monkeypatch, capsys):
     said = served(monkeypatch, capsys, "strategies")
     assert all(name in said for name in STRATEGIES)

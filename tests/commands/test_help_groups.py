@@ -1,4 +1,4 @@
-"""Help in groups, a run's own configuration as a command line, runs listed, plain lines."""
+"""Help in groups, runs listed, plain lines."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from gradmatch_jax import TrainConfig, cli, train
 from gradmatch_jax.commands.groups import GROUPS, field_docs, flags_of, flat, in_groups
 from gradmatch_jax.commands.progress import Clock
 from gradmatch_jax.commands.runs import find_runs
-from gradmatch_jax.commands.train import TrainCommand, expanded
+from gradmatch_jax.commands.train import TrainCommand
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.training.config import resolve
 
@@ -41,24 +41,6 @@ def test_every_field_has_help_and_a_group_that_exists():
     }
     parsed = in_groups(TrainCommand, GROUPS)()
     assert flat(TrainCommand, parsed) == TrainCommand()
-
-
-def test_config_is_taken_and_overridden(tmp_path):
-    config = resolve(
-        TrainConfig(strategy="gradmatch", fraction=0.2, warm=True, lam=0.25, augment=False)
-    )
-    (tmp_path / "config.json").write_text(json.dumps(config.to_json() | {"data": {"a": "b"}}))
-    words = expanded(["train", f"--config={tmp_path}", "--lr", "0.5"])
-    assert words[-2:] == ["--lr", "0.5"]
-    assert words.count("--lr") == 1
-    assert {"--warm", "--no-augment"} <= set(words)
-    assert words[words.index("--lam") + 1] == "0.25"
-    other = expanded(["train", "--config", str(tmp_path), "--strategy", "random"])
-    assert "--lam" not in other
-    assert other[other.index("--fraction") + 1] == "0.2"
-    with pytest.raises(UserError, match=r"no config\.json"):
-        expanded(["train", "--config", str(tmp_path / "no.json")])
-    assert expanded(["select", "--config", "x"]) == ["select", "--config", "x"]
 
 
 def test_flags_are_read_back():

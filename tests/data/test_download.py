@@ -5,9 +5,11 @@ import gzip
 import hashlib
 import http.server
 import os
+import re
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -27,6 +29,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     asked: list
     ranges = True
     cut = None
+    lengths = True
+    stall = 0.0
+    back = 0  # a part begins so many bytes before what was asked for
 
     def do_GET(self):
         name, wanted = self.path[1:], self.headers.get("Range")
@@ -39,9 +44,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if start >= len(content):
                 return self.send_error(416)
         self.send_response(206 if wanted and self.ranges else 200)
-        self.send_header("Content-Length", str(len(content) - start))
+        start = max(start - self.back, 0)
+        if self.lengths:
+            self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         self.wfile.write(content[start : start + self.cut] if self.cut else content[start:])
+        time.sleep(self.stall)  # and then the connection ends
         return None
 
     def log_message(self, *args):
@@ -98,6 +106,43 @@ def test_a_part_of_something_else_is_fetched_anew(server, tmp_path, ranges):
     assert fetch(remote(server), tmp_path).read_bytes() == CONTENT
     assert len(server.asked) == (2 if ranges else 1)
     assert names(tmp_path) == ["a.gz"]
+
+
+def test_a_part_from_elsewhere_is_noticed(server, tmp_path):
+    """A server that says it goes on, and does so from another place."""
+    server.back = 100
+    (tmp_path / ".a.gz.part").write_bytes(CONTENT[:1000])
+    assert fetch(remote(server), tmp_path).read_bytes() == CONTENT
+    assert server.asked == [("a.gz", "bytes=1000-"), ("a.gz", None)]
+
+
+def test_a_cut_that_no_length_gives_away(server, tmp_path):
+    """It looks whole; its md5 is not."""
+    server.lengths, server.cut = False, 1_000_000
+    with pytest.raises(UserError, match="is not what was published"):
+        fetch(remote(server), tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_a_server_that_falls_silent(server, tmp_path):
+    server.cut, server.stall = 1_000_000, 2.0
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"\Acannot download [^\n]*timed out[^\n]*; run it again"):
+        fetch(remote(server), tmp_path, timeout=0.3)
+    assert time.monotonic() - began < 2.0
+    assert (tmp_path / ".a.gz.part").stat().st_size > 500_000
+
+
+@pytest.mark.parametrize("have", [0, 1_000_000])
+def test_a_bar_in_a_terminal(server, tmp_path, monkeypatch, capsys, have):
+    """It has the file's name, and counts to its size from what is there already."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "100")
+    (tmp_path / ".a.gz.part").write_bytes(CONTENT[:have])
+    fetch(remote(server), tmp_path)
+    said = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "a.gz" in said
+    assert "3.0/3.0 MB" in said
 
 
 @pytest.mark.parametrize("more", [b"", b"beyond"])

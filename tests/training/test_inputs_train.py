@@ -13,6 +13,7 @@ from gradmatch_jax.models.spec import InputSpec
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.feed import Feed, default_model, input_spec
 from gradmatch_jax.training.loop import train
+from gradmatch_jax.training.presets import model_for
 from toys import Stream
 
 Y = np.arange(30) % 3
@@ -103,7 +104,16 @@ def test_the_default_model_follows_the_inputs():
     table = Dataset.from_arrays("own", *[sines(), Y] * 2)
     pictures = Dataset.from_arrays("own", *[np.ones((30, 8, 8), np.uint8), Y] * 2)
     found = [default_model(d) for d in (tokens, table, pictures, load_dataset("digits"))]
-    assert found == ["embedding-bag", "mlp", "resnet18", "mlp"]
+    assert found == ["embedding-bag", "mlp", "lenet", "mlp"]
+
+
+def test_few_or_small_pictures_get_a_small_network():
+    """As the paper's choices go: MNIST's LeNet, CIFAR's ResNet-18."""
+    sizes = {(54_000, 28, 1): "lenet", (45_000, 32, 3): "resnet18", (9_999, 224, 3): "lenet",
+             (10_000, 64, 3): "resnet18", (27, 8, 1): "lenet"}  # fmt: skip
+    for (n, side, channels), model in sizes.items():
+        assert model_for("images", n, side * side * channels) == model
+    assert model_for("vectors", 10**6, 10**4) == "mlp"
 
 
 def flatten(key, raw):

@@ -122,6 +122,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     done = run_of(tmp_path / "run")
     test = load_dataset("digits").test
     np.savez(tmp_path / "x.npz", x=test.inputs, y=test.labels)
+    np.savez(tmp_path / "short.npz", x=test.inputs, y=test.labels[1:])
+    np.savez(tmp_path / "named.npz", x=test.inputs, y=test.labels.astype(str))
 
     def command(*arguments):
         monkeypatch.setattr(
@@ -136,15 +138,20 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     found = np.load(tmp_path / "p.npz")
     assert found["probabilities"].sum(axis=1) == pytest.approx(1, abs=1e-5)
     np.testing.assert_array_equal(found["logits"].argmax(axis=1), found["classes"])
+    by_name = command("--input", tmp_path / "named.npz", "--out", tmp_path / "n.npz")
+    assert f"{done.summary['test_accuracy']:.2f} % right" in by_name
     for arguments in (
         (),
         ("--input", tmp_path / "x.npz"),
         ("--input", tmp_path / "x.npz", "--out", tmp_path / "p.npz"),
         ("--input", tmp_path / "no.npz", "--out", tmp_path / "q.npz"),
+        ("--input", tmp_path / "x.npz", "--out", tmp_path / "no" / "q.npz"),
+        ("--input", tmp_path / "short.npz", "--out", tmp_path / "q.npz"),
     ):
         with pytest.raises(SystemExit) as stop:
             command(*arguments)
         assert stop.value.code == 2
+        assert not (tmp_path / "q.npz").exists()
 
 
 @pytest.mark.parametrize(
