@@ -84,6 +84,7 @@ def main(args: FirstHour) -> None:
         place = folder if args.own else cloned(folder)
         done = [typed(step, place, folder, args) for step in steps(PAGE.read_text("utf-8"))]
         record = {"steps": done, "set_up_by": "here" if args.own else "uv"}
+    record["load"] = os.getloadavg()[2]  # of 15 minutes: whether others were at work
     record |= stamp(args, start)
     append(args.results, record)
     if not args.quick:
@@ -96,7 +97,8 @@ def with_table(page: str, record: dict[str, Any]) -> str:
     total = sum(step["seconds"] for step in record["steps"])
     cores = f"{record['cores']} core{'s' if record['cores'] > 1 else ''}"
     table = (
-        f"{BEGIN}\n| on {cores} of {record['device']} | seconds |\n| --- | ---: |\n"
+        f"{BEGIN}\n| on {cores} of {record['device']}, load {record['load']:.1f}; set up "
+        f"{'by uv' if record['set_up_by'] == 'uv' else 'before'} | seconds |\n| --- | ---: |\n"
         f"{rows}| all of it | {total:.0f} |\n{END}"
     )
     return re.sub(f"{BEGIN}.*?{END}", lambda _: table, page, count=1, flags=re.DOTALL)
