@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.bench import beside, devices
+from experiments.bench import beside, devices, half_pass
 from gradmatch_jax.errors import UserError
 
 SMALL = devices.Devices(scale=0.2, classes=3, features=6, batch_size=8, fraction=0.2)
@@ -34,3 +34,14 @@ def test_what_is_moved_grows_with_the_devices_to_all_there_is():
 def test_a_commit_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match="--revision nowhere"):
         beside.unpack("nowhere", tmp_path)
+
+
+@pytest.mark.thorough
+def test_a_pass_in_half_precision_is_matched_as_well():
+    args = half_pass.HalfPass(classes=5, scale=0.05, features=6)
+    source = next(half_pass.sources(args, 0))
+    exact, *halves = half_pass.compared(source, "gradmatch", 0.1, args.dtypes, 0)
+    assert (exact["same"], exact["dtype"]) == (1.0, "float32")
+    for record in halves:
+        assert record["per_class"] == pytest.approx(exact["per_class"], rel=0.1)
+        assert record["same"] > 0.5
