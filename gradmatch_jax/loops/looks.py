@@ -127,6 +127,12 @@ def _look(
             f"{name} gave {len(logits)} logits and {len(features)} features; {wanted} of each are "
             "wanted, in order"
         )
+    if targets.labelled and features.shape[1] == targets.classes < logits.shape[1]:
+        raise UserError(
+            f"{name} gave {logits.shape[1]} logits an example and {targets.classes} features, and "
+            f"there are {targets.classes} classes: return (logits, features), in that order; if it "
+            f"does, pass num_classes={logits.shape[1]}"
+        )
     part = slice(None) if rows is None else rows
     gradients = last_layer_gradients(
         logits,

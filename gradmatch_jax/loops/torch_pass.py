@@ -31,7 +31,8 @@ def torch_forward(
         A function of no rows or some: (logits, features) of the data set's examples in order.
 
     Raises:
-        UserError: `head` is no part of the model, or does not take and give (n, width).
+        UserError: `head` is no part of the model, does not take and give (n, width), or is not
+          its last layer.
     """
     if not any(part is head for part in model.modules()):
         raise UserError("head is no part of the model; pass its last linear layer, as model.fc")
@@ -45,8 +46,9 @@ def torch_forward(
         with _evaluating(model), torch.no_grad(), _watched(head) as calls:
             for batch in loader:
                 inputs = _moved(batch[0], device)
-                model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+                out = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
                 parts.append(_one(calls))
+                _check_last(out, parts[-1][0])
         logits, features = (torch.cat(x) for x in zip(*parts, strict=True))
         return as_jax(logits), as_jax(features)
 
@@ -210,6 +212,15 @@ def _one(calls: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, 
     if not all(isinstance(x, torch.Tensor) and x.ndim == 2 for x in (logits, features)):
         raise UserError("head must take and give (n, width); pass the model's last linear layer")
     return logits, features
+
+
+def _check_last(out: Any, logits: torch.Tensor) -> None:
+    """The model is as wide as its head; what keeps the width, log_softmax say, may follow."""
+    if isinstance(out, torch.Tensor) and out.ndim == 2 and out.shape != logits.shape:
+        raise UserError(
+            f"head gives {logits.shape[1]} numbers an example and the model {out.shape[1]}: it is "
+            "no last layer; pass the one whose outputs are the logits"
+        )
 
 
 def _moved(inputs: Any, device: torch.device) -> Any:

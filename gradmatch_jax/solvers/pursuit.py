@@ -22,13 +22,10 @@ from gradmatch_jax.solvers.gram_form import greedy_support
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
 from gradmatch_jax.solvers.problem import Form, Matched, Problem, StopReason, first_slots
-from gradmatch_jax.solvers.residual_loop import pursue
+from gradmatch_jax.solvers.residual_loop import LEAST_LAM, pursue
 from gradmatch_jax.solvers.support_form import SUPPORT
 
 DEFAULTS = MatchingOptions()
-# Below this share of the mean squared norm float32 does not tell the support's system from a
-# singular one.
-LEAST_LAM = 1e-2
 
 
 class OMPResult(NamedTuple):

@@ -11,9 +11,9 @@ first (Lawson & Hanson 1974), so that departures end at non-negative least squar
 move is the business of a `Side`.
 
 Scores are made of x afresh at every move, in the space of the atoms: no small correlation drowns in
-the rounding of the first ones, as it does where correlations are updated. The atoms are turned into
-the eigenbasis of their second moments, a factor at a time, which keeps a system of their
-coordinates graded: a small direction's entries are small, and so is their rounding.
+the rounding of the first ones, as it does where correlations are updated. Where lam is small the
+atoms are turned into the eigenbasis of their second moments, a factor at a time, which keeps a
+system of their coordinates graded: a small direction's entries are small, and so is their rounding.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,9 @@ from gradmatch_jax.solvers.batched import dot, largest, matmul
 from gradmatch_jax.solvers.problem import RUNNING, Matched, Problem, StopReason
 
 _HIGHEST = lax.Precision.HIGHEST
+# Below this share of the mean squared norm float32 does not tell the atoms' systems from singular
+# ones, in the coordinates they come in.
+LEAST_LAM = 1e-2
 
 
 class Constants(NamedTuple):
@@ -97,13 +100,15 @@ def pursue(
     assert problem.target is not None
     dtype = problem.atoms.left.dtype
     free = problem.free.astype(dtype)
-    atoms, target = _turn(problem.atoms, problem.target, free)
     machine = float(jnp.finfo(dtype).eps)
-    squares = free * atoms.squares()
+    squares = free * problem.atoms.squares()
     lam = jnp.maximum(problem.lam, machine * jnp.max(squares, axis=1))
     lam = jnp.where(lam > 0, lam, 1.0)
     share = free / jnp.maximum(jnp.sum(free, axis=1, keepdims=True), 1)
     mean = jnp.sum(share * squares, axis=1, keepdims=True)
+    atoms, target = lax.cond(
+        jnp.any(lam < LEAST_LAM * mean[:, 0]), _turned, _whole, problem.atoms, problem.target, free
+    )
     spread = jnp.einsum(
         "gnc,gnw->gcw", atoms.left**2 * share[..., None], atoms.right**2, precision=_HIGHEST
     )
@@ -236,15 +241,24 @@ def _answer(const: Constants, state: _State, max_budget: int) -> Matched:
     )
 
 
-def _turn(
+def _whole(
+    atoms: Atoms, target: Float[Array, "g ..."], free: Float[Array, "g n"]
+) -> tuple[Atoms, Float[Array, "g d"]]:
+    """Atoms of one left factor as right factors; the target as one row."""
+    del free
+    left, right = atoms
+    if left.shape[-1] == 1:
+        atoms = Atoms(jnp.ones_like(left), left * right)
+    return atoms, target.reshape(target.shape[0], -1)
+
+
+def _turned(
     atoms: Atoms, target: Float[Array, "g ..."], free: Float[Array, "g n"]
 ) -> tuple[Atoms, Float[Array, "g d"]]:
     """Atoms and target in the eigenbasis of the atoms' second moments, a factor at a time."""
-    left, right = atoms
+    (left, right), target = _whole(atoms, target, free)
     target = target.reshape(target.shape[0], left.shape[-1], right.shape[-1])
-    if left.shape[-1] == 1:  # the whole atom is the right factor
-        left, right = jnp.ones_like(left), left * right
-    else:
+    if left.shape[-1] > 1:
         basis = _eigenbasis(left, jnp.sum(right**2, axis=-1) * free)
         left = jnp.matmul(left, basis, precision=_HIGHEST)
         target = jnp.matmul(jnp.swapaxes(basis, -1, -2), target, precision=_HIGHEST)

@@ -253,6 +253,7 @@ def made(n, width=5):
         (lambda: Selector(fraction=0.1, labels=LABELS)(0, 3), "pass forward="),
         (lambda: Selector(fraction=0.1, labels=LABELS)(0, lambda: 3), "return \\(logits, features"),
         (lambda: Selector(fraction=0.1, labels=LABELS)(0, made(50)), "60 of each are wanted"),
+        (lambda: Selector(fraction=0.1, labels=LABELS)(0, lambda: made(60)()[::-1]), "that order"),
         (lambda: Selector(fraction=0.1, labels=LABELS)(-1, made(60)), "epoch must be 0 or more"),
         (lambda: Selector("infobatch", labels=LABELS).observe([0], loss=[1.0]), "'losses'"),
         (lambda: Selector("infobatch", labels=LABELS).observe([0, 1], losses=[1.0]), "2 rows"),

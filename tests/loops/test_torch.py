@@ -203,6 +203,11 @@ def test_a_head_that_is_none_is_found_at_the_first_pass():
         torch_forward(nn.Sequential(layer, layer), layer, [(torch.zeros(8), 0)])()
     with pytest.raises(UserError, match="last linear layer"):
         torch_forward(nn.Sequential(picture), picture, [(torch.zeros(1, 2, 2), 0)])()
+    middle, last = nn.Linear(8, 6), nn.Linear(6, 3)
+    with pytest.raises(UserError, match="gives 6 numbers an example and the model 3"):
+        torch_forward(nn.Sequential(middle, last), middle, [(torch.zeros(8), 0)])()
+    model = nn.Sequential(middle, last, nn.LogSoftmax(dim=1))
+    assert torch_forward(model, last, [(torch.zeros(8), 0)])()[0].shape == (1, 3)
 
 
 @pytest.mark.thorough
