@@ -8,10 +8,11 @@
                    b x b numbers, then the picks are every device's own
 
 What a problem is given is what one device would give it: the sums that bring a class's rows are of
-one row and zeros, so per-class answers are the same to the bit. Sums over rows or classes that are
+one row and zeros, so a class is posed by the same bits. Sums over rows or classes that are
 split are rounded in another order.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
 WHOLE = PartitionSpec()
+LITTLE = 2**26  # bytes of rows that may be brought at a time, however few a device has
 
 
 def mesh_of(tree: Any) -> Mesh | None:
@@ -89,15 +91,19 @@ def map_spread(
         rows: arrays with a row an example.
         members: of each group, -1 where there are fewer; their rows there are 0.
         each: arrays with a row a group.
-        at_once: groups that a device solves in one loop.
+        at_once: groups that a device solves in one loop, as on one device; fewer where those would
+            bring more rows than it has itself, and more than `LITTLE`.
         mesh: of one axis.
     """
     (axis,), devices = mesh.axis_names, mesh.size
+    n = up_to(jax.tree.leaves(rows)[0].shape[0], mesh)
+    row_bytes = sum(x.dtype.itemsize * math.prod(x.shape[1:]) for x in jax.tree.leaves(rows))
+    brought = max(n // devices, LITTLE // row_bytes)
+    at_once = max(1, min(at_once, brought // (devices * members.shape[1])))
     rounds = -(-members.shape[0] // (devices * at_once))
     groups = rounds * devices * at_once
     members = padded(members, groups, -1)
     each = jax.tree.map(lambda x: padded(x, groups), each)
-    n = up_to(jax.tree.leaves(rows)[0].shape[0], mesh)
     rows = jax.tree.map(lambda x: padded(x, n), rows)
 
     def by_round(x: Array) -> Array:
