@@ -131,7 +131,7 @@ def test_a_run_left_in_its_epochs_ends_as_one_left_alone(kind, tmp_path):
             last = checkpoints.places(out / "checkpoints")[0]
             if last.step:
                 within.append(f"step {last.step} of epoch {last.epoch}" in str(stopped))
-    assert within.count(True) == len(within) >= 3
+    assert within.count(True) == len(within) >= 2
     same(found, wanted)
     with np.load(out / "selection.npz") as a, np.load(tmp_path / "alone" / "selection.npz") as b:
         for name in b.files:
