@@ -49,7 +49,9 @@ def _of_a_comparison(file: Path, words: Sequence[str]) -> dict[str, Any]:
     and seed, for a comparison has several."""
     mine = named(words, CompareConfig)
     file = _inside(file, CONFIG, RECORD)
-    found = _compared_in(file) if file.name == RECORD else _settings_in(file) | {"warm": False}
+    found: dict[str, Any] = (
+        _compared_in(file) if file.name == RECORD else {**_settings_in(file), "warm": False}
+    )
     kept = {k: v for k, v in found.items() if k not in mine}
     shared = {f.name: kept[f.name] for f in dataclasses.fields(Settings) if f.name in kept}
     own = kept.get("strategies", CompareConfig.strategies)
