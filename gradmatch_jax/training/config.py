@@ -121,7 +121,7 @@ class Settings(PlanSettings, StrategySettings):
     """Epochs between tests (outside the clock); the last epoch is always tested."""
     checkpoint_seconds: Annotated[float, NOT_NEGATIVE] = 60.0
     """Least time between checkpoints. Does not change the result."""
-    checkpoint_steps: Annotated[int, Range(0)] = 0
+    checkpoint_steps: Annotated[int, Range(0, 2**31 - 1)] = 0
     """Where an epoch is long: save within it as well, every so many steps, and at once where the
     run is asked to stop. 0: after epochs alone. Does not change the result."""
     devices: Annotated[int, Range(0)] = 1

@@ -251,7 +251,7 @@ def untouched(monkeypatch):
         raise AssertionError("too late: data are read here, or an epoch is run")
 
     monkeypatch.setattr(build, "load_dataset", touched)
-    monkeypatch.setattr(loop, "_epoch", touched)
+    monkeypatch.setattr(loop, "advance", touched)
     monkeypatch.setattr(select, "read_arrays", touched)
 
 
@@ -274,7 +274,7 @@ def test_unfit_files_and_data_are_refused(place, monkeypatch, capsys, line, said
     def touched(*args):
         raise AssertionError("too late: an epoch is run")
 
-    monkeypatch.setattr(loop, "_epoch", touched)
+    monkeypatch.setattr(loop, "advance", touched)
     before = tree(place)
     assert said in refused(monkeypatch, capsys, "train", *shlex.split(line))
     assert tree(place) == before
