@@ -160,6 +160,11 @@ def served(folder, looks=()):
         server.shutdown()
 
 
+def _profile() -> tempfile.TemporaryDirectory[str]:
+    """A browser's own folder; its children may still write there when it has ended."""
+    return tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+
+
 def amiss(folder, pages, widths, *, dark=False, seconds=600):
     """What is amiss with pages of a folder: lines that name page, width, fault and text.
 
@@ -167,7 +172,7 @@ def amiss(folder, pages, widths, *, dark=False, seconds=600):
     scrolled for sideways (but code) or hardly told from what is behind it.
     """
     looks = [(f"/{page}", width) for page in pages for width in widths]
-    with served(folder, looks) as own, tempfile.TemporaryDirectory() as profile:
+    with served(folder, looks) as own, _profile() as profile:
         browser = subprocess.Popen(
             [*flags(dark), f"--user-data-dir={profile}", "--window-size=1400,1000",
              "--remote-debugging-port=0", f"{own.address}/__look"],

@@ -158,7 +158,8 @@ class _Solved(NamedTuple):
 def _solve(members, rows, each, slots, options, form) -> _Solved:
     """A batch of groups: their members' atoms and scores are `rows`, budgets and targets `each`."""
     (atoms, scores), (budgets, target) = rows, each
-    atoms, valid = widened(atoms), members >= 0  # here, so that it is only a few groups' at a time
+    # Widened here, a few groups' rows at a time; XLA would move that before the loop, to all rows.
+    atoms, valid = widened(jax.lax.optimization_barrier(atoms)), members >= 0
     dtype = atoms.left.dtype
     if target is None:
         target = atoms.weighted_sum(valid.astype(dtype))

@@ -66,7 +66,19 @@ def test_a_strategy_computes_in_float32(name, dtype):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("approximation", ["exact", "per_gradient"])
+@pytest.mark.parametrize(
+    "approximation",
+    [
+        pytest.param(
+            "exact",
+            marks=pytest.mark.skipif(
+                jax.__version_info__ < (0, 11),
+                reason="XLA of jax 0.10 widens the residuals of all rows before the loop",
+            ),
+        ),
+        "per_gradient",
+    ],
+)
 def test_no_float32_copy_of_all_rows_is_made(approximation):
     """Only the rows of the groups in work are widened."""
     n, classes, width = 4000, 40, 30
