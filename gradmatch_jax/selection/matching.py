@@ -23,7 +23,7 @@ from gradmatch_jax.selection.result import (
     trim,
 )
 from gradmatch_jax.selection.spread import mesh_of, split_rows, up_to, whole
-from gradmatch_jax.solvers.atoms import factors, shape_of
+from gradmatch_jax.solvers.atoms import Atoms, factors, shape_of
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, Problem
 from gradmatch_jax.solvers.pursuit import choose_form, match
@@ -155,11 +155,16 @@ class _Solved(NamedTuple):
     posed: Bool[Array, "g"]  # a problem with a budget
 
 
+def _in_work(atoms: Atoms) -> Atoms:
+    """Widened, a few groups' rows at a time: XLA would move that before the loop, to all rows."""
+    kept = any(x.dtype != working_dtype(x.dtype) for x in atoms)
+    return widened(jax.lax.optimization_barrier(atoms)) if kept else atoms
+
+
 def _solve(members, rows, each, slots, options, form) -> _Solved:
     """A batch of groups: their members' atoms and scores are `rows`, budgets and targets `each`."""
     (atoms, scores), (budgets, target) = rows, each
-    # Widened here, a few groups' rows at a time; XLA would move that before the loop, to all rows.
-    atoms, valid = widened(jax.lax.optimization_barrier(atoms)), members >= 0
+    atoms, valid = _in_work(atoms), members >= 0
     dtype = atoms.left.dtype
     if target is None:
         target = atoms.weighted_sum(valid.astype(dtype))
