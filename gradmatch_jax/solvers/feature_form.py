@@ -20,10 +20,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.batched import apply, dot, inverse_of
 from gradmatch_jax.solvers.residual_loop import Constants, Move, Side, products, row
-from gradmatch_jax.solvers.updated import OWED, Updates, none, owe, paid, product
-
-DRIFT = 1e-7
-REFRESH = 256  # moves between inverses made afresh, drift or none
+from gradmatch_jax.solvers.updated import (
+    DRIFT,
+    OWED,
+    REFRESH,
+    Updates,
+    none,
+    owe,
+    paid,
+    product,
+)
 
 
 class _Settled(NamedTuple):

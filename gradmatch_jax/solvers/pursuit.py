@@ -17,13 +17,14 @@ from jaxtyping import Array, Float, Int
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number, as_floats
 from gradmatch_jax.inputs.values import as_budget, as_number, is_traced
-from gradmatch_jax.solvers.feature_form import FEATURES, REFRESH
+from gradmatch_jax.solvers.feature_form import FEATURES
 from gradmatch_jax.solvers.gram_form import greedy_support
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
 from gradmatch_jax.solvers.problem import Form, Matched, Problem, StopReason, first_slots
 from gradmatch_jax.solvers.residual_loop import LEAST_LAM, pursue
 from gradmatch_jax.solvers.support_form import SUPPORT
+from gradmatch_jax.solvers.updated import REFRESH
 
 DEFAULTS = MatchingOptions()
 

@@ -23,10 +23,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.batched import apply, dot, inverse_of, matmul
 from gradmatch_jax.solvers.residual_loop import Constants, Move, Side, products
-from gradmatch_jax.solvers.updated import OWED, Updates, none, owe, paid, product
-
-DRIFT = 1e-7
-REFRESH = 256  # moves between inverses made afresh, drift or none
+from gradmatch_jax.solvers.updated import (
+    DRIFT,
+    OWED,
+    REFRESH,
+    Updates,
+    none,
+    owe,
+    paid,
+    product,
+)
 
 
 class _Settled(NamedTuple):
@@ -112,7 +118,7 @@ def _follow(
     support = support.at[g, slot].set(jnp.where(leaves, -1, filled))
     weights = jnp.where(support >= 0, weights, 0.0)
     inverse = owe(inverse, place, u, move.sign)
-    recent = _Recent(support, left, right, weights, inverse, place + 1, jnp.any(leaves))
+    recent = _Recent(support, left, right, weights, inverse, place + 1, recent.drifted)
     change, miss, x = _correction(const, recent, partial(product, settled.inverse, inverse))
     energy = const.lam * dot(const.target, x)
     drifted = jnp.any(~(jnp.abs(dot(change, miss)) <= DRIFT * jnp.abs(energy)))

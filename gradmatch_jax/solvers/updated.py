@@ -13,6 +13,10 @@ from jaxtyping import Array, Float, Int
 from gradmatch_jax.solvers.batched import apply, matmul
 
 OWED = 32
+# A system's inverse is made afresh where a correction by it is worth more of the solution's energy
+# than this, and after so many moves, drift or none.
+DRIFT = 1e-7
+REFRESH = 256
 
 
 class Updates(NamedTuple):
