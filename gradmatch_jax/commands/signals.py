@@ -8,10 +8,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# `timeout`, `uv run`, a terminal and a scheduler send one request twice: to the command, and to the
+# group of processes that it is in. The same signal within this many seconds is the same request.
+TOGETHER = 1.0
 SHOW_CURSOR = "\x1b[?25h"  # a progress bar hides it
 
 
@@ -24,6 +28,7 @@ class Asked:
     def __init__(self) -> None:
         self.number = 0  # of the signal; 0: none came
         self._heard = False
+        self._since = 0.0  # when it came
 
     def __call__(self) -> bool:
         """Whether it was asked to; from now on a first signal waits for this."""
@@ -33,8 +38,10 @@ class Asked:
     def answer(self, number: int) -> None:
         """What a signal does; called by the thread that reads them."""
         if self._heard and not self.number:
-            self.number = number
+            self.number, self._since = number, time.monotonic()
             _say("stopping as soon as it can be saved; a second signal stops at once")
+            return
+        if self.number == number and time.monotonic() - self._since < TOGETHER:
             return
         _say("stopped at once" if self.number else "stopped; nothing had to be saved")
         os._exit(status(number))  # no traceback, and no waiting for what the main thread is in

@@ -88,6 +88,22 @@ def test_nothing_is_lost_under_a_scheduler_that_ends_it(tmp_path):
 
 
 @pytest.mark.thorough
+def test_one_request_that_arrives_twice_is_one(tmp_path):
+    """`timeout` and `uv run` pass a signal on to a process that had it from its group already."""
+    out = tmp_path / "run"
+    process = start(out, "--checkpoint-seconds", "9999")
+    wait_for(process, lambda: epochs_in(out) > 20)
+    for _ in range(5):  # some arrive while another waits, and are one for the kernel
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+    code, error = ended(process)
+    assert code == 143, error
+    assert error.count("stopping as soon as it can be saved") == 1
+    assert "stopped at once" not in error
+    assert max(int(p.name) for p in (out / "checkpoints").iterdir()) == epochs_in(out) > 20
+
+
+@pytest.mark.thorough
 def test_before_anything_can_be_saved_it_leaves_at_once(tmp_path):
     process = start(tmp_path / "run")
     wait_for(process, (tmp_path / "run" / "config.json").exists)  # what follows reads and compiles
@@ -142,6 +158,30 @@ with answered() as asked:
             time.sleep(0.3)
             process.send_signal(number)
         assert ended(process)[0] == code
+
+
+@pytest.mark.parametrize(
+    ("after", "number", "stops"),
+    [
+        (0.9, signal.SIGTERM, False),
+        (1.1, signal.SIGTERM, True),
+        (0.1, signal.SIGINT, True),
+    ],
+)
+def test_what_a_second_signal_is(monkeypatch, capsys, after, number, stops):
+    from gradmatch_jax.commands import signals
+
+    now, left = [100.0], []
+    monkeypatch.setattr(signals.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(signals.os, "_exit", left.append)
+    asked = signals.Asked()
+    assert not asked()
+    asked.answer(signal.SIGTERM)
+    now[0] += after
+    asked.answer(number)
+    assert asked.number == signal.SIGTERM
+    assert left == ([128 + number] if stops else [])
+    assert ("stopped at once" in capsys.readouterr().err) == stops
 
 
 def test_handlers_are_as_before():
