@@ -12,13 +12,13 @@ A source of grain's is anything with a length and items by position, so grain it
 and decoded ahead by threads or processes.
 """
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from gradmatch_jax.data import InputSource
+from gradmatch_jax.data.ahead import read_ahead
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, as_array
 from gradmatch_jax.inputs.labels import as_indices
@@ -70,42 +70,27 @@ class WeightedSource:
         return (*record, weight) if isinstance(record, tuple) else (record, weight)
 
 
-class _Batches:
-    """Batches of a source in an order of one's own, by position."""
-
-    def __init__(self, source: InputSource, order: np.ndarray, batch_size: int):
-        self._source, self._order, self._size = source, order, batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self._order) // self._size)
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        start = int(index) * self._size
-        return self._source.take(self._order[start : start + self._size])
-
-
 def stream(
     source: InputSource,
     order: ArrayLike,
     batch_size: Count,
     *,
-    threads: Count = 2,
-    ahead: Count = 4,
+    threads: Count = 0,
+    ahead: Count = 2,
     workers: Count = 0,
 ) -> Any:
-    """Batches of `source` in `order`, made ahead of who asks for them.
+    """Batches of `source` in `order`, made ahead of who asks for them, as `train` reads them.
 
     What comes is a function of the order alone, whatever makes it. Its `get_state()` after a batch,
     given to `set_state` of another of the same arguments, goes on with the next: mid-epoch, in
-    another process. Several hosts each pass their part of the order.
+    another process. Several hosts each pass their part of the order. Its `close()` ends what reads.
 
     Args:
-        source: of inputs on demand; `Split.inputs` of ImageNet.
+        source: of inputs on demand, some by each thread at once; `Split.inputs` of ImageNet.
         order: (k,), rows of it; of an epoch, by its key.
         batch_size: inputs a batch; the last may be smaller.
-        threads: batches made at a time, in each process; a batch of pictures is decoded on all
-            cores besides.
-        ahead: batches that each process makes ahead; this bounds the memory.
+        threads: that read and decode, in all processes together; 0 for one a core.
+        ahead: batches that are made ahead; this bounds the memory.
         workers: processes that do it; 0 is the caller's own. A script that has any keeps its own
             work under `if __name__ == "__main__"`, for each of them reads it.
 
@@ -113,22 +98,14 @@ def stream(
         grain's iterator of arrays (b, ...).
 
     Raises:
-        UserError: grain is missing; rows outside the source; a count below 1.
+        UserError: grain is missing; rows outside the source; a count that cannot be.
     """
-    try:
-        grain: Any = importlib.import_module("grain")
-    except ImportError as error:
-        raise UserError("streaming needs grain: pip install 'gradmatch-jax[grain]'") from error
     order = np.asarray(as_indices("order", order, len(source)), np.int64)
-    batches = _Batches(source, order, as_count("batch_size", batch_size, least=1))
-    options = grain.ReadOptions(
-        num_threads=as_count("threads", threads, least=1),
-        prefetch_buffer_size=as_count("ahead", ahead, least=1),
+    size = as_count("batch_size", batch_size, least=1)
+    return read_ahead(
+        source,
+        [order[start : start + size] for start in range(0, len(order), size)],
+        threads=as_count("threads", threads),
+        ahead=as_count("ahead", ahead, least=1),
+        workers=as_count("workers", workers),
     )
-    dataset = grain.MapDataset.source(batches).to_iter_dataset(options)
-    if workers := as_count("workers", workers):
-        flags: Any = importlib.import_module("absl.flags")
-        if not flags.FLAGS.is_parsed():  # grain's processes read one of its own
-            flags.FLAGS.mark_as_parsed()
-        dataset = dataset.mp_prefetch(grain.multiprocessing.MultiprocessingOptions(workers))
-    return iter(dataset)

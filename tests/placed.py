@@ -121,9 +121,8 @@ def placing():
         split = place.split(array)
         np.testing.assert_array_equal(split, array)
         assert {s.data.shape[0] for s in split.addressable_shards} == {len(array) // parts}
-        rows = np.arange(len(array))[::-1].copy()
-        np.testing.assert_array_equal(place.read(lambda r: x[r], rows), x[rows])
+        assert place.own(len(array)).tolist() == list(range(len(array))), "there is one process"
+        found = place.of_own(array[::-1].copy(), len(array))
+        np.testing.assert_array_equal(found, array[::-1])
+        assert found.sharding == split.sharding
     np.testing.assert_array_equal(place.split(x, axis=1), x)
-    stretch = []
-    place.read(lambda r: stretch.append(len(r)) or x[r], np.arange(24))
-    assert sum(stretch) == 24, "no row is read twice"

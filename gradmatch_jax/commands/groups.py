@@ -34,6 +34,7 @@ RIVALS = (
 )  # fmt: skip
 DATA = (
     "reader", "validation_fraction", "imbalance", "imbalance_classes", "label_noise", "image_size",
+    "read_threads", "read_ahead", "read_workers",
 )  # fmt: skip
 GROUPS = (
     ("main", MAIN),

@@ -30,13 +30,14 @@ class Spec:
 
     read: (data_dir, image_size) -> the set's own splits
     tfds_name: its name in TensorFlow Datasets, where it has one there
-    resized: whether its pictures are read larger than the model takes them, for resized crops
+    streamed: whether its pictures are read as they are wanted, and larger than the model takes
+      them, for resized crops
     """
 
     read: Callable[[Path | None, int], Parts]
     tfds_name: str | None = None
     field: Field = NOTHING_ASSUMED
-    resized: bool = False
+    streamed: bool = False
 
 
 def _tiny(
@@ -73,7 +74,7 @@ DATASETS = MappingProxyType(
             folder.read_folder,
             tfds_name="imagenet2012",
             field=Field(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), flip=True),
-            resized=True,
+            streamed=True,
         ),
         "npz": Spec(lambda path, size: npz.read_npz(path)),
         "tsv": Spec(lambda path, size: tsv.read_tsv(path)),
@@ -129,7 +130,7 @@ def load_dataset(
         parts = read(path, size)
     except (OSError, MemoryError) as error:  # readers answer for contents only
         raise UserError(f"cannot read {name}: {one_line(error)}") from error
-    field = dataclasses.replace(spec.field, side=size) if spec.resized else spec.field
+    field = dataclasses.replace(spec.field, side=size) if spec.streamed else spec.field
     return assemble(name, parts, field, held_out, seed)
 
 

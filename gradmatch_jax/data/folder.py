@@ -20,7 +20,7 @@ _SUFFIXES = (".jpeg", ".jpg", ".png")
 
 @dataclass(frozen=True)
 class FolderImages(Squares):
-    """Image files as an `InputSource`: each take decodes anew, on all cores."""
+    """Image files as an `InputSource`: each take decodes anew."""
 
     paths: Sequence[str]
 

@@ -1,9 +1,8 @@
 """From pictures of any size to uint8 squares, as much larger as ImageNet's evaluation has them."""
 
-import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _MOST_PIXELS = 89_478_485  # a picture's; from here on Pillow warns of bombs (268 MB in RGB)
+_SILENCE = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings.filters` has it
 
 
 def raw_side(size: int) -> int:
@@ -93,22 +93,25 @@ def square(image: "Image.Image", size: int) -> UInt8[np.ndarray, "size size 3"]:
 def decode_squares(
     files: Sequence[str | BytesIO], names: Sequence[str], size: int
 ) -> UInt8[np.ndarray, "b size size 3"]:
-    """Decode `files` (paths or open files) on all cores and make a `square` of each.
+    """Decode `files` (paths or open files) one after another and make a `square` of each.
 
     names: what to call each file in messages
 
     Raises:
       UserError: if a file is gone, damaged, no JPEG or PNG, or above 89 million pixels, naming it.
     """
-    require_pillow()
+    _silence_pillow()
     batch = np.empty((len(files), size, size, 3), np.uint8)
-
-    def decode(row: int) -> None:
-        with opened(files[row], names[row]) as image:
+    for row, (file, name) in enumerate(zip(files, names, strict=True)):
+        with opened(file, name) as image:
             batch[row] = square(image, size)
-
-    # Pillow's warnings (odd metadata, large pictures) say nothing that the errors do not.
-    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")
-        list(pool.map(decode, range(len(files))))  # the list re-raises what a thread raised
     return batch
+
+
+def _silence_pillow() -> None:
+    """Its warnings (odd metadata, large pictures) say nothing that the errors do not.
+
+    For good: what `catch_warnings` puts back, another thread may have put there.
+    """
+    if _SILENCE not in warnings.filters:
+        warnings.filterwarnings("ignore", module=_SILENCE[3].pattern)

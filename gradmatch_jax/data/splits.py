@@ -12,7 +12,7 @@ class InputSource(Protocol):
     """Inputs made on demand (images decoded, say): a sequence of n of one shape and type.
 
     `take` is a pure function of its indices, so a run that stops and starts again reads
-    the same values.
+    the same values. Several threads call it at once, each for some rows of a batch.
     """
 
     def __len__(self) -> int:

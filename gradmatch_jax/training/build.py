@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradmatch_jax.data import Dataset, load_dataset
+from gradmatch_jax.data.ahead import require_grain
+from gradmatch_jax.data.catalogue import DATASETS
 from gradmatch_jax.data.imbalance import imbalanced
 from gradmatch_jax.data.noise import mislabelled
 from gradmatch_jax.errors import UserError
@@ -31,9 +33,15 @@ from gradmatch_jax.training.steps import Steps, make_steps
 
 
 def load(config: TrainConfig) -> Dataset:
-    """The data set a configuration names; what it is to be like is read first."""
+    """The data set a configuration names; what it is to be like is read first.
+
+    Raises:
+        UserError: it cannot be read, or it is streamed and grain is missing.
+    """
     if config.like is not None:
         _result_of(config.like)
+    if DATASETS[config.dataset].streamed:
+        require_grain()
     dataset = load_dataset(
         config.dataset,
         config.data_dir,
@@ -74,7 +82,8 @@ def prepare(
     steps = _all_steps(config, dataset, model, strategy, place)
     if model is not None:
         _check_model(model, dataset)
-    feeds = [Feed(part, place) for part in (dataset.train, dataset.validation, dataset.test)]
+    parts = (dataset.train, dataset.validation, dataset.test)
+    feeds = [Feed(part, place, config) for part in parts]
     own = strategy.weighting if config.weighting == "own" else config.weighting
     run = Run(
         name=config.strategy,

@@ -24,6 +24,7 @@ from gradmatch_jax.solvers.options import MatchingOptions, refuse_contradictions
 from gradmatch_jax.strategies.registry import Entry, find_entry, keywords, split_name
 from gradmatch_jax.strategies.settings import StrategySettings
 from gradmatch_jax.training.presets import AUTO, PRESETS
+from gradmatch_jax.training.reading import READING, ReadSettings
 from gradmatch_jax.training.schedule import Optimizer, Schedule
 
 CONFIG = "config.json"  # a run's own, in its folder
@@ -72,7 +73,7 @@ class PlanSettings:
 
 
 @dataclass(frozen=True)
-class Settings(PlanSettings, StrategySettings):
+class Settings(PlanSettings, StrategySettings, ReadSettings):
     """What a run and a comparison of runs share."""
 
     dataset: str = "digits"
@@ -169,7 +170,7 @@ class RunConfig(TrainConfig):
 
 
 # What a run may change between a kill and its resumption without becoming another run.
-NOT_IDENTITY = ("checkpoint_seconds", "checkpoint_steps", "data_dir", "devices")
+NOT_IDENTITY = {"checkpoint_seconds", "checkpoint_steps", "data_dir", "devices"} | READING
 # Settings that not every run heeds; the others all do.
 OPTIONAL = frozenset(
     {"fraction", "imbalance_classes", "image_size", "momentum"}

@@ -1,9 +1,9 @@
-"""Inputs on their way to the device: resident arrays, or streams read one batch ahead."""
+"""Inputs on their way to the device: resident arrays, or streams that grain reads ahead."""
 
 import functools
 import math
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import NamedTuple
 
 import jax
@@ -12,9 +12,11 @@ import numpy as np
 from jaxtyping import Array, Int, Shaped
 
 from gradmatch_jax.data import Dataset, Split
+from gradmatch_jax.data.ahead import each_ahead, require_grain
 from gradmatch_jax.models.spec import InputSpec
 from gradmatch_jax.training.placement import ONE, Placement
 from gradmatch_jax.training.presets import AUTO, PRESETS, model_for
+from gradmatch_jax.training.reading import USUAL, ReadSettings
 
 
 def input_spec(dataset: Dataset) -> InputSpec:
@@ -52,15 +54,29 @@ class Batch(NamedTuple):
 class Feed:
     """A split's inputs for the device, resident or streamed; for several, by `place`."""
 
-    def __init__(self, split: Split, place: Placement = ONE):
+    def __init__(self, split: Split, place: Placement = ONE, reading: ReadSettings = USUAL):
+        """Resident inputs go to the device here.
+
+        Raises:
+            UserError: a stream, and grain is missing.
+        """
         self.place = place
-        self._split = split
-        self._resident = place.replicate(jnp.asarray(split.inputs)) if split.in_memory else None
+        self._inputs = split.inputs
+        self._how = {
+            "threads": reading.read_threads,
+            "ahead": reading.read_ahead,
+            "workers": reading.read_workers,
+        }
+        self._resident = None
+        if isinstance(split.inputs, np.ndarray):
+            self._resident = place.replicate(jnp.asarray(split.inputs))
+        else:
+            require_grain()
         self.labels = place.replicate(jnp.asarray(split.labels))
         self.host_labels = np.asarray(split.labels)
 
     def __len__(self) -> int:
-        return len(self._split)
+        return len(self.host_labels)
 
     @property
     def resident(self) -> bool:
@@ -68,25 +84,24 @@ class Feed:
         return self._resident is not None
 
     def batches(self, order: Int[np.ndarray, "k"], batch_size: int) -> Iterator[Batch]:
-        """`order` in batches, the last one ragged. Streams read the next batch meanwhile."""
+        """`order` in batches, the last one ragged. Of a stream a process reads its own rows.
+
+        Close it where it is left early: what reads ahead ends with it.
+        """
         order = np.asarray(order)
         parts = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
         if self._resident is not None:
             for part in parts:
                 yield Batch(self._resident, self.place.split(part))
             return
-        with ThreadPoolExecutor(1) as ahead:
-            pending = ahead.submit(self._read, parts[0]) if parts else None
-            for i, part in enumerate(parts):
-                assert pending is not None
-                inputs = pending.result()
-                if i + 1 < len(parts):
-                    pending = ahead.submit(self._read, parts[i + 1])
-                if isinstance(inputs, jax.Array):
-                    yield Batch(inputs, None)
-                else:
-                    yield Batch(jax.device_put(inputs), np.arange(len(part), dtype=np.int32))
+        assert not isinstance(self._inputs, np.ndarray)
+        own = {count: self.place.own(count) for count in {len(part) for part in parts}}
+        mine = [part[own[len(part)]] for part in parts]
+        with closing(each_ahead(self._inputs, mine, **self._how)) as made:
+            for part, inputs in zip(parts, made, strict=True):
+                yield self._on_device(inputs, len(part))
 
-    def _read(self, rows: Int[np.ndarray, "b"]) -> Shaped[np.ndarray, "b ..."] | Array:
-        take = self._split.take
-        return take(rows) if self.place.mesh is None else self.place.read(take, rows)
+    def _on_device(self, inputs: Shaped[np.ndarray, "m ..."], count: int) -> Batch:
+        pool = self.place.of_own(inputs, count)
+        alone = self.place.mesh is None
+        return Batch(pool, np.arange(count, dtype=np.int32) if alone else None)

@@ -1,6 +1,7 @@
 """Host loops over the data: an epoch of weighted SGD, and passes that collect what it gives."""
 
 from collections.abc import Callable
+from contextlib import closing
 
 import jax
 import jax.numpy as jnp
@@ -99,15 +100,16 @@ def run_epoch(
         step += chunk
         leave_if_asked()
     labels = feed.host_labels[indices]
-    for batch in feed.batches(indices[step * batch_size :], batch_size):
-        part = slice(step * batch_size, (step + 1) * batch_size)
-        label, weight = split(labels[part]), split(weights[part])
-        learner, outcome = steps.train(
-            learner, batch.pool, label, batch.rows, weight, lr, step_key, step
-        )
-        outcomes.append(outcome)
-        step += 1
-        leave_if_asked()
+    with closing(feed.batches(indices[step * batch_size :], batch_size)) as batches:
+        for batch in batches:
+            part = slice(step * batch_size, (step + 1) * batch_size)
+            label, weight = split(labels[part]), split(weights[part])
+            learner, outcome = steps.train(
+                learner, batch.pool, label, batch.rows, weight, lr, step_key, step
+            )
+            outcomes.append(outcome)
+            step += 1
+            leave_if_asked()
     made = _so_far(begun, outcomes, step)
     return learner, mean_loss(made, len(indices), batch_size), Seen(indices, made.recorded)
 
@@ -215,11 +217,12 @@ def collect(
     at_once = IN_A_CALL if on_cpu else 1
     order = by_device(rows, devices, batch_size * at_once)
     parts = []
-    for batch in feed.batches(order, devices * batch_size * at_once):
-        left = -(-share // batch_size) - len(parts) * at_once
-        raw = batches_of(batch.pool, batch.rows, batch_size)
-        made = steps.predict(variables, raw, min(left, at_once))
-        parts.append(made if dtype is None else narrowed(made, dtype))
+    with closing(feed.batches(order, devices * batch_size * at_once)) as batches:
+        for batch in batches:
+            left = -(-share // batch_size) - len(parts) * at_once
+            raw = batches_of(batch.pool, batch.rows, batch_size)
+            made = steps.predict(variables, raw, min(left, at_once))
+            parts.append(made if dtype is None else narrowed(made, dtype))
     if dtype is not None:
         parts = within_reach(parts, dtype)
     logits, features = zip(*parts, strict=True)
@@ -248,12 +251,11 @@ def collect_gradient_norms(
     n, size = len(rows), 4 * sum(x.size for x in jax.tree.leaves(variables.params))
     batch_size = max(1, min(n, 50, memory // size))
     order = whole_batches(rows, batch_size)
-    norms = [
-        steps.gradient_norms(
-            variables, batch.pool, feed.place.split(feed.host_labels[part]), batch.rows
-        )
-        for part, batch in zip(
-            order.reshape(-1, batch_size), feed.batches(order, batch_size), strict=True
-        )
-    ]
+    with closing(feed.batches(order, batch_size)) as batches:
+        norms = [
+            steps.gradient_norms(
+                variables, batch.pool, feed.place.split(feed.host_labels[part]), batch.rows
+            )
+            for part, batch in zip(order.reshape(-1, batch_size), batches, strict=True)
+        ]
     return jnp.asarray(np.concatenate([np.asarray(x) for x in norms])[:n])

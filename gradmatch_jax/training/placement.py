@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Int, Shaped
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import AnyArray, is_split
@@ -95,17 +96,24 @@ class Placement(NamedTuple):
         x = np.asarray(x)  # no word to the other processes, which have the same
         return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
-    def read(self, take: Callable[[np.ndarray], np.ndarray], rows: np.ndarray) -> jax.Array:
-        """`take(rows)` split by rows: a process reads those of its own devices alone."""
-        sharding, parts = self.rows(len(rows)), {}
-        for index in sharding.addressable_devices_indices_map((len(rows),)).values():
-            own = _stretch(index, len(rows))
-            if own not in parts:
-                parts[own] = take(rows[slice(*own)])
-        shape = (len(rows), *next(iter(parts.values())).shape[1:])
-        return jax.make_array_from_callback(
-            shape, sharding, lambda index: parts[_stretch(index, len(rows))]
-        )
+    def own(self, count: int) -> Int[np.ndarray, "m"]:
+        """Of `count` rows that are split, those of this process's devices."""
+        if self.mesh is None:
+            return np.arange(count)
+        at = self.rows(count).addressable_devices_indices_map((count,)).values()
+        return np.unique(np.concatenate([np.arange(count)[index] for index in at]))
+
+    def of_own(self, x: Shaped[np.ndarray, "m ..."], count: int) -> Shaped[Array, "n ..."]:
+        """`count` rows, split, of which every process has its `own`."""
+        if self.mesh is None:
+            return jax.device_put(x)
+        own = self.own(count)
+
+        def part(index: Any) -> np.ndarray:
+            start, stop, _ = index[0].indices(count)
+            return x[slice(*np.searchsorted(own, (start, stop)))]
+
+        return jax.make_array_from_callback((count, *x.shape[1:]), self.rows(count), part)
 
     def by_rows(self, function: Callable) -> Callable:
         """`function(whole, rows, whole)` with each device on its own rows: no device waits.
@@ -124,11 +132,6 @@ class Placement(NamedTuple):
                 check_vma=False,
             )
         )
-
-
-def _stretch(index: Any, count: int) -> tuple[int, int, int]:
-    """The rows of a device, as a slice's start, stop and step."""
-    return index[0].indices(count)
 
 
 ONE = Placement()
