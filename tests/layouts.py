@@ -4,6 +4,7 @@ python layouts.py FOLDER                                  # of this process's ow
 python layouts.py FOLDER COORDINATOR PROCESSES NUMBER     # one of several processes
 """
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
 from gradmatch_jax.training.plain import on_host
 from placed import normalising
-from toys import toy_dataset
+from toys import as_streams, toy_dataset
 
 # The others each stand for a way to select; these two select every epoch, from what training saw.
 EVERY_EPOCH = ("adaptive-random", "infobatch")
+STREAMED = "gradmatch-pb, streamed"  # each process reads its own rows, by grain
 NAMES = (
-    "gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig", "glister", *EVERY_EPOCH,
+    "gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig", "glister", *EVERY_EPOCH, STREAMED,
 )  # fmt: skip
 
 
@@ -27,7 +29,9 @@ def settings(name):
     plan = {} if name in EVERY_EPOCH else {"select_every": 2}
     budget = {} if name == "infobatch" else {"fraction": 0.25}
     return (
-        {"strategy": name, "epochs": 4, "batch_size": 8, "lr": 0.05, "devices": 0} | plan | budget
+        {"strategy": name.split(",")[0], "epochs": 4, "batch_size": 8, "lr": 0.05, "devices": 0}
+        | plan
+        | budget
     )
 
 
@@ -37,8 +41,11 @@ def main(folder, coordinator=None, processes=1, number=0):
         jax.distributed.initialize(coordinator, int(processes), int(number))
     model, folder = normalising(), Path(folder)
     for name in NAMES:
-        out = folder / name
-        run = train(TrainConfig(**settings(name)), out, dataset=toy_dataset(), model=model)
+        if name == STREAMED and not importlib.util.find_spec("grain"):
+            continue
+        out, data = folder / name, toy_dataset()
+        data = as_streams(data) if name == STREAMED else data
+        run = train(TrainConfig(**settings(name)), out, dataset=data, model=model)
         if jax.process_index() == 0:
             leaves = jax.tree.leaves(on_host(run.state.learner))
             np.savez(out / "parameters.npz", *leaves)

@@ -1,7 +1,11 @@
 """A toy data set and a model in plain JAX, for what needs no real ones."""
 
+import threading
+import time
+
 import jax
 import numpy as np
+import pytest
 
 from gradmatch_jax.data import Dataset, ImagePrepare, Split
 from gradmatch_jax.models.model import Model, Variables
@@ -38,14 +42,43 @@ def toy(out=None, *, dataset=None, on_note=lambda text: None, **settings):
     return train(config, out, dataset=dataset, model=linear(), on_note=on_note)
 
 
+def needs_grain():
+    """Skip a test that reads streams ahead, where there is nothing to read them with."""
+    pytest.importorskip("grain", reason="the grain extra is not installed")
+
+
 class Stream:
-    """Inputs made on demand."""
+    """Inputs made on demand; `taken` are the rows that were."""
 
     def __init__(self, inputs):
         self.inputs, self.shape, self.dtype = inputs, inputs.shape[1:], inputs.dtype
+        self.taken = []
 
     def __len__(self):
         return len(self.inputs)
 
     def take(self, indices):
+        self.taken += np.asarray(indices).tolist()
         return self.inputs[indices]
+
+
+def as_streams(data):
+    """A data set of arrays, as streams."""
+    splits = (data.train, data.validation, data.test)
+    parts = [Split(Stream(part.inputs), part.labels) for part in splits]
+    return Dataset(
+        data.name, *parts, data.num_classes, data.prepare, data.class_names, data.vocabulary
+    )
+
+
+def until(holds, seconds=20.0):
+    """Whether it holds, at the latest then."""
+    deadline = time.monotonic() + seconds
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return holds()
+
+
+def reading_threads():
+    """The threads of grain's pools that are alive."""
+    return [t for t in threading.enumerate() if t.name.startswith("grain-prefetch")]

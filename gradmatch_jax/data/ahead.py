@@ -1,11 +1,12 @@
 """Batches of a stream ahead of who asks for them: grain reads and decodes off the main thread."""
 
+import gc
 import importlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def read_ahead(
 
 def each_ahead(
     source: InputSource, batches: Sequence[Int[np.ndarray, "_"]], **how: int
-) -> Iterator[Shaped[np.ndarray, "b ..."]]:
+) -> Generator[Shaped[np.ndarray, "b ..."], None, None]:
     """`read_ahead`, and whatever reads is ended with the generator, wherever that is left.
 
     Raises:
@@ -105,13 +106,9 @@ def each_ahead(
             "in threads"
         ) from error
     finally:
-        close(made)
-
-
-def close(made: Any) -> None:
-    """End the threads and processes of an iterator of `read_ahead`."""
-    made.get_state()  # takes up processes that nothing was asked of yet: `close` knows no others
-    made.close()
+        made.close()
+        if how["workers"]:  # the last batches' shared memory is in circles of grain's
+            gc.collect()
 
 
 def cores() -> int:

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import NamedTuple
 
@@ -83,7 +83,7 @@ class Feed:
         """Whether all inputs are on the device."""
         return self._resident is not None
 
-    def batches(self, order: Int[np.ndarray, "k"], batch_size: int) -> Iterator[Batch]:
+    def batches(self, order: Int[np.ndarray, "k"], batch_size: int) -> Generator[Batch, None, None]:
         """`order` in batches, the last one ragged. Of a stream a process reads its own rows.
 
         Close it where it is left early: what reads ahead ends with it.

@@ -23,7 +23,7 @@ NO_FLOAT = ("-inf", "1e39", "0,5", "one")  # each option has one of them, in tur
 INTS = {
     "select-every": "0", "proxy-epochs": "10001", "proxy-runs": "0", "epochs": "0",
     "batch-size": "0", "image-size": "4097", "eval-every": "-5", "checkpoint-steps": "-1",
-    "seed": "-1",
+    "seed": "-1", "read-threads": "-1", "read-ahead": "0", "read-workers": "-1",
 }  # fmt: skip
 NO_INT = ("nan", "1.5", "1e3")
 # Names of a list, another case and another name: the nearest one is told.

@@ -232,7 +232,7 @@ def test_augmentation_follows_the_field():
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    heavy = ("jax", "scipy", "PIL", "tensorflow_datasets", "sklearn")
+    heavy = ("jax", "scipy", "PIL", "tensorflow_datasets", "sklearn", "grain")
     code = f"import gradmatch_jax.data, sys; print([m for m in {heavy} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "[]", result.stderr

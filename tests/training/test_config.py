@@ -48,6 +48,9 @@ OUT_OF_RANGE = {
     "checkpoint_seconds": (-1, math.nan, math.inf),
     "checkpoint_steps": (-1,),
     "devices": (-1,),
+    "read_threads": (-1,),
+    "read_ahead": (0,),
+    "read_workers": (-1,),
     "seed": (-1, 2**32, 10**20),
 }
 CASES = [(field, value) for field, values in OUT_OF_RANGE.items() for value in values]

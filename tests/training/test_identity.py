@@ -14,7 +14,7 @@ from gradmatch_jax.selection.result import unweighted
 from gradmatch_jax.strategies.strategy import Strategy, stateless
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
-from toys import Stream, linear, toy, toy_dataset
+from toys import as_streams, linear, needs_grain, toy, toy_dataset
 
 
 def other(part="train", **changes):
@@ -62,15 +62,14 @@ def test_other_data_are_refused(tmp_path, dataset, said):
 
 
 def test_a_stream_is_told_by_its_labels_and_shape(tmp_path):
-    data = toy_dataset()
-    streams = [Split(Stream(s.inputs), s.labels) for s in (data.train, data.validation, data.test)]
-    streamed = dataclasses.replace(data, train=streams[0], validation=streams[1], test=streams[2])
+    needs_grain()
+    streamed = as_streams(toy_dataset())
     toy(tmp_path, epochs=1, dataset=streamed)
     facts = json.loads((tmp_path / "config.json").read_text())["data"]
     assert "train labels" in facts
     assert "train inputs" not in facts
     relabelled = dataclasses.replace(
-        streamed, train=Split(streams[0].inputs, one_label().train.labels)
+        streamed, train=Split(streamed.train.inputs, one_label().train.labels)
     )
     with pytest.raises(UserError, match="train labels"):
         toy(tmp_path, epochs=1, dataset=relabelled)

@@ -14,7 +14,7 @@ from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.feed import Feed, default_model, input_spec
 from gradmatch_jax.training.loop import train
 from gradmatch_jax.training.presets import model_for
-from toys import Stream
+from toys import Stream, as_streams, needs_grain
 
 Y = np.arange(30) % 3
 
@@ -90,9 +90,9 @@ def sines(n=30):
 
 @pytest.mark.thorough
 def test_a_stream_of_vectors_trains_as_the_array_does():
+    needs_grain()
     data = Dataset.from_arrays("waves", sines(), Y, sines(), Y)
-    parts = (Split(Stream(p.inputs), p.labels) for p in (data.train, data.validation, data.test))
-    streamed = Dataset("waves", *parts, 3, data.prepare, data.class_names)
+    streamed = as_streams(data)
     config = TrainConfig(strategy="gradmatch", fraction=0.3, epochs=3, select_every=2, model="mlp")
     results = [train(config, dataset=d) for d in (data, streamed)]
     assert results[0].log[-1]["train_loss"] == results[1].log[-1]["train_loss"]
@@ -135,6 +135,7 @@ def test_the_model_sees_what_prepare_makes():
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "int32"])
 def test_a_feed_keeps_the_type(dtype):
+    needs_grain()
     x = np.ones((5, 2), dtype)
     split = Split(x, np.zeros(5, np.int32))
     for feed in (Feed(split), Feed(Split(Stream(x), split.labels))):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from devices import TESTS, environment, free_port
-from layouts import NAMES
+from layouts import NAMES, STREAMED
+from toys import needs_grain
 
 LAYOUTS = {"2 devices": (2, 1), "8 devices": (8, 1), "2 processes of 4": (4, 2)}
 
@@ -50,6 +51,8 @@ def several(request, tmp_path_factory):
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_the_layout_does_not_show(one_device, several, name):
+    if name == STREAMED:
+        needs_grain()
     with (
         np.load(one_device / name / "selection.npz") as wanted,
         np.load(several / name / "selection.npz") as found,

@@ -19,7 +19,7 @@ from gradmatch_jax.training.passes import run_epoch
 from gradmatch_jax.training.plain import on_host
 from gradmatch_jax.training.schedule import Batching
 from linear_problem import linear_data, linear_steps
-from toys import Stream, linear, toy_dataset
+from toys import Stream, linear, needs_grain, toy_dataset
 
 TIMES = ("train_seconds", "selection_seconds", "compile_seconds", "joules", "seconds")
 KINDS = {
@@ -71,6 +71,8 @@ def test_an_epoch_in_pieces_is_the_whole_one(every, streamed, scan, monkeypatch)
     monkeypatch.setattr("gradmatch_jax.training.passes.SCAN", 2)
     data, rng = linear_data(), np.random.default_rng(0)
     steps = linear_steps(data, augmented=True)
+    if streamed:
+        needs_grain()
     inputs = Stream(data.train.inputs) if streamed else data.train.inputs
     feed = Feed(Split(inputs, data.train.labels))
     indices, weights = rng.permutation(len(feed))[:22], rng.random(22)

@@ -6,14 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradmatch_jax.data import Dataset, Split, load_dataset
+from gradmatch_jax.data import load_dataset
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.models import build_model
 from gradmatch_jax.training import epoch as driver
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
 from gradmatch_jax.training.schedule import cosine
-from toys import Stream, linear, toy, toy_dataset
+from toys import as_streams, linear, needs_grain, toy, toy_dataset
 
 # Two full epochs and four on subsets, selected at the first of them and two later.
 CONFIG = TrainConfig(
@@ -196,11 +196,8 @@ def test_seed_decides_everything():
 
 
 def test_a_streamed_set_trains_as_one_in_memory():
-    data = toy_dataset()
-    streams = [
-        Split(Stream(part.inputs), part.labels) for part in (data.train, data.validation, data.test)
-    ]
-    streamed = Dataset("toy", *streams, 3, data.prepare, data.class_names)
+    needs_grain()
+    data, streamed = toy_dataset(), as_streams(toy_dataset())
     config = TrainConfig(strategy="random", fraction=0.2, epochs=3, batch_size=5, lr=0.05)
     found = [
         train(config, dataset=d, model=linear()).state.learner.variables.params["W"]

@@ -9,7 +9,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.passes import collect, collect_gradient_norms, evaluate
 from linear_problem import CLASSES, inputs, linear_data, linear_steps
-from toys import Stream
+from toys import Stream, needs_grain
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +25,8 @@ def steps(data):
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("batch_size", [None, 1, 5, 8, 23, 100])
 def test_collect_answers_in_order(steps, data, streamed, batch_size):
+    if streamed:
+        needs_grain()
     feed = Feed(Split(Stream(data.train.inputs), data.train.labels) if streamed else data.train)
     variables = steps.init(jax.random.key(5)).variables
     logits, features = collect(steps, variables, feed, batch_size=batch_size)

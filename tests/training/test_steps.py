@@ -12,7 +12,7 @@ from gradmatch_jax.training.passes import run_epoch
 from gradmatch_jax.training.schedule import Batching
 from gradmatch_jax.training.steps import Learner, Outcome, weighted_loss
 from linear_problem import CLASSES, N, apply, inputs, linear_data, linear_steps
-from toys import Stream
+from toys import Stream, needs_grain
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
@@ -158,6 +158,8 @@ ANY = Learner(Variables({}, {}), ())  # what the Recorder hands back as it is
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, streamed):
     images, labels = data.train.inputs, data.train.labels
+    if streamed:
+        needs_grain()
     feed = Feed(Split(Stream(images), labels) if streamed else data.train)
     assert feed.resident == (not streamed)
     recorder = Recorder(steps)
