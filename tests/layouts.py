@@ -28,11 +28,8 @@ NAMES = (
 def settings(name):
     plan = {} if name in EVERY_EPOCH else {"select_every": 2}
     budget = {} if name == "infobatch" else {"fraction": 0.25}
-    return (
-        {"strategy": name.split(",")[0], "epochs": 4, "batch_size": 8, "lr": 0.05, "devices": 0}
-        | plan
-        | budget
-    )
+    strategy = {"strategy": name.split(",")[0]}
+    return {"epochs": 4, "batch_size": 8, "lr": 0.05, "devices": 0} | strategy | plan | budget
 
 
 def main(folder, coordinator=None, processes=1, number=0):

@@ -8,8 +8,8 @@ files differ and an epoch is some thousands of pictures long. One epoch is all t
 decoded, resized and cropped to --image-size, in the order of a key, in batches.
 
 "plain" is the data set's own reader batch by batch, nothing ahead of time. "feed" is what `train`
-reads by, as it is by default. "grain" is `gradmatch_jax.grain.stream` with threads, "grain-N" with N
-processes, whose start is in each of its epochs. Each reader is a process of its own; its resident
+reads by, as it is by default. "grain" is `gradmatch_jax.grain.stream` with threads, "grain-N" with
+N processes, whose start is in each of its epochs. Each reader is a process of its own; its resident
 memory after each epoch shows whether it grows (that of worker processes is their own). Where others
 share the cores, seconds of the processor compare better than seconds: they count all threads, and
 grain's processes. Every reader stops in the middle of some batches once and goes on from there by

@@ -1,4 +1,4 @@
-"""Streams in training: grain is asked for first, what reads ends with the epoch, what comes stays."""
+"""Streams in training: grain is asked for first, what reads ends with the epoch."""
 
 import json
 import re
