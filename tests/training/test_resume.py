@@ -1,5 +1,7 @@
 """Runs killed with -9 and taken up again end as runs left alone, to the last bit."""
 
+import importlib
+import importlib.util
 import json
 import os
 import random
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.training.checkpoints import Place, places
+from toys import needs_grain
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
@@ -45,8 +48,14 @@ RUNS: dict[str, dict[str, object]] = {  # 18 epochs each
         "strategy": "adaptive-random", "epochs": 18, "fraction": 0.1, "model": "mnistnet",
         "checkpoint_steps": 2,
     },
+    # Pictures from disk, by grain.
+    "streamed, within": {
+        "dataset": "imagenet", "image_size": 16, "model": "logistic", "strategy": "adaptive-random",
+        "epochs": 18, "fraction": 0.5, "batch_size": 2, "checkpoint_steps": 2,
+    },
 }  # fmt: skip
 EPOCHS = 18
+STREAMED = [name for name in RUNS if "dataset" in RUNS[name]]
 
 
 class Runner:
@@ -114,7 +123,8 @@ def last_place(out):
 
 def interrupt_and_resume(name, folder):
     """(arrays of a run left alone, arrays of one killed three times, where it was killed)."""
-    runner = Runner(RUNS[name], folder)
+    more = {"data_dir": str(pictures(folder / "pictures"))} if name in STREAMED else {}
+    runner = Runner(RUNS[name] | more, folder)
     alone = runner.finish(folder / "alone")
     kills, left, within = [], 0, "checkpoint_steps" in RUNS[name]
     for _ in range(3):
@@ -125,10 +135,25 @@ def interrupt_and_resume(name, folder):
     return alone, runner.finish(folder / "killed"), kills
 
 
+def pictures(folder):
+    """In ImageNet's layout: sixty to train on, of three classes."""
+    image = importlib.import_module("PIL.Image")
+    rng = np.random.default_rng(0)
+    for part, rows in (("train", 20), ("val", 2)):
+        for label in range(3):
+            (folder / part / f"n{label}").mkdir(parents=True)
+            for row in range(rows):
+                pixels = rng.integers(60 * label, 60 * label + 120, (20, 24, 3), dtype=np.uint8)
+                image.fromarray(pixels).save(folder / part / f"n{label}" / f"{row}.png")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Two kinds at once, one on each of two cores."""
-    folders = {name: tmp_path_factory.mktemp(name) for name in RUNS}
+    readable = all(map(importlib.util.find_spec, ("grain", "PIL")))
+    names = [name for name in RUNS if readable or name not in STREAMED]
+    folders = {name: tmp_path_factory.mktemp(name) for name in names}
     with ThreadPoolExecutor(2) as pool:
         pending = {
             name: pool.submit(interrupt_and_resume, name, folder)
@@ -145,6 +170,9 @@ def read(folder):
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", RUNS)
 def test_killed_runs_end_as_runs_left_alone(runs, name):
+    if name in STREAMED:
+        needs_grain()
+        pytest.importorskip("PIL", reason="the imagenet extra is not installed")
     alone, killed, kills, folder = runs[name]
     print(f"killed at (rows waited for, delay, rows left, checkpoint): {kills}")
     assert 0 < kills[0][2] < EPOCHS
