@@ -83,7 +83,7 @@ def test_how_it_is_read_is_no_part_of_a_run(tmp_path):
     """Left within an epoch, gone on with by other threads: the same bits, and the same run."""
     needs_grain()
     wanted, asked = run(tmp_path / "alone"), iter([False, False])
-    with pytest.raises(Stopped, match="step 6 of epoch 0"):
+    with pytest.raises(Stopped, match=r"step \d+ of epoch 0"):
         run(tmp_path / "left", read_threads=1, stop=lambda: next(asked, True))
     found = run(tmp_path / "left", read_threads=3, read_ahead=7)
     for a, b in zip(numbers(found), numbers(wanted), strict=True):
