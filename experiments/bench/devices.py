@@ -7,6 +7,8 @@ The gradients of `imagenet_size`, split by rows over the first so many devices, 
 process of its own. On a CPU the devices are threads of one process (XLA's host devices), and share
 its cores and its memory: what they show there is that the work divides and what is moved, not how
 fast it would be. `bytes_per_device` is what a device sends, by the programs' shapes.
+
+Given again, the same command goes on after the measurements that are in --results already.
 """
 
 import os
@@ -24,7 +26,7 @@ from experiments.bench.cifar10_selection import alone
 from experiments.bench.imagenet_size import CLASSES, ImageNetSize, class_sizes, problem
 from experiments.bench.timing import timed
 from experiments.command import command, quickened
-from experiments.records import append, fields, stamp
+from experiments.records import append, fields, read, stamp
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.report.tables import percent, rich_table
@@ -65,8 +67,12 @@ def main(args: Devices) -> None:
     """Measure every variant on every count of devices, each in a fresh process."""
     args = quickened(args, **QUICK) if args.quick else args
     start, records, flags = time.perf_counter(), [], os.environ.get("XLA_FLAGS", "")
+    known = measured(args)
     for variant in args.variants:
         for devices in args.devices:
+            if (variant, devices) in known:
+                records.append(known[variant, devices])
+                continue
             # Read by the child as it starts JAX; an accelerator's devices are as they are.
             host = f"--xla_force_host_platform_device_count={devices}"
             os.environ["XLA_FLAGS"] = f"{flags} {host}".strip()
@@ -75,6 +81,17 @@ def main(args: Devices) -> None:
             print(variant, devices, f"{records[-1]['seconds']:.1f} s", flush=True)
     os.environ["XLA_FLAGS"] = flags
     Console().print(rich_table(COLUMNS, records, title="Selection against the count of devices"))
+
+
+def measured(args: Devices) -> dict[tuple[str, int], dict[str, Any]]:
+    """The records that there are of these settings, by variant and devices."""
+    each = {"devices", "variants"}
+    wanted = {k: v for k, v in vars(args).items() if not (k in each or isinstance(v, Path))}
+    return {
+        (record["variant"], record["devices"]): record
+        for record in read(args.results)
+        if {k: v for k, v in record["config"].items() if k not in each} == wanted
+    }
 
 
 def placed(gradients: LastLayerGradients, devices: int) -> LastLayerGradients:
