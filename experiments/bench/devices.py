@@ -147,9 +147,9 @@ def select(args: Devices, variant: Variant, devices: int) -> dict[str, Any]:
 def moved(args: Devices, variant: Variant, devices: int, n: int) -> int:
     """Bytes that a device sends in a selection, about: rings of `devices`, float32.
 
-    A class's rows come by reduce-scatters of m padded rows a class; mini-batches' features by an
-    all-gather, their residuals to the devices of their classes, their Gram matrix by one
-    all-reduce; GLISTER's gains by an all-gather a round.
+    A class's rows come by reduce-scatters of m padded rows a class; of mini-batches the residuals
+    and features by an all-to-all, the features once round the ring, the Gram matrix by one
+    all-reduce; GLISTER's gains by an all-gather a round, its picks and gradient by all-reduces.
 
     >>> moved(Devices(), "per-batch", 1, 1000)
     0
@@ -160,13 +160,14 @@ def moved(args: Devices, variant: Variant, devices: int, n: int) -> int:
     width = 1 + args.features
     if variant == "per-batch":
         batches = round(n / args.batch_size)
-        brought = n * args.features + n * args.classes / devices  # features to all, residuals once
-        return round(away * 4 * (brought + 2 * batches * (batches + 1)))
+        once = n * (args.classes + width) / devices + 2 * batches * (batches + 1)
+        return round(4 * (away * once + n * width))
     if variant == "glister":
         k = round(args.fraction * n)
         at_once = max(1, int(np.ceil(0.03 * k)))
         row = args.classes + args.features
-        return round(-(-k // at_once) * away * 4 * (n + 2 * at_once * row))
+        each = n + 2 * at_once * row + 2 * args.classes * width
+        return round(-(-k // at_once) * away * 4 * each)
     largest = int(class_sizes(args.classes, args.scale).max())
     if variant == "per-class":  # one column of the residuals, the features, a score
         return round(away * 4 * args.classes * bucket(largest) * (1 + width + 1))
