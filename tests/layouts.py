@@ -18,17 +18,18 @@ from toys import toy_dataset
 
 # The others each stand for a way to select; these two select every epoch, from what training saw.
 EVERY_EPOCH = ("adaptive-random", "infobatch")
+# These match what a pass over the validation set says.
+MATCHED = {f"{name} of validation": name for name in ("gradmatch", "gradmatch-pb")}
 NAMES = (
-    "gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig", "glister", *EVERY_EPOCH,
+    "gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig", "glister", *EVERY_EPOCH, *MATCHED,
 )  # fmt: skip
 
 
 def settings(name):
     plan = {} if name in EVERY_EPOCH else {"select_every": 2}
     budget = {} if name == "infobatch" else {"fraction": 0.25}
-    return (
-        {"strategy": name, "epochs": 4, "batch_size": 8, "lr": 0.05, "devices": 0} | plan | budget
-    )
+    given = {"epochs": 4, "batch_size": 8, "lr": 0.05, "devices": 0} | plan | budget
+    return given | {"strategy": MATCHED.get(name, name), "validation_target": name in MATCHED}
 
 
 def main(folder, coordinator=None, processes=1, number=0):
