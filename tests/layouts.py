@@ -19,17 +19,21 @@ from toys import as_streams, toy_dataset
 
 # The others each stand for a way to select; these two select every epoch, from what training saw.
 EVERY_EPOCH = ("adaptive-random", "infobatch")
-STREAMED = "gradmatch-pb, streamed"  # each process reads its own rows, by grain
+# These match what a pass over the validation set says.
+MATCHED = tuple(f"{name} of validation" for name in ("gradmatch", "gradmatch-pb"))
+# Of this each process reads its own rows, by grain.
+STREAMED = "gradmatch-pb of a stream"
 NAMES = (
-    "gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig", "glister", *EVERY_EPOCH, STREAMED,
+    "gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig", "glister", *EVERY_EPOCH, *MATCHED,
+    STREAMED,
 )  # fmt: skip
 
 
 def settings(name):
     plan = {} if name in EVERY_EPOCH else {"select_every": 2}
     budget = {} if name == "infobatch" else {"fraction": 0.25}
-    strategy = {"strategy": name.split(",")[0]}
-    return {"epochs": 4, "batch_size": 8, "lr": 0.05, "devices": 0} | strategy | plan | budget
+    given = {"epochs": 4, "batch_size": 8, "lr": 0.05, "devices": 0} | plan | budget
+    return given | {"strategy": name.split(" of ")[0], "validation_target": name in MATCHED}
 
 
 def main(folder, coordinator=None, processes=1, number=0):

@@ -80,11 +80,11 @@ MUTANTS = (
         "weight_decay=config.weight_decay", "weight_decay=0.0", WIRING,
     ),
     _training(
-        "momentum 0 in the step", "steps", "steps_of",
+        "momentum 0 in the step", "steps", "_programs",
         "optax.trace(momentum)", "optax.trace(0.0)", "tests/training/test_steps.py -k torchs",
     ),
     _training(
-        "weight decay 0 in the step", "steps", "steps_of",
+        "weight decay 0 in the step", "steps", "_programs",
         "optax.add_decayed_weights(weight_decay)", "optax.add_decayed_weights(0.0)",
         "tests/training/test_steps.py -k torchs",
     ),

@@ -9,7 +9,7 @@ import numpy as np
 from gradmatch_jax.data import Split
 from gradmatch_jax.models.model import Model, Variables
 from gradmatch_jax.training.feed import Feed
-from gradmatch_jax.training.passes import collect, collect_gradient_norms, run_epoch
+from gradmatch_jax.training.passes import collect, collect_gradient_norms, evaluate, run_epoch
 from gradmatch_jax.training.placement import ONE, everywhere
 from gradmatch_jax.training.steps import make_steps
 from linear_problem import CLASSES, linear_data, record
@@ -109,7 +109,10 @@ def passes():
                 )
                 same(numbers(split), numbers(looked))
                 norms = collect_gradient_norms(steps, variables, feed, rows=rows)
-                answers.append(numbers((looked, norms)))
+                labels = at.beside(split[0], feed.host_labels[: len(split[0])])
+                agree = jnp.sum(labels == jnp.argmax(split[0], axis=1))
+                accuracy = evaluate(steps, variables, feed)
+                answers.append(numbers((looked, norms, agree, accuracy)))
             same(*answers)
 
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gradmatch_jax.gradients import LastLayerGradients
-from gradmatch_jax.selection import spread
-from gradmatch_jax.selection.batch_subset import select_batches
+from gradmatch_jax.selection import coreset, spread
+from gradmatch_jax.selection.batch_subset import _select_batches, select_batches
 from gradmatch_jax.selection.coreset import select_coreset, select_coreset_batches
-from gradmatch_jax.selection.glister import Validation, glister
+from gradmatch_jax.selection.glister import Validation, _by_rounds, glister
 from gradmatch_jax.selection.groups import partition, single_group
 from gradmatch_jax.selection.matching import _match_groups
-from gradmatch_jax.selection.spread import mesh_of
+from gradmatch_jax.selection.spread import mesh_of, to_rows
 from gradmatch_jax.selection.subset import select_subset
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form
@@ -56,6 +56,17 @@ def replicated(place, x):
 def held(place, x):
     """As a pass leaves it: by rows where that is even, else by columns."""
     return jax.device_put(x, place.evenly(x.shape))
+
+
+def placed(validation):
+    """As a pass leaves it, on however many devices there are."""
+    *arrays, labels = validation
+    return Validation(*(held(everywhere(), x) for x in arrays), labels)
+
+
+def like(gradients, x):
+    """An array where the gradients are."""
+    return jax.device_put(x, gradients.features.sharding)
 
 
 def same_bits(select, rows=N, ways=(replicated,)):
@@ -101,6 +112,10 @@ def split():
     same_picks(lambda g, y, v: select_batches(g, BUDGET, 7))
     same_picks(lambda g, y, v: select_coreset_batches(g, BUDGET, 7))
     same_picks(lambda g, y, v: glister(g, v, BUDGET, eta=0.1))
+    same_picks(lambda g, y, v: glister(g, placed(v), BUDGET, eta=0.1))
+    same_picks(lambda g, y, v: glister(g, placed(v), BUDGET, eta=0.1, greedy="stochastic", key=1))
+    dense = np.random.default_rng(1).normal(size=(N, 9)).astype(np.float32)
+    same_picks(lambda g, y, v: select_batches(like(g, dense), BUDGET, 7))
 
 
 def moved():
@@ -122,11 +137,11 @@ def moved():
 
 
 def memory():
-    """No device has all rows of a selection per class: each has its own, and those of its classes.
+    """No device has all rows of a pass: each has its own, and what it is brought to work on.
 
     Nor has any the gradients that a split pass makes.
     """
-    n, classes, width = 8000, 64, 48
+    n, classes, width = 8000, 64, 47
     rng, place = np.random.default_rng(0), everywhere()
     labels = np.arange(n) % classes
     arrays = [rng.normal(size=(n, w)).astype(np.float32) for w in (classes, width)]
@@ -135,17 +150,27 @@ def memory():
     seen = Pass(*split, place.replicate(jnp.asarray(labels, jnp.int32)))
     for x in seen.gradients:
         assert x.sharding.shard_shape(x.shape) == (n // place.devices, x.shape[1])
+    mesh, key, options = mesh_of(split), jax.random.key(0), MatchingOptions()
     groups, spread.LITTLE = partition(labels, 640), 0
-    for form in (Form.FEATURES, Form.GRAM):
-        program = _match_groups.lower(
-            split, groups.padded(128), None, jax.random.key(0), MatchingOptions(), slots=10,
-            room=640, own_column=True, form=form, mesh=mesh_of(split),
-        ).compile()  # fmt: skip
-        text = program.as_text()
+    programs = {
+        form: _match_groups.lower(
+            split, groups.padded(128), None, key, options, slots=10,
+            room=640, own_column=True, form=form, mesh=mesh,
+        )
+        for form in (Form.FEATURES, Form.GRAM)
+    }  # fmt: skip
+    programs["mini-batches"] = _select_batches.lower(split, None, options, key, 640, 100, mesh)
+    programs["coreset of mini-batches"] = coreset._select_batches.lower(split, key, 640, 100, mesh)
+    validation, few = to_rows(Validation(*seen), mesh), jax.tree.map(lambda x: x[:800], split)
+    programs["GLISTER"] = _by_rounds.lower(few, validation, n, 0.1, 80, 8, mesh)
+    for name, program in programs.items():
+        compiled = program.compile()
+        text = compiled.as_text()
         for w in (classes, width, width + 1):
-            assert f"f32[{n},{w}]" not in text
+            assert not re.search(rf"f32\[{n},{w}\]", text), (name, w)
         # Its rows, as many that are brought, and the problems' own.
-        assert program.memory_analysis().temp_size_in_bytes < 4 * n * (classes + width) / 2, form
+        most = 4 * n * (classes + width) / 2
+        assert compiled.memory_analysis().temp_size_in_bytes < most, name
 
 
 KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"

@@ -1,8 +1,11 @@
 """The benches of devices and of another commit, in small."""
 
+from dataclasses import replace
+
 import pytest
 
 from experiments.bench import beside, devices, half_pass
+from experiments.records import append, stamp
 from gradmatch_jax.errors import UserError
 
 SMALL = devices.Devices(scale=0.2, classes=3, features=6, batch_size=8, fraction=0.2)
@@ -15,6 +18,15 @@ def test_a_selection_on_one_device(variant):
     assert record["n"] % devices.EVEN == 0
     assert record["k"] == round(0.2 * record["n"])
     assert record["bytes_per_device"] == 0
+
+
+def test_what_is_measured_is_not_measured_again(tmp_path):
+    args = replace(SMALL, results=tmp_path / "records.jsonl")
+    made = {"variant": "craig", "devices": 2, "seconds": 1.0}
+    append(args.results, made | stamp(args, 0.0))
+    append(args.results, {"variant": "craig", "devices": 4} | stamp(replace(args, scale=0.3), 0.0))
+    assert set(devices.measured(args)) == {("craig", 2)}
+    assert set(devices.measured(replace(args, devices=(2,), variants=("craig",)))) == {("craig", 2)}
 
 
 def test_devices_that_are_not_there():

@@ -7,6 +7,8 @@ The gradients of `imagenet_size`, split by rows over the first so many devices, 
 process of its own. On a CPU the devices are threads of one process (XLA's host devices), and share
 its cores and its memory: what they show there is that the work divides and what is moved, not how
 fast it would be. `bytes_per_device` is what a device sends, by the programs' shapes.
+
+Given again, the same command goes on after the measurements that are in --results already.
 """
 
 import os
@@ -24,7 +26,7 @@ from experiments.bench.cifar10_selection import alone
 from experiments.bench.imagenet_size import CLASSES, ImageNetSize, class_sizes, problem
 from experiments.bench.timing import timed
 from experiments.command import command, quickened
-from experiments.records import append, fields, stamp
+from experiments.records import append, fields, read, stamp
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.report.tables import percent, rich_table
@@ -65,8 +67,12 @@ def main(args: Devices) -> None:
     """Measure every variant on every count of devices, each in a fresh process."""
     args = quickened(args, **QUICK) if args.quick else args
     start, records, flags = time.perf_counter(), [], os.environ.get("XLA_FLAGS", "")
+    known = measured(args)
     for variant in args.variants:
         for devices in args.devices:
+            if (variant, devices) in known:
+                records.append(known[variant, devices])
+                continue
             # Read by the child as it starts JAX; an accelerator's devices are as they are.
             host = f"--xla_force_host_platform_device_count={devices}"
             os.environ["XLA_FLAGS"] = f"{flags} {host}".strip()
@@ -75,6 +81,17 @@ def main(args: Devices) -> None:
             print(variant, devices, f"{records[-1]['seconds']:.1f} s", flush=True)
     os.environ["XLA_FLAGS"] = flags
     Console().print(rich_table(COLUMNS, records, title="Selection against the count of devices"))
+
+
+def measured(args: Devices) -> dict[tuple[str, int], dict[str, Any]]:
+    """The records that there are of these settings, by variant and devices."""
+    each = {"devices", "variants"}
+    wanted = {k: v for k, v in vars(args).items() if not (k in each or isinstance(v, Path))}
+    return {
+        (record["variant"], record["devices"]): record
+        for record in read(args.results)
+        if {k: v for k, v in record["config"].items() if k not in each} == wanted
+    }
 
 
 def placed(gradients: LastLayerGradients, devices: int) -> LastLayerGradients:
@@ -130,9 +147,9 @@ def select(args: Devices, variant: Variant, devices: int) -> dict[str, Any]:
 def moved(args: Devices, variant: Variant, devices: int, n: int) -> int:
     """Bytes that a device sends in a selection, about: rings of `devices`, float32.
 
-    A class's rows come by reduce-scatters of m padded rows a class; mini-batches' features by an
-    all-gather, their residuals to the devices of their classes, their Gram matrix by one
-    all-reduce; GLISTER's gains by an all-gather a round.
+    A class's rows come by reduce-scatters of m padded rows a class; of mini-batches the residuals
+    and features by an all-to-all, the features once round the ring, the Gram matrix by one
+    all-reduce; GLISTER's gains by an all-gather a round, its picks and gradient by all-reduces.
 
     >>> moved(Devices(), "per-batch", 1, 1000)
     0
@@ -143,13 +160,14 @@ def moved(args: Devices, variant: Variant, devices: int, n: int) -> int:
     width = 1 + args.features
     if variant == "per-batch":
         batches = round(n / args.batch_size)
-        brought = n * args.features + n * args.classes / devices  # features to all, residuals once
-        return round(away * 4 * (brought + 2 * batches * (batches + 1)))
+        once = n * (args.classes + width) / devices + 2 * batches * (batches + 1)
+        return round(4 * (away * once + n * width))
     if variant == "glister":
         k = round(args.fraction * n)
         at_once = max(1, int(np.ceil(0.03 * k)))
         row = args.classes + args.features
-        return round(-(-k // at_once) * away * 4 * (n + 2 * at_once * row))
+        each = n + 2 * at_once * row + 2 * args.classes * width
+        return round(-(-k // at_once) * away * 4 * each)
     largest = int(class_sizes(args.classes, args.scale).max())
     if variant == "per-class":  # one column of the residuals, the features, a score
         return round(away * 4 * args.classes * bucket(largest) * (1 + width + 1))

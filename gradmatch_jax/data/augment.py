@@ -9,8 +9,8 @@ from jaxtyping import Array, DTypeLike, Float, Int32, PRNGKeyArray, Shaped, UInt
 
 def normalise(
     images: UInt8[Array, "b h w c"] | Float[Array, "b h w c"],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
+    mean: tuple[float, ...] | Float[Array, "c"],
+    std: tuple[float, ...] | Float[Array, "c"],
     dtype: DTypeLike = jnp.float32,
 ) -> Float[Array, "b h w c"]:
     """Return (images / 255 - mean) / std of uint8, (images - mean) / std of floats, by channel.

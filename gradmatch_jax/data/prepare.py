@@ -3,11 +3,18 @@
 JAX is imported when a batch is prepared, so that listing data sets does not wait for it.
 """
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
+
+# Inside a compiled program they are arrays of it: see `apart`.
+if TYPE_CHECKING:
+    Numbers = tuple[float, ...]
+else:
+    Numbers = Any
 
 
 @runtime_checkable
@@ -17,7 +24,9 @@ class Prepare(Protocol):
     With a key it is a training batch, which may be augmented at random by that key alone; with
     None it is one to evaluate, and each row's answer depends on that row alone. It is traced by
     JAX: pure, and equal (and hashed alike) where it does the same, so that what was compiled for
-    it serves again. A frozen dataclass of plain values is both; so is a module's function.
+    it serves again. A frozen dataclass of plain values is both; so is a module's function. A
+    dataclass that names fields of numbers in `NUMBERS` is handed them as arrays, and what was
+    compiled for it serves any others: each seed's split has its own mean.
     """
 
     def __call__(self, key: Any, raw: Any) -> Any:
@@ -38,8 +47,10 @@ class ImagePrepare:
       and resizes it, evaluation takes the middle; 0 where they come as they are
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    NUMBERS: ClassVar[tuple[str, ...]] = ("mean", "std")
+
+    mean: Numbers
+    std: Numbers
     crop_padding: int = 0
     flip: bool = False
     side: int = 0
@@ -62,8 +73,10 @@ class Standardise:
     mean, std: one value for each index of the last axis
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    NUMBERS: ClassVar[tuple[str, ...]] = ("mean", "std")
+
+    mean: Numbers
+    std: Numbers
 
     def __call__(self, key: Any, raw: Any) -> Any:
         """Return float32 of `raw`'s shape; nothing is random."""
@@ -82,6 +95,27 @@ class Tokens:
     def __call__(self, key: Any, raw: Any) -> Any:
         """Return `raw`; nothing is random."""
         return raw
+
+
+def apart(prepare: Prepare) -> tuple[Prepare, dict[str, np.ndarray]]:
+    """Return a `Prepare` without its numbers, and these: what two of one data set's splits share.
+
+    >>> one, numbers = apart(Standardise((1.0,), (2.0,)))
+    >>> one == apart(Standardise((3.0,), (4.0,)))[0], together(one, numbers).mean.tolist()
+    (True, [1.0])
+    """
+    names = getattr(prepare, "NUMBERS", ())
+    numbers = {name: np.asarray(getattr(prepare, name), np.float32) for name in names}
+    return _with(prepare, dict.fromkeys(names, ())), numbers
+
+
+def together(prepare: Prepare, numbers: dict[str, Any]) -> Prepare:
+    """Return the `Prepare` that `apart` took apart, its numbers arrays of any library."""
+    return _with(prepare, numbers)
+
+
+def _with(prepare: Prepare, changes: dict[str, Any]) -> Prepare:
+    return dataclasses.replace(prepare, **changes) if changes else prepare  # type: ignore[type-var]
 
 
 def pixel_statistics(

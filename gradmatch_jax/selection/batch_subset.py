@@ -6,11 +6,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gradmatch_jax import gradients as gr
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key, widened
 from gradmatch_jax.inputs.atoms import as_factored, as_target
 from gradmatch_jax.inputs.values import as_count
-from gradmatch_jax.selection.batches import batch_gram, batches_for, even_batches, to_members
+from gradmatch_jax.selection.batches import (
+    batch_gram,
+    batches_for,
+    error_of,
+    even_batches,
+    sum_of,
+    to_members,
+)
 from gradmatch_jax.selection.ranking import calibrated, fill_slots
 from gradmatch_jax.selection.result import (
     Selection,
@@ -19,7 +25,7 @@ from gradmatch_jax.selection.result import (
     empty_selection,
     pad,
 )
-from gradmatch_jax.selection.spread import mesh_of, whole
+from gradmatch_jax.selection.spread import mesh_of, to_all, whole
 from gradmatch_jax.selection.subset import DEFAULTS, as_problem
 from gradmatch_jax.solvers.atoms import factors
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
@@ -71,8 +77,9 @@ def select_batches(
     options = with_changes(options, changes)
     if target is not None:
         target = as_target(atoms, target)
+    mesh = mesh_of(atoms)
     selection = _select_batches(
-        atoms, target, options, as_key(key), min(budget, n), batch_size, mesh_of(atoms)
+        atoms, to_all(target, mesh), options, as_key(key), min(budget, n), batch_size, mesh
     )
     return check_finite(pad(selection, budget))
 
@@ -87,7 +94,7 @@ def _select_batches(gradients, target, options, key, budget, batch_size, mesh) -
     batches = even_batches(shuffle_key, n, batch_size)
     count = batches.shape[0]
     if target is None:
-        target = gr.weighted_sum(gradients, jnp.ones(n, gradients.features.dtype))
+        target = sum_of(gradients, mesh)
     gram, correlations = batch_gram(gradients, batches, target, mesh=mesh)
     lam = jnp.asarray(options.lam, gram.dtype)
     if options.lam_scale == "relative":
@@ -114,7 +121,7 @@ def _select_batches(gradients, target, options, key, budget, batch_size, mesh) -
         chosen, real = factors(gradients).take(indices[None]), (indices >= 0)[None]
         members = jnp.ones((1, n), bool)
         weights = calibrated(chosen, real, members, target[None], lam[None], options.nonnegative)[0]
-    error = gr.matching_error(gradients, indices, weights, target)
+    error = error_of(gradients, indices, weights, target, mesh)
     size = jnp.sum(indices >= 0, dtype=jnp.int32)
     stops = count_stops(reasons, jnp.ones(1, bool))
     form = jnp.asarray(Form.GRAM, jnp.int32)

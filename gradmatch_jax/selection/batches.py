@@ -1,5 +1,7 @@
 """Mini-batches as atoms: what GRAD-MATCHPB and CRAIGPB share."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -10,7 +12,7 @@ from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.selection.result import compact
-from gradmatch_jax.selection.spread import sum_over_classes
+from gradmatch_jax.selection.spread import own_rows, padded, sum_over_blocks, up_to
 
 
 def batches_for(budget: int, n: int, count: int) -> int:
@@ -68,20 +70,38 @@ def batch_gram(
     The b x C(1+E) matrix of means is built over blocks of the class axis of at most `block_bytes`
     and folded into the Gram matrix, so it never has to fit as a whole. `batches` is padded with -1.
     centred: of the means less their own mean, which leaves distances as they are and precise.
-    mesh: the devices that the classes are spread over.
+    mesh: the devices that the classes are spread over; the features go round.
     """
     residuals, features = gradients
-    if mesh is not None:
+    target = jnp.asarray(target, features.dtype)
+    over = partial(_gram_over, batches, centred=centred, block_bytes=block_bytes)
+    if mesh is None:
+        return over(residuals, features, target, bias=True)
+    ones = jnp.ones((features.shape[0], 1), features.dtype)
+    columns = jnp.concatenate([ones, features], axis=1)
+    shape = [up_to(size, mesh) for size in target.shape]
+    target = padded(padded(target, shape[0]), shape[1], axis=1)
 
-        def share_of(classes, others):
-            residuals, target = classes
-            features, batches = others
-            gradients = LastLayerGradients(residuals, features)
-            return batch_gram(gradients, batches, target, centred=centred, block_bytes=block_bytes)
+    def add(residuals, columns, i, j):
+        share = residuals.shape[1], columns.shape[1]
+        part = lax.dynamic_slice(target, (i * share[0], j * share[1]), share)
+        return over(residuals, columns, part, bias=False)
 
-        classes = ((residuals, 1), (jnp.asarray(target, features.dtype), 0))
-        return sum_over_classes(share_of, classes, (features, batches), mesh)
-    b, classes, width = batches.shape[0], residuals.shape[1], features.shape[1] + 1
+    return sum_over_blocks(add, residuals, columns, mesh)
+
+
+def _gram_over(
+    batches: Int[AnyArray, "b size"],
+    residuals: Float[Array, "n C"],
+    features: Float[Array, "n E"],
+    target: Float[Array, "C D"],
+    *,
+    centred: bool,
+    block_bytes: int,
+    bias: bool,
+) -> tuple[Float[Array, "b b"], Float[Array, "b"]]:
+    """`batch_gram` over these classes and features; bias: whether its column is one more."""
+    b, classes, width = batches.shape[0], residuals.shape[1], features.shape[1] + bias
     in_batch = batches >= 0
     share = in_batch.astype(features.dtype)
     share = share / jnp.maximum(jnp.sum(share, axis=1, keepdims=True), 1)
@@ -89,9 +109,7 @@ def batch_gram(
     count = -(-classes // block)
     padding = count * block - classes  # classes with zero residuals add nothing
     residuals = jnp.pad(residuals, ((0, 0), (0, padding))).reshape(-1, count, block)
-    targets = jnp.pad(jnp.asarray(target, features.dtype), ((0, padding), (0, 0))).reshape(
-        count, block, width
-    )
+    targets = jnp.pad(target, ((0, padding), (0, 0))).reshape(count, block, width)
     batch_features = features[batches]
 
     def add(carry, part):
@@ -99,7 +117,7 @@ def batch_gram(
         index, target_block = part
         rows = residuals[batches, index]
         means = gr.weighted_sum(LastLayerGradients(rows, batch_features), share)
-        flat = means.reshape(b, -1)
+        flat = means[..., 0 if bias else 1 :].reshape(b, -1)
         flat = flat - jnp.mean(flat, axis=0, keepdims=True) if centred else flat
         gram_sum += gr.gram(flat)
         correlation_sum += gr.correlations(flat, target_block.reshape(-1))
@@ -108,3 +126,30 @@ def batch_gram(
     start = (jnp.zeros((b, b), features.dtype), jnp.zeros(b, features.dtype))
     total, _ = lax.scan(add, start, (jnp.arange(count), targets))
     return total
+
+
+def sum_of(gradients: LastLayerGradients, mesh: Mesh | None) -> Float[Array, "C D"]:
+    """The sum of all n gradients."""
+    n, dtype = gradients.features.shape[0], gradients.features.dtype
+    return gr.weighted_sum(own_rows(gradients, mesh), own_rows(jnp.ones(n, dtype), mesh))
+
+
+def error_of(
+    gradients: LastLayerGradients,
+    indices: Int[Array, "k"],
+    weights: Float[Array, "k"],
+    target: Float[Array, "C D"],
+    mesh: Mesh | None,
+) -> Float[Array, ""]:
+    """`matching_error`; over several devices the examples stay where they lie."""
+    if mesh is None:
+        return gr.matching_error(gradients, indices, weights, target)
+    n = gradients.features.shape[0]
+    each = (
+        jnp.zeros(n, weights.dtype)
+        .at[jnp.where(indices >= 0, indices, n)]
+        .add(weights, mode="drop")
+    )
+    found = gr.weighted_sum(own_rows(gradients, mesh), own_rows(each, mesh))
+    scale = jnp.linalg.norm(target)
+    return jnp.linalg.norm(found - target) / jnp.where(scale > 0, scale, 1)

@@ -27,7 +27,14 @@ from gradmatch_jax.inputs.atoms import (
     classes_of,
 )
 from gradmatch_jax.inputs.values import as_budget, as_count
-from gradmatch_jax.selection.batches import batch_gram, batches_for, even_batches, to_members
+from gradmatch_jax.selection.batches import (
+    batch_gram,
+    batches_for,
+    error_of,
+    even_batches,
+    sum_of,
+    to_members,
+)
 from gradmatch_jax.selection.groups import Groups, as_groups, map_groups
 from gradmatch_jax.selection.result import Selection, compact, empty_selection, pad, relative_error
 from gradmatch_jax.selection.spread import mesh_of, split_rows, whole
@@ -261,7 +268,7 @@ def _select_batches(gradients, key, budget: int, batch_size: int, mesh: Mesh | N
     batches = even_batches(key, n, batch_size)
     count = batches.shape[0]
     picks = batches_for(budget, n, count)
-    target = gr.weighted_sum(gradients, jnp.ones(n, gradients.features.dtype))
+    target = sum_of(gradients, mesh)
     gram, _ = batch_gram(gradients, batches, target, centred=True, mesh=mesh)
     valid = jnp.ones((1, count), bool)
     similarities = similarities_of(squared_distances(gram[None]), valid)
@@ -270,6 +277,6 @@ def _select_batches(gradients, key, budget: int, batch_size: int, mesh: Mesh | N
     examples = jnp.sum(batches >= 0, axis=1).astype(gram.dtype)
     represented = cluster_sizes(owner, examples[None], picks)
     indices, weights = to_members(batches, positions[0], represented[0], budget)
-    error = gr.matching_error(gradients, indices, weights, target)
+    error = error_of(gradients, indices, weights, target, mesh)
     size: Array = jnp.sum(indices >= 0)
     return whole(Selection(indices, weights, size, size, error), mesh)

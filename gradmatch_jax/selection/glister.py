@@ -47,7 +47,7 @@ from gradmatch_jax.inputs.labels import as_labels
 from gradmatch_jax.inputs.values import SHARE, as_budget, as_number, check_literal
 from gradmatch_jax.selection.ranking import rank_by_score
 from gradmatch_jax.selection.result import Selection, unweighted
-from gradmatch_jax.selection.spread import mesh_of, padded, split_rows, up_to, whole
+from gradmatch_jax.selection.spread import mesh_of, own_rows, padded, to_rows, up_to, whole
 
 Greedy = Literal["taylor", "naive", "stochastic"]
 EPSILON = 0.01  # stochastic greedy: the share of the guarantee that is given up
@@ -120,25 +120,35 @@ def glister(
         return unweighted(jnp.full(budget, -1, jnp.int32))
     _check_reach(gradients, validation, eta, k)
     sample = math.ceil(n / k * math.log(1 / EPSILON))
+    mesh, size = mesh_of(gradients), validation.features.shape[0]
+    validation = to_rows(validation, mesh)
     if greedy == "stochastic" and sample < n:
-        picks = _by_sampling(gradients, validation, eta, key, k, sample)
+        picks = _by_sampling(gradients, validation, size, eta, key, k, sample, mesh)
     else:
         # The small term: 0.07 * 100 is a little more than 7.
         at_once = max(1, math.ceil(refresh * k - 1e-9)) if greedy == "taylor" else 1
-        picks = _by_rounds(gradients, validation, eta, k, at_once, mesh_of(gradients))
+        picks = _by_rounds(gradients, validation, size, eta, k, at_once, mesh)
     return unweighted(jnp.pad(picks, (0, budget - k), constant_values=-1))
 
 
 def gradient_after_step(
-    validation: Validation, eta: float | Float[Array, ""], moved: Float[Array, "C D"]
+    validation: Validation,
+    eta: float | Float[Array, ""],
+    moved: Float[Array, "C D"],
+    size: int | None = None,
 ) -> Float[Array, "C D"]:
-    """G: the gradient of the mean validation loss in the last layer at theta - eta `moved`."""
+    """G: the gradient of the mean validation loss in the last layer at theta - eta `moved`.
+
+    size: of the validation set, where rows are behind it that are none of it.
+    """
     logits, features, labels = validation
     kernel = jnp.matmul(features, moved[:, 1:].T, precision=lax.Precision.HIGHEST)
     after = logits - eta * (kernel + moved[None, :, 0])
-    size = labels.shape[0]
+    rows = labels.shape[0]
+    size = rows if size is None else size
     gradients = last_layer_gradients(after, features, labels)
-    return weighted_sum(gradients, jnp.full(size, 1 / size, after.dtype))
+    shares = padded(jnp.full(size, 1 / size, after.dtype), rows)
+    return weighted_sum(gradients, shares)
 
 
 def _as_validation(validation: Validation, gradients: LastLayerGradients) -> Validation:
@@ -183,20 +193,19 @@ def _check_reach(gradients, validation: Validation, eta, k: int) -> None:
         )
 
 
-@partial(jax.jit, static_argnames=("k", "at_once", "mesh"))
-def _by_rounds(gradients, validation, eta, k, at_once, mesh) -> Int[Array, "k"]:
+@partial(jax.jit, static_argnames=("size", "k", "at_once", "mesh"))
+def _by_rounds(gradients, validation, size, eta, k, at_once, mesh) -> Int[Array, "k"]:
     """The `at_once` largest gains among the free examples, G anew, and again.
 
-    On several devices each has the gains of its rows.
+    On several devices each has the gains of its rows, and its rows' part of G.
     """
     n = up_to(gradients.features.shape[0], mesh)
     real = jnp.arange(n) < gradients.features.shape[0]
-    gradients = split_rows(jax.tree.map(lambda x: padded(x, n), gradients), mesh)
-    rounds = -(-k // at_once)
+    gradients, rounds = own_rows(gradients, mesh), -(-k // at_once)
 
     def body(i, carry):
         picks, free, moved = carry
-        gains = correlations(gradients, gradient_after_step(validation, eta, moved))
+        gains = correlations(gradients, gradient_after_step(validation, eta, moved, size))
         best = rank_by_score(whole(gains, mesh)[None], free[None], at_once)[0]
         best = jnp.where(i * at_once + jnp.arange(at_once, dtype=i.dtype) < k, best, -1)
         taken = best >= 0
@@ -211,16 +220,16 @@ def _by_rounds(gradients, validation, eta, k, at_once, mesh) -> Int[Array, "k"]:
     return whole(lax.fori_loop(0, rounds, body, start)[0].reshape(-1)[:k], mesh)
 
 
-@partial(jax.jit, static_argnames=("k", "sample"))
-def _by_sampling(gradients, validation, eta, key, k, sample) -> Int[Array, "k"]:
+@partial(jax.jit, static_argnames=("size", "k", "sample", "mesh"))
+def _by_sampling(gradients, validation, size, eta, key, k, sample, mesh) -> Int[Array, "k"]:
     """At each pick the largest gain among `sample` free examples."""
-    n = gradients.features.shape[0]
+    n, gradients = gradients.features.shape[0], own_rows(gradients, mesh)
 
     def body(i, carry):
         picks, pool, moved = carry  # the first n - i of the pool are free
         places = jax.random.randint(jax.random.fold_in(key, i), (sample,), 0, n - i)
         candidates = take(gradients, pool[places])
-        gains = correlations(candidates, gradient_after_step(validation, eta, moved))
+        gains = correlations(candidates, gradient_after_step(validation, eta, moved, size))
         place = places[jnp.argmax(gains)]
         pick = pool[place]
         return (
@@ -231,7 +240,7 @@ def _by_sampling(gradients, validation, eta, key, k, sample) -> Int[Array, "k"]:
 
     pool = jnp.arange(n, dtype=jnp.int32)
     start = jnp.full(k, -1, jnp.int32), pool, _nothing_moved(gradients)
-    return lax.fori_loop(0, k, body, start)[0]
+    return whole(lax.fori_loop(0, k, body, start)[0], mesh)
 
 
 def _nothing_moved(gradients) -> Float[Array, "C D"]:

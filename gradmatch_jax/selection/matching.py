@@ -22,7 +22,7 @@ from gradmatch_jax.selection.result import (
     relative_error,
     trim,
 )
-from gradmatch_jax.selection.spread import mesh_of, split_rows, up_to, whole
+from gradmatch_jax.selection.spread import mesh_of, split_rows, to_all, up_to, whole
 from gradmatch_jax.solvers.atoms import Atoms, factors, shape_of
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, Problem
@@ -53,7 +53,7 @@ def match_groups(
     relative = _relative_lam(gradients, groups, options) if options.form == "auto" else None
     form = choose_form(options, m, shape, slots, relative)
     selection = _match_groups(
-        gradients, groups.padded(m), target, key, options,
+        gradients, groups.padded(m), to_all(target, mesh), key, options,
         slots=slots, room=bucket(budget), own_column=own_column, form=form, mesh=mesh,
     )  # fmt: skip
     return trim(selection, budget)

@@ -4,8 +4,9 @@
                    at a time: one reduce-scatter a round, every other device adding zeros
     whole, GLISTER the atoms stay split by rows; a pick is an argmax over the devices, a sum of its
                    atom's C + W numbers, and a product of each device's own rows
-    mini-batches   each device adds up the Gram matrix over its share of the classes; one sum of
-                   b x b numbers, then the picks are every device's own
+    mini-batches   each device adds up the Gram matrix over its share of the classes and a share of
+                   the features at a time: these go round; one sum of b x b numbers, then the picks
+                   are every device's own
 
 What a problem is given is what one device would give it: the sums that bring a class's rows are of
 one row and zeros, so a class is posed by the same bits. Sums over rows or classes that are
@@ -14,7 +15,7 @@ split are rounded in another order.
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -62,6 +63,36 @@ def split_rows(tree: Any, mesh: Mesh | None, axis: int = 0) -> Any:
         return tree
     spec = PartitionSpec(*(None,) * axis, mesh.axis_names[0])
     return lax.with_sharding_constraint(tree, NamedSharding(mesh, spec))
+
+
+def own_rows(tree: Any, mesh: Mesh | None) -> Any:
+    """Arrays of n rows split over the devices, rows of zeros behind until those divide them."""
+    if mesh is None:
+        return tree
+    return split_rows(jax.tree.map(lambda x: padded(x, up_to(x.shape[0], mesh)), tree), mesh)
+
+
+def to_rows(tree: Any, mesh: Mesh | None) -> Any:
+    """`own_rows` before a jitted call, of arrays that lie on the devices in whatever way.
+
+    Within it JAX reads what comes out by the mesh of the first argument, and refuses another's.
+    """
+    return tree if mesh is None else _mover(mesh, True)(tree)
+
+
+def to_all(tree: Any, mesh: Mesh | None) -> Any:
+    """Likewise, all of them on every device."""
+    return tree if mesh is None else _mover(mesh, False)(tree)
+
+
+@lru_cache(maxsize=16)
+def _mover(mesh: Mesh, split: bool) -> Callable[[Any], Any]:
+    spec = PartitionSpec(mesh.axis_names[0]) if split else WHOLE
+
+    def moved(tree: Any) -> Any:
+        return own_rows(tree, mesh) if split else tree
+
+    return jax.jit(moved, out_shardings=NamedSharding(mesh, spec))
 
 
 def up_to(size: int, mesh: Mesh | None) -> int:
@@ -134,22 +165,48 @@ def map_spread(
     return spread(rows, members, each, members)
 
 
-def sum_over_classes(add: Callable, classes: Any, others: Any, mesh: Mesh) -> Any:
-    """`add(classes, others)` summed over shares of the classes, a device's each.
+def sum_over_blocks(
+    add: Callable[[Array, Array, Array, Array], Any], first: Array, second: Array, mesh: Mesh
+) -> Any:
+    """`add` of every share of the first array's columns with every one of the second's, summed.
+
+    Rows become columns by an all-to-all each. A device keeps its share of the first; those of the
+    second go round in a ring, so that none has all of either.
 
     Args:
-        add: linear in the classes; zeros add nothing.
-        classes: pairs of an array and its axis of classes.
-        others: what every device has all of.
-        mesh: of one axis.
+        add: of a share of the first (n, C / D), one of the second, and the numbers of both; columns
+            of zeros, with which they are filled up, and rows of zeros add nothing to it.
+        first: (n, C).
+        second: (n, W); where it has fewer columns than there are devices, it is one share.
+        mesh: of one axis, D devices.
     """
-    (axis,) = mesh.axis_names
-    arrays = [padded(x, up_to(x.shape[i], mesh), axis=i) for x, i in classes]
-    specs = tuple(PartitionSpec(*(None,) * i, axis) for _, i in classes)
+    (axis,), devices = mesh.axis_names, mesh.size
+    turns = devices if second.shape[1] >= devices else 1
+    first, second = own_rows((padded(first, up_to(first.shape[1], mesh), axis=1), second), mesh)
+    second = padded(second, -(-second.shape[1] // turns) * turns, axis=1)
 
-    def here(arrays, others):
-        return jax.tree.map(lambda x: lax.psum(x, axis), add(arrays, others))
+    def to_columns(x: Array) -> Array:
+        return lax.all_to_all(x, axis, 1, 0, tiled=True)
 
-    return jax.shard_map(
-        here, mesh=mesh, in_specs=(specs, WHOLE), out_specs=WHOLE, check_vma=False
-    )(tuple(arrays), others)
+    def here(first: Array, second: Array):
+        own, first = lax.axis_index(axis), to_columns(first)
+        second = to_columns(second) if turns > 1 else lax.all_gather(second, axis, tiled=True)
+
+        def turn(t: Array, carry):
+            total, block = carry
+            number = (own + t.astype(own.dtype)) % devices if turns > 1 else jnp.zeros_like(own)
+            made = add(first, block, own, number)
+            to_the_left = [(i, (i - 1) % devices) for i in range(devices)]
+            block = lax.ppermute(block, axis, to_the_left) if turns > 1 else block
+            return jax.tree.map(jnp.add, total, made), block
+
+        shapes = jax.eval_shape(add, first, second, own, own)
+        nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+        total, _ = lax.fori_loop(0, turns, turn, (nothing, second))
+        return lax.psum(total, axis)
+
+    split = PartitionSpec(axis)
+    spread = jax.shard_map(
+        here, mesh=mesh, in_specs=(split, split), out_specs=WHOLE, check_vma=False
+    )
+    return spread(first, second)

@@ -38,8 +38,8 @@ def _per_class(
     def target(snapshot: Snapshot):
         """Each class's validation gradient, scaled to the class's training size."""
         assert snapshot.validation is not None
-        validation, labels = snapshot.validation.gradients, snapshot.validation.labels
-        held = np.bincount(np.asarray(labels), minlength=task.num_classes)
+        validation, labels = snapshot.validation.gradients, np.asarray(snapshot.validation.labels)
+        held = np.bincount(labels, minlength=task.num_classes)
         if own_column and validation.residuals.shape[1] > 1:
             validation = per_gradient(validation, labels)
         scale = (counts / np.maximum(held, 1)).astype(np.float32)

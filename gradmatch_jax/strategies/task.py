@@ -53,8 +53,8 @@ class Pass(NamedTuple):
     """One forward pass over a split: evaluation mode, no augmentation, data-set order.
 
     Its logits and features are in what the run keeps them in, `TrainConfig.pass_dtype`. On several
-    devices those of the training set are split over them: JAX's functions take them as they are,
-    and so does `np.asarray` in a run of one process.
+    devices they are split over them: JAX's functions take them as they are, and so does
+    `np.asarray` in a run of one process.
     """
 
     logits: Float[Array, "n C"]

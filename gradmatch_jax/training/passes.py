@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.models.model import Variables
 from gradmatch_jax.strategies.strategy import Seen
 from gradmatch_jax.training.feed import Feed
@@ -168,12 +169,12 @@ def relative(weights: Float[np.ndarray, "k"], batch_size: int) -> Float[np.ndarr
 
 
 def evaluate(steps: Steps, variables: Variables, feed: Feed) -> float:
-    """Top-1 accuracy in percent."""
-    logits, _ = collect(steps, variables, feed)
-    return accuracy(logits, feed.labels)
+    """Top-1 accuracy in percent; on several devices each counts the rows that it passed."""
+    logits, _ = collect(steps, variables, feed, split=True)
+    return accuracy(logits, feed.host_labels)
 
 
-def accuracy(logits: Float[Array, "n C"], labels: Int[Array, "n"]) -> float:
+def accuracy(logits: Float[Array, "n C"], labels: Int[AnyArray, "n"]) -> float:
     """Top-1 accuracy in percent of a pass that was made anyway: a selection's, say."""
     return 100.0 * int(jnp.sum(jnp.argmax(logits, axis=1) == labels)) / len(labels)
 

@@ -80,6 +80,16 @@ class Placement(NamedTuple):
             return tree
         return jax.tree.map(lambda x: self._put(x, self.whole), tree)
 
+    def beside(self, x: jax.Array, every: np.ndarray) -> jax.Array:
+        """What every process has, on every device of the mesh that `x` lies on.
+
+        Arrays of several meshes over the same devices do not go together in all of JAX.
+        """
+        if self.mesh is None:
+            return jax.numpy.asarray(every)
+        assert isinstance(x.sharding, NamedSharding)
+        return self._put(every, NamedSharding(x.sharding.mesh, PartitionSpec()))
+
     def split(self, x: AnyArray, axis: int = 0) -> AnyArray:
         """Rows that every process has, each device getting its own."""
         return x if self.mesh is None else self._put(np.asarray(x), self.rows(x.shape[axis], axis))

@@ -18,20 +18,18 @@ def take_snapshot(run: Run, state: TrainState, key: jax.Array) -> Snapshot:
     variables = state.networks[run.scorer].variables
     rows = run.strategy.rows(state.strategy, key)
 
-    def look(feed: Feed, part: np.ndarray | None, *, split: bool) -> Pass:
-        labels = feed.labels if part is None else feed.labels[part]
-        kept = collect(steps, variables, feed, rows=part, dtype=run.pass_dtype, split=split)
-        return Pass(*kept, labels)
+    def look(feed: Feed, part: np.ndarray | None) -> Pass:
+        labels = feed.host_labels if part is None else feed.host_labels[part]
+        kept = collect(steps, variables, feed, rows=part, dtype=run.pass_dtype, split=True)
+        return Pass(*kept, run.place.beside(kept[0], labels))
 
     train_rows, held_rows = (None, None) if rows is None else rows
     norms = None
     if "gradient_norms" in needs:
         norms = collect_gradient_norms(steps, variables, run.train, rows=train_rows)
     return Snapshot(
-        train=look(run.train, train_rows, split=True) if "train" in needs else None,
-        validation=(
-            look(run.validation, held_rows, split=False) if "validation" in needs else None
-        ),
+        train=look(run.train, train_rows) if "train" in needs else None,
+        validation=look(run.validation, held_rows) if "validation" in needs else None,
         gradient_norms=norms,
         rows=rows,
     )

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gradmatch_jax.data import Dataset, Prepare
+from gradmatch_jax.data.prepare import apart, together
 from gradmatch_jax.models.model import Model, Variables
 from gradmatch_jax.strategies.strategy import Recorded, record_nothing
 from gradmatch_jax.training.placement import ONE, Placement
@@ -95,7 +96,35 @@ def steps_of(
     optimizer: Optimizer = "sgd",
     place: Placement = ONE,
 ) -> Steps:
-    """`make_steps` for inputs that are prepared so, whatever data set they are of."""
+    """`make_steps` for inputs that are prepared so, whatever data set they are of.
+
+    The mean and scale of a split are handed to the programs, not compiled into them: every seed has
+    a split of its own.
+    """
+    bare, numbers = apart(prepare)
+    numbers = place.replicate(jax.tree.map(jnp.asarray, numbers))
+    made = _programs(model, bare, momentum, weight_decay, augmented, record, optimizer, place)
+    return Steps(
+        init=made.init,
+        train=functools.partial(made.train, numbers),
+        train_scan=functools.partial(made.train_scan, numbers),
+        predict=lambda variables, raw, count: made.predict((numbers, variables), raw, count),
+        gradient_norms=functools.partial(made.gradient_norms, numbers),
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _programs(
+    model: Model,
+    bare: Prepare,
+    momentum: float,
+    weight_decay: float,
+    augmented: bool,
+    record: Callable[..., Recorded],
+    optimizer: Optimizer,
+    place: Placement,
+) -> Steps:
+    """The steps with the numbers of `bare` as their first argument."""
     decay = optax.add_decayed_weights(weight_decay)
     if optimizer == "adamw":
         optimiser = optax.chain(optax.scale_by_adam(), decay)
@@ -106,9 +135,9 @@ def steps_of(
         variables = model.init(key)
         return Learner(variables, optimiser.init(variables.params))
 
-    def step(learner: Learner, pool, labels, rows, weights, lr, key, i):
+    def step(numbers, learner: Learner, pool, labels, rows, weights, lr, key, i):
         raw = pool if rows is None else pool[rows]
-        inputs = prepare(jax.random.fold_in(key, i) if augmented else None, raw)
+        inputs = together(bare, numbers)(jax.random.fold_in(key, i) if augmented else None, raw)
 
         def loss(params):
             variables = Variables(params, learner.variables.stats)
@@ -122,24 +151,26 @@ def steps_of(
         params = jax.tree.map(lambda p, d: p - lr * d, params, direction)
         return Learner(Variables(params, stats), state), outcome
 
-    def scan(learner: Learner, pool, labels, rows, weights, lr, key, start):
+    def scan(numbers, learner: Learner, pool, labels, rows, weights, lr, key, start):
         """Steps `start` on in one call: rows and weights (steps, b), labels are of the pool."""
 
         def one(learner, part):
             row, weight, i = part
-            return step(learner, pool, labels[row], row, weight, lr, key, i)
+            return step(numbers, learner, pool, labels[row], row, weight, lr, key, i)
 
         return jax.lax.scan(
             one, learner, (rows, weights, start + jnp.arange(rows.shape[0], dtype=start.dtype))
         )
 
-    def predict(variables: Variables, raw, count):
+    def predict(known, raw, count):
         """Logits and features (s b, ...) of the first `count` of `raw`'s s batches, 0 behind.
 
         The batches are one loop in one call, so that they can be as small as a CPU's caches like
         them. `count` is an array: what is left over at the end of a set costs what it is and
         compiles nothing.
         """
+        numbers, variables = known
+        prepare = together(bare, numbers)
 
         def forward(batch):
             logits, features, _ = model.apply(variables, prepare(None, batch), False)
@@ -154,11 +185,11 @@ def steps_of(
         outputs = jax.lax.fori_loop(0, count, one, outputs)
         return tuple(x.reshape(-1, x.shape[-1]) for x in outputs)
 
-    def gradient_norms(variables: Variables, pool, labels, rows):
+    def gradient_norms(numbers, variables: Variables, pool, labels, rows):
         """‖dl_i/dtheta‖ of each row over all parameters, in evaluation mode, by vmap(grad)."""
 
         def loss(params, one, label):
-            inputs = prepare(None, one[None])
+            inputs = together(bare, numbers)(None, one[None])
             logits, _, _ = model.apply(Variables(params, variables.stats), inputs, False)
             return optax.softmax_cross_entropy_with_integer_labels(logits, label[None])[0]
 
@@ -169,8 +200,8 @@ def steps_of(
 
     return Steps(
         init=init,
-        train=jax.jit(step, donate_argnums=0, **place.outputs),
-        train_scan=jax.jit(scan, donate_argnums=0, **place.outputs),
+        train=jax.jit(step, donate_argnums=1, **place.outputs),
+        train_scan=jax.jit(scan, donate_argnums=1, **place.outputs),
         predict=place.by_rows(predict),
         gradient_norms=jax.jit(gradient_norms, **place.outputs),
     )

@@ -16,6 +16,7 @@ from devices import environment, free_port
 from gradmatch_jax.commands.distributed import LOST, Distributed, refuse_incomplete
 from gradmatch_jax.commands.watch import Address, Watch
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.training.checkpoints import Place, places
 from gradmatch_jax.training.saved import load_run
 
 EPOCHS = 8
@@ -101,7 +102,7 @@ def test_a_stranger_is_not_a_process():
     assert lost == []
 
 
-def start(out, processes, devices=2):
+def start(out, processes, devices=2, more=()):
     """The command, in one process or several; each writes a log beside the folder."""
     port, children = free_port(), []
     for number in range(processes):
@@ -110,7 +111,7 @@ def start(out, processes, devices=2):
         with log_of(out, number).open("w") as log:
             children.append(
                 subprocess.Popen(
-                    [*COMMAND, "--out", str(out), *(own if processes > 1 else [])],
+                    [*COMMAND, *more, "--out", str(out), *(own if processes > 1 else [])],
                     env=environment(devices),
                     stdout=log,
                     stderr=log,
@@ -131,8 +132,8 @@ def ended(children, seconds=600):
             child.kill()
 
 
-def run(out, processes, devices=2):
-    codes = ended(start(out, processes, devices))
+def run(out, processes, devices=2, more=()):
+    codes = ended(start(out, processes, devices, more))
     logs = "\n".join(log_of(out, i).read_text()[-2000:] for i in range(processes))
     assert codes == [0] * processes, logs
 
@@ -180,3 +181,69 @@ def test_a_killed_process_ends_the_run_which_goes_on_with_two_or_one(tmp_path, v
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert [row["epoch"] for row in rows] == list(range(EPOCHS))
         same(answer(folder), answer(tmp_path / "alone"))
+
+
+SHORT = 4
+STEPS = ["--epochs", str(SHORT), "--select-every", "2", "--batch-size", "4"]  # 33 an epoch
+WITHIN = {  # what comes to process 1 within an epoch, and when a checkpoint is due there
+    "killed": (signal.SIGKILL, ["--checkpoint-steps", "4"]),
+    "asked": (signal.SIGTERM, ["--checkpoint-steps", "4", "--checkpoint-seconds", "9999"]),
+}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    out = tmp_path_factory.mktemp("within") / "alone"
+    run(out, 1, devices=1, more=STEPS)
+    return answer(out)
+
+
+def place(out):
+    """Of the last checkpoint."""
+    try:
+        return next(iter(places(out / "checkpoints")), Place(0))
+    except FileNotFoundError:  # not yet, or an older one that was just removed
+        return Place(0)
+
+
+def left_within_an_epoch(out, number, more):
+    """Signal process 1 until the last checkpoint is within an epoch; the statuses of both."""
+    for _ in range(5):
+        children, before = start(out, 2, more=more), place(out)
+        log, deadline = out / "metrics.jsonl", time.monotonic() + 600
+        while time.monotonic() < deadline and all(child.poll() is None for child in children):
+            rows = log.read_text().count("\n") if log.exists() else 0
+            saved = place(out)
+            if rows and (number == signal.SIGTERM or (saved.step and saved != before)):
+                break
+            time.sleep(0.002)
+        children[1].send_signal(number)
+        codes = ended(children, 60)
+        if place(out).step:
+            return codes
+    raise AssertionError(f"never left within an epoch: {place(out)}, {codes}")
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("how", WITHIN)
+def test_two_processes_save_and_leave_at_the_same_step(tmp_path, alone, how):
+    """One is killed, or asked: both are gone, and two or one go on to the same end."""
+    number, flags = WITHIN[how]
+    out, more = tmp_path / "left", [*STEPS, *flags]
+    codes = left_within_an_epoch(out, number, more)
+    assert codes == [LOST, -signal.SIGKILL if how == "killed" else 128 + signal.SIGTERM]
+    said = [log_of(out, i).read_text() for i in range(2)]
+    assert "Traceback" not in "".join(said)
+    saved = place(out)
+    assert 0 < saved.step < 33
+    assert saved.step % 4 == 0
+    if how == "asked":
+        assert f"step {saved.step}" in said[0], said
+    shutil.copytree(out, tmp_path / "copy")
+    run(out, 2, more=more)
+    run(tmp_path / "copy", 1, devices=1, more=more)
+    for folder in (out, tmp_path / "copy"):
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert [row["epoch"] for row in rows] == list(range(SHORT))
+        assert f"step {saved.step}" in log_of(folder, 0).read_text()
+        same(answer(folder), alone)

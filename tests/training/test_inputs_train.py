@@ -1,5 +1,6 @@
 """Tables, texts, float images and streams of them go through `train` as images do."""
 
+import dataclasses
 import json
 
 import jax
@@ -160,3 +161,46 @@ def test_steps_of_two_sets_prepared_alike_are_the_same():
     assert make_steps(model, one, **settings) is make_steps(model, again, **settings)
     other = Dataset.from_arrays("c", *[sines(), Y] * 2, prepare=Standardise((0.0,), (2.0,)))
     assert make_steps(model, one, **settings) is not make_steps(model, other, **settings)
+
+
+@pytest.mark.parametrize("kind", ["table", "images"])
+def test_another_mean_and_scale_are_used_and_compile_nothing(kind):
+    """Each seed's split has its own; a sweep over seeds would compile everything for each."""
+    from gradmatch_jax.measure.clock import compile_seconds
+    from gradmatch_jax.models import build_model
+    from gradmatch_jax.training.feed import input_spec
+    from gradmatch_jax.training.steps import make_steps
+
+    rng = np.random.default_rng(0)
+    x = {
+        "table": sines(),
+        "images": rng.integers(0, 256, (len(Y), 8, 8, 1), dtype=np.uint8),
+    }[kind]
+    one = Dataset.from_arrays("a", x, Y, x, Y)
+    other = dataclasses.replace(
+        one, prepare=dataclasses.replace(one.prepare, mean=(0.7,) * len(one.prepare.mean))
+    )
+    model = build_model("mlp", input_spec(one).shape, 3)
+    key = jax.random.key(0)
+
+    def outputs(dataset):
+        steps = make_steps(model, dataset, momentum=0.9, weight_decay=0.0, augmented=True)
+        learner = steps.init(key)
+        pool, rows = jnp.asarray(x), np.arange(5)
+        weights = np.ones(5, np.float32)
+        start = steps.predict(learner.variables, x[None], 1)
+        norms = steps.gradient_norms(learner.variables, pool, Y[:5], rows)
+        learner, _ = steps.train(learner, pool, Y[:5], rows, weights, np.float32(0.1), key, 0)
+        return [np.asarray(v) for v in (start[0], norms, *jax.tree.leaves(learner.variables))]
+
+    def expected(prepare):
+        variables = model.init(key)
+        return np.asarray(model.apply(variables, prepare(None, jnp.asarray(x)), False)[0])
+
+    first = outputs(one)
+    with compile_seconds() as read:
+        second = outputs(other)
+    assert read() == 0.0
+    assert all(np.any(a != b) for a, b in zip(first, second, strict=True))
+    for found, dataset in ((first, one), (second, other)):
+        np.testing.assert_allclose(found[0], expected(dataset.prepare), rtol=1e-5, atol=1e-5)

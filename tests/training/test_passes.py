@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.data import Split
+from gradmatch_jax.data.prepare import together
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.training import steps as made
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.passes import collect, collect_gradient_norms, evaluate
 from linear_problem import CLASSES, inputs, linear_data, linear_steps
@@ -76,12 +78,17 @@ def test_accuracy_in_percent(steps, data):
     assert evaluate(steps, variables, Feed(right)) == 100.0
 
 
-def test_a_pass_compiles_its_network_once_for_every_size(data):
+def test_a_pass_compiles_its_network_once_for_every_size(data, monkeypatch):
     """The last call does the batches that are left, whatever their number."""
-    steps, traced = linear_steps(data), []
+    steps, traced, programs = linear_steps(data), [], []
     variables = steps.init(jax.random.key(5)).variables
     whole, _ = collect(steps, variables, Feed(data.train), batch_size=1)
-    compiled = steps.predict._cache_size()
+
+    def seen(*parts):
+        programs.append(parts)
+        return together(*parts)
+
+    monkeypatch.setattr(made, "together", seen)
 
     def counted(*arguments):
         traced.append(arguments[1].shape)
@@ -94,4 +101,6 @@ def test_a_pass_compiles_its_network_once_for_every_size(data):
         )  # fmt: skip
         np.testing.assert_array_equal(part, whole[:n])
     assert len(set(traced)) == 1
-    assert steps.predict._cache_size() == compiled
+    assert not programs, "none was traced anew"
+    collect(steps, variables, Feed(data.train), batch_size=2)
+    assert programs, "for other shapes it is: this would have been seen"
