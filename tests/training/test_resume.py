@@ -51,7 +51,7 @@ RUNS: dict[str, dict[str, object]] = {  # 18 epochs each
     # Pictures from disk, by grain.
     "streamed, within": {
         "dataset": "imagenet", "image_size": 16, "model": "logistic", "strategy": "adaptive-random",
-        "epochs": 18, "fraction": 0.5, "batch_size": 2, "checkpoint_steps": 2,
+        "epochs": 18, "fraction": 0.5, "batch_size": 4, "checkpoint_steps": 2,
     },
 }  # fmt: skip
 EPOCHS = 18
