@@ -118,6 +118,8 @@ def compact(
 
 def pad(selection: Selection, budget: int) -> Selection:
     """`selection` with room for `budget` entries, unused ones behind."""
+    if budget == selection.indices.shape[0]:
+        return selection
     room = (0, budget - selection.indices.shape[0])
     return selection._replace(
         indices=jnp.pad(selection.indices, room, constant_values=-1),
