@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
@@ -21,8 +20,8 @@ from gradmatch_jax.selection.spread import own_rows, padded, sum_over_blocks, up
 class Wanted(NamedTuple):
     """A budget in examples and in batches: arrays, so that another one compiles nothing."""
 
-    examples: Int[AnyArray, ""]
-    batches: Int[AnyArray, ""]
+    examples: Int[Array, ""]
+    batches: Int[Array, ""]
 
 
 def wanted_of(budget: int, n: int, batch_size: int) -> tuple[Wanted, int]:
@@ -32,7 +31,7 @@ def wanted_of(budget: int, n: int, batch_size: int) -> tuple[Wanted, int]:
     """
     count = batch_count(n, batch_size)
     picks = min(count, -(-budget // (n // count)))
-    return Wanted(np.int32(budget), np.int32(picks)), slots_for(picks, count)
+    return Wanted(*(jnp.asarray(x, jnp.int32) for x in (budget, picks))), slots_for(picks, count)
 
 
 def batch_count(n: int, batch_size: int) -> int:

@@ -145,7 +145,7 @@ def gradient_after_step(
     kernel = jnp.matmul(features, moved[:, 1:].T, precision=lax.Precision.HIGHEST)
     after = logits - eta * (kernel + moved[None, :, 0])
     rows = labels.shape[0]
-    size = rows if size is None else size
+    size = size or rows
     gradients = last_layer_gradients(after, features, labels)
     shares = padded(jnp.full(size, 1 / size, after.dtype), rows)
     return weighted_sum(gradients, shares)
