@@ -74,15 +74,17 @@ class Case(NamedTuple):
 
 
 # Every fifth epoch: what a clean set says of noisy examples is true of the network as it is now.
-_EVERY = {"select_every": 5}
+_EVERY: Mapping[str, Any] = {"select_every": 5}
 
 
 def _mnist(name: str, sizes: tuple[int, ...], settings: Mapping[str, Any], **rest: Any) -> Case:
-    return Case(name, "mnist", "mnist", "lenet", 60_000, 0.05, 20, sizes, _EVERY | settings, **rest)
+    return Case(
+        name, "mnist", "mnist", "lenet", 60_000, 0.05, 20, sizes, {**_EVERY, **settings}, **rest
+    )
 
 
 def _trec(name: str, sizes: tuple[int, ...], settings: Mapping[str, Any], **rest: Any) -> Case:
-    settings = _EVERY | settings
+    settings = {**_EVERY, **settings}
     return Case(
         name, "tsv", "text/trec", "embedding-bag", 5452, 0.1, 60, sizes, settings, **rest
     )  # fmt: skip
