@@ -22,6 +22,16 @@ def words(dataset, split):
     return [decode(row, dataset.vocabulary) for row in split.inputs]
 
 
+@pytest.mark.parametrize("name", ["mnist-rare", "trec-sentences", "mnist-rotated"])
+def test_what_is_left_and_added_is_what_the_data_have(name, shared_data):
+    case = CASES[name]
+    folder = shared_data / case.folder
+    found = clean.planned(case, folder)[0]
+    data = clean._data_of(case, {found.job.folder: found})(found.job)
+    assert len(data.train) == pytest.approx(case.rest(found.size), rel=0.01)
+    assert len(data.validation) == found.size
+
+
 @pytest.mark.parametrize("case", [*CASES.values(), QUICK], ids=lambda case: case.name)
 def test_runs_are_each_their_own_and_heed_what_their_arm_says(case: Case):
     found = clean.planned(case)
@@ -35,10 +45,16 @@ def test_runs_are_each_their_own_and_heed_what_their_arm_says(case: Case):
         assert round(told["validation_fraction"] * case.rows) == each.size
         for name in ("label_noise", "imbalance"):
             assert told[name] == case.settings.get(name, told[name])
-        if each.arm == ALONE:
-            seen = told["epochs"] * each.size
-            usual = case.epochs * case.fraction * (case.rows - each.size)
-            assert seen == pytest.approx(usual, rel=0.5 * each.size / usual + 1e-9)
+        usual = case.epochs * case.fraction * case.rest(each.size)
+        seen = (
+            told["epochs"]
+            * {
+                "rest": case.rest(each.size) * told["fraction"],
+                "both": (case.rest(each.size) + each.size) * told["fraction"],
+                "clean": each.size,
+            }[each.arm.source]
+        )
+        assert seen == pytest.approx(usual, abs=0.5 * each.size + 1), "examples seen"
 
 
 def test_the_clean_set_is_clean_and_in_nothing_but_itself():
@@ -54,8 +70,7 @@ def test_the_clean_set_is_clean_and_in_nothing_but_itself():
     turned = data.train.labels != whole.train.labels
     assert turned.mean() == pytest.approx(0.45, abs=0.01)
     np.testing.assert_array_equal(data.train.labels[turned], (whole.train.labels[turned] + 1) % 10)
-    rows = [np.asarray(split.rows) for split in (data.train, data.validation)]
-    assert not np.intersect1d(*rows).size
+    assert not np.isin(data.train.rows, data.validation.rows).any()
     alone, both = sourced(data, "clean"), sourced(data, "both")
     np.testing.assert_array_equal(alone.train.inputs, data.validation.inputs)
     np.testing.assert_array_equal(both.train.labels[-len(data.validation) :], alone.train.labels)
@@ -68,7 +83,7 @@ def test_turned_pictures_are_turned_and_the_others_as_they_were():
     found = mixed(data, "rotated", None, 0)
     same = np.all(found.train.inputs == data.train.inputs, axis=(1, 2, 3))
     assert same.mean() == pytest.approx(1 - ROTATED, abs=0.01)
-    back = np.rot90(found.train.inputs, -1, axes=(1, 2))
+    back = np.rot90(np.asarray(found.train.inputs), -1, axes=(1, 2))
     assert np.all(np.all(back == data.train.inputs, axis=(1, 2, 3)) | same)
     assert found.validation is data.validation
     assert found.test is data.test

@@ -120,14 +120,16 @@ def planned(case: Case, folder: Path | None = None, root: Path = Path()) -> list
 
 def _job(case: Case, arm: Arm, size: int, seed: int, folder: Path | None, root: Path) -> Job:
     """One run: the settings that it does not heed are left out."""
-    epochs = case.epochs
+    epochs, fraction, rest = case.epochs, case.fraction, case.rest(size)
     if arm.source == "clean":  # as many examples, on fewer
-        epochs = round(epochs * case.fraction * (case.rows - size) / size)
+        epochs = round(epochs * fraction * rest / size)
+    if arm.source == "both":  # as many of more
+        fraction *= rest / (rest + size)
     base = TrainConfig(
         dataset=case.dataset, model=case.model, data_dir=folder, epochs=epochs, eval_every=epochs,
         validation_fraction=size / case.rows, **case.settings,
     )  # fmt: skip
-    [job] = plan(Grid(base, (arm.strategy,), (case.fraction,), (seed,), (arm.settings,)), root)
+    [job] = plan(Grid(base, (arm.strategy,), (fraction,), (seed,), (arm.settings,)), root)
     name = "".join(c if c.isalnum() else "-" for c in arm.name.replace(",", ""))
     return job._replace(folder=root / case.name / f"{name}-{size}-seed{seed}")
 

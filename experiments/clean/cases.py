@@ -48,6 +48,8 @@ class Case(NamedTuple):
 
     folder: of the files under --data-dir; "" for what is embedded.
     rows: of the training file, of which the clean set is a part and the rest is spoilt.
+    left: the share of the rest that imbalance leaves.
+    added: rows of another source.
     settings: of every run: the noise or imbalance, and what a run is.
     sizes: of the clean set; the first is the one that blind arms are run at.
     without: arms that would do what another does.
@@ -65,7 +67,13 @@ class Case(NamedTuple):
     settings: Mapping[str, Any] = {}
     mixture: Mixture = "none"
     without: tuple[str, ...] = ()
+    left: float = 1.0
+    added: int = 0
     seeds: tuple[int, ...] = (0, 1, 2)
+
+    def rest(self, size: int) -> float:
+        """Training examples besides a clean set of that size."""
+        return self.left * (self.rows - size) + self.added
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -86,7 +94,8 @@ def _mnist(name: str, sizes: tuple[int, ...], settings: Mapping[str, Any], **res
 def _trec(name: str, sizes: tuple[int, ...], settings: Mapping[str, Any], **rest: Any) -> Case:
     settings = {**_EVERY, **settings}
     return Case(
-        name, "tsv", "text/trec", "embedding-bag", 5452, 0.1, 60, sizes, settings, **rest
+        name, "tsv", "text/trec", "embedding-bag", 5452, rest.pop("fraction", 0.1), 60, sizes,
+        settings, **rest
     )  # fmt: skip
 
 
@@ -95,9 +104,9 @@ def _trec(name: str, sizes: tuple[int, ...], settings: Mapping[str, Any], **rest
 _ALIKE = (SHARES.name, UNFILLED.name)
 IN_ORDER = (
     _trec("trec-noise-0.45", (1000, 300, 100), {"label_noise": 0.45}),
-    _trec("trec-sentences", (1000, 300, 100), {}, mixture="sentences"),
+    _trec("trec-sentences", (1000, 300, 100), {}, mixture="sentences", fraction=0.05, added=6920),
     _mnist("mnist-noise-0.45", (1000, 100, 300, 3000), {"label_noise": 0.45}, without=_ALIKE),
-    _mnist("mnist-rare", (1000, 100), {"imbalance": 0.02}),
+    _mnist("mnist-rare", (1000, 100), {"imbalance": 0.02}, left=0.7 + 0.3 * 0.02),
     _mnist("mnist-rotated", (1000, 100), {}, mixture="rotated", without=_ALIKE),
     _mnist("mnist-noise-0.2", (1000, 100), {"label_noise": 0.2}, without=_ALIKE),
 )
