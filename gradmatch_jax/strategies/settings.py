@@ -17,6 +17,9 @@ class StrategySettings(MatchingOptions):
     validation_target: bool = False
     """gradmatch: match the validation set's gradient (the paper's isValid), not the training
     set's."""
+    target_shares: Literal["train", "validation"] = "train"
+    """gradmatch, gradmatch-per-class: with --validation-target, a class's share of the target is
+    that of the training set, or of the validation set."""
     greedy: Literal["taylor", "naive", "stochastic"] = "taylor"
     """glister: take many picks between refreshes of the validation gradient, refresh it after each
     pick, or pick each from a random sample."""

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.strategies import STRATEGIES, build_strategy
@@ -194,6 +195,30 @@ def test_validation_target(name):
     lost = twice._replace(labels=jnp.where(twice.labels == 2, 1, twice.labels))
     absent, _ = strategy.select({}, Snapshot(train, lost), key)
     assert int(absent.size) == BUDGET, "a class without validation examples is filled"
+
+
+@pytest.mark.parametrize("name", ["gradmatch", "gradmatch-per-class"])
+def test_a_validation_target_has_the_class_shares_that_are_asked_for(name):
+    """Fifteen of each class held out, where training has 20, 15, 15 and 10: whose shares?"""
+    from gradmatch_jax.gradients import class_sums, per_gradient
+    from gradmatch_jax.selection.subset import select_subset
+
+    train, held = look(), look(8, np.repeat(np.arange(CLASSES), 15))
+    own = name == "gradmatch"
+    gradients = per_gradient(held.gradients, held.labels) if own else held.gradients
+    sums = class_sums(gradients, held.labels, CLASSES)
+    scales = {"train": np.array([20, 15, 15, 10]) / 15, "validation": np.full(CLASSES, 1.0)}
+    for shares, scale in scales.items():
+        strategy = build(name, validation_target=True, target_shares=shares)
+        found, _ = strategy.select({}, Snapshot(train, held), jax.random.key(1))
+        expected = select_subset(
+            train.gradients, BUDGET, labels=ALL_CLASSES, key=jax.random.key(1),
+            approximation="per_gradient" if own else "exact",
+            target=sums * jnp.asarray(scale, jnp.float32)[:, None, None],
+        )  # fmt: skip
+        assert by_index(found) == pytest.approx(by_index(expected), rel=1e-4)
+    with pytest.raises(UserError, match="target_shares needs validation_target"):
+        build(name, target_shares="validation")
 
 
 def test_gradmatch_is_its_namesake():
