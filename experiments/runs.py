@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from experiments.records import append, read, stamp
+from gradmatch_jax.data import Dataset
 from gradmatch_jax.errors import Stopped, UserError
 from gradmatch_jax.sweep import Job, identifying, sweep
 from gradmatch_jax.training.folder import SELECTION
@@ -50,15 +51,20 @@ def run_all(
         print(run_name(job), said, flush=True)
 
 
-def here(jobs: list[Job], until: float = math.inf) -> Iterator[Ended]:
-    """Do runs one after another in this process.
+def here(
+    jobs: list[Job],
+    until: float = math.inf,
+    *,
+    data: Callable[[Job], Dataset] | None = None,
+) -> Iterator[Ended]:
+    """Do runs one after another in this process, on `data` where they have their own.
 
     Yields:
         Each that ended, with its record; the one that was stopped by the clock is not among them.
     """
     start = time.perf_counter()
     try:
-        for job, row in sweep(jobs, wait=False, stop=lambda: time.time() >= until):
+        for job, row in sweep(jobs, wait=False, stop=lambda: time.time() >= until, data=data):
             yield job, _record(job, row, start)
             start = time.perf_counter()
     except Stopped as stopped:

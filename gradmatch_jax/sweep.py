@@ -156,6 +156,7 @@ def sweep(
     stop: Callable[[], bool] = lambda: False,
     log: Sequence[str] = (),
     on_note: Callable[[str], None] = lambda text: None,
+    data: "Callable[[Job], Dataset] | None" = None,
 ) -> Iterator[Finished]:
     """Do the runs that are not finished, and give every run as it is known.
 
@@ -171,6 +172,7 @@ def sweep(
         stop: as `train`'s.
         log: likewise, of each run.
         on_note: likewise.
+        data: what a job trains on. None: what its configuration names.
 
     Yields:
         The runs, in order but for those waited for. While the caller has one, it is held: no
@@ -182,7 +184,8 @@ def sweep(
     """
     jobs = list(jobs)
     found = {job.folder: _read_back(job) for job in jobs}
-    ahead, data, done = deque((job, False) for job in jobs), _Data(), 0
+    ahead, done = deque((job, False) for job in jobs), 0
+    data_of = _Data().of if data is None else data
     while ahead:
         job, waiting = ahead.popleft()
         with claim(job.folder, wait=waiting) as held:
@@ -193,7 +196,7 @@ def sweep(
             row = found[job.folder] or _read_back(job)
             if row is None:
                 start = Progress(done, len(jobs), job.name, 0, 0)
-                row = _run(job, data, start, on_progress, stop, log=log, on_note=on_note)
+                row = _run(job, data_of, start, on_progress, stop, log=log, on_note=on_note)
             done += 1
             epochs = len(row["log"])
             on_progress(Progress(done, len(jobs), job.name, epochs, epochs))
@@ -207,18 +210,18 @@ class _Data:
         self._key: tuple[Any, ...] = ()
         self._dataset: Dataset | None = None
 
-    def of(self, config: RunConfig) -> "Dataset":
+    def of(self, job: Job) -> "Dataset":
         from gradmatch_jax.training.build import load
 
-        key = tuple(getattr(config, name) for name in _DATA)
+        key = tuple(getattr(job.config, name) for name in _DATA)
         if self._dataset is None or key != self._key:
-            self._key, self._dataset = key, load(config)
+            self._key, self._dataset = key, load(job.config)
         return self._dataset
 
 
 def _run(
     job: Job,
-    data: _Data,
+    data_of: "Callable[[Job], Dataset]",
     start: Progress,
     on_progress: Callable[[Progress], None],
     stop: Callable[[], bool],
@@ -231,7 +234,7 @@ def _run(
         on_progress(start._replace(epoch=row["epoch"] + 1, epochs=epochs))
 
     on_progress(start)
-    dataset = data.of(job.config)
+    dataset = data_of(job)
     try:
         result = train(
             job.config, job.folder, dataset=dataset, on_epoch=on_epoch, stop=stop, **rest

@@ -77,7 +77,7 @@ class SubsetLoader:
             fraction: k/n.
             every: R, epochs between selections.
             batch_size: of training; gradmatch-pb and craig-pb select batches of that size.
-            shuffle: a fresh order each epoch, by the seed.
+            shuffle: a fresh order each epoch, by the seed, where the strategy gives none.
             labels: (n,), where they cannot be read from `dataset.targets` or the like and reading
                 every item once would take long.
             plain: the same examples without augmentation, for the selection's passes.
@@ -151,7 +151,7 @@ class SubsetLoader:
         )
         self.epoch = epoch + 1
         order = np.arange(len(rows))
-        if self._shuffle:
+        if self._shuffle and not self.selector.ordered(epoch):
             order = np.random.default_rng([self._seed, epoch]).permutation(len(rows))
         rows, weights = rows[order], weights[order]
         self._drawn.entries = list(zip(rows.tolist(), weights.tolist(), strict=True))

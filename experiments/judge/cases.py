@@ -27,6 +27,7 @@ ARMS = (
     Arm("gradmatch-fresh, pool 0.1", "gradmatch-fresh", {"pool": 0.1, "fill": "calibrated"}),
     Arm("order-dp", "order-dp"),
     Arm("balanced", "balanced"),
+    Arm("balanced, by mini-batches", "balanced", {"balance": "batches"}),
     Arm("tempered", "tempered"),
     Arm("tempered, half uniform", "tempered", {"uniform": 0.5}),
     Arm("tempered, by class", "tempered", {"stratified": True}),

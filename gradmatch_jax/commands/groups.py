@@ -41,7 +41,15 @@ GROUPS = (
     ("network", NETWORK),
     (
         "selection",
-        ("select_every", "pool", "pass_dtype", "kappa", "weighting", "validation_target"),
+        (
+            "select_every",
+            "pool",
+            "pass_dtype",
+            "kappa",
+            "weighting",
+            "validation_target",
+            "target_shares",
+        ),
     ),
     ("matching", tuple(field.name for field in dataclasses.fields(MatchingOptions))),
     ("rivals", RIVALS),
@@ -51,7 +59,10 @@ GROUPS = (
 OF_A_FILE = (
     ("main", ("strategy", "input", "budget", "fraction", "out", "seed")),
     *GROUPS[3:4],
-    ("strategies", ("batch_size", "lr", "validation_target", "greedy", "refresh", "ratio")),
+    (
+        "strategies",
+        ("batch_size", "lr", "validation_target", "target_shares", "greedy", "refresh", "ratio"),
+    ),
     ("losses", ("loss", "label_smoothing")),
 )
 

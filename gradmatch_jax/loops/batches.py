@@ -22,7 +22,8 @@ def weighted_batches(
     validation: Any = None,
     whole: bool = False,
 ) -> Iterator[Any]:
-    """The mini-batches of an epoch on the subset, in a fresh order by the selector's seed.
+    """The mini-batches of an epoch on the subset, in a fresh order by the selector's seed, or in
+    the order that the strategy gives them.
 
     Args:
         selector: says which rows, and with what weights.
@@ -52,8 +53,9 @@ def weighted_batches(
     for leaf in jax.tree.leaves(arrays):
         if np.ndim(leaf) == 0 or len(leaf) != n:
             raise UserError(f"arrays have shape {np.shape(leaf)} and there are {n} labels")
-    order = np.random.default_rng([selector.seed, epoch]).permutation(len(rows))
-    rows, weights = rows[order], weights[order]
+    if not selector.ordered(epoch):
+        order = np.random.default_rng([selector.seed, epoch]).permutation(len(rows))
+        rows, weights = rows[order], weights[order]
     if selector.weighting == "batch":
         weights = relative(weights, size)
     end = len(rows) // size * size if whole and len(rows) >= size else len(rows)

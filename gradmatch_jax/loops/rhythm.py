@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import SHARE, Range, as_count, as_number
-from gradmatch_jax.strategies.regime import Weighting
 from gradmatch_jax.strategies.registry import Entry
+from gradmatch_jax.strategies.strategy import Strategy
 from gradmatch_jax.training.config import DEFAULT_PROXY_EPOCHS
 from gradmatch_jax.training.schedule import Epoch, plan
 
@@ -41,7 +41,7 @@ class Rhythm(NamedTuple):
 def rhythm_of(
     name: str,
     entry: Entry,
-    weighting: Weighting,
+    strategy: Strategy,
     share: float,
     *,
     warm: bool,
@@ -72,7 +72,8 @@ def rhythm_of(
         share=share,
         regime=regime,
         reselect=entry.reselect,
-        weighting=weighting,
+        weighting=strategy.weighting,
+        ordered=strategy.ordered,
         warm=warm,
         kappa=as_number("kappa", kappa, SHARE),
         select_every=every,

@@ -90,8 +90,7 @@ class Selector:
                 example's group; None is one problem over all examples.
             num_classes: C, where the last classes may be absent.
             validation_labels: (m,), for glister and for validation_target=True.
-            **settings: the strategy's own, named as `gradmatch-jax train` names them: lam, eps,
-                fill, batch_size, ...
+            **settings: the strategy's own, by the names of `gradmatch-jax train`: lam, fill, ..
 
         Raises:
             UserError: a name or value that cannot be; a setting that the strategy does not have.
@@ -118,13 +117,11 @@ class Selector:
         options = settings_of(name, entry, settings)
         self._strategy: Strategy = build_pooled(entry, task, options, share)
         if "validation" in self._strategy.needs and held is None:
-            raise UserError(
-                f"{name} needs validation_labels here, and validation=forward with each call"
-            )
+            raise UserError(f"{name} needs validation_labels, and validation=forward with a call")
         self._rhythm: Rhythm = rhythm_of(
             name,
             entry,
-            self._strategy.weighting,
+            self._strategy,
             self.budget / n,
             warm=warmed,
             epochs=epochs,
@@ -163,6 +160,10 @@ class Selector:
     def weighting(self) -> str:
         """How SGD is to scale the weights: "batch" (CRAIG) is to mean 1 in each mini-batch too."""
         return self._strategy.weighting
+
+    def ordered(self, epoch: int) -> bool:
+        """Whether the rows of an epoch are in the order to train in: do not shuffle them."""
+        return self._rhythm.at(epoch).batching.ordered
 
     @property
     def selection(self) -> Selection:
@@ -205,10 +206,8 @@ class Selector:
         epoch = as_count("epoch", epoch)
         last = self._memory.epoch
         if epoch < last:
-            raise UserError(
-                f"epoch {epoch} comes after epoch {last}: epochs go forward; restore(state) goes "
-                "back"
-            )
+            said = f"epoch {epoch} comes after epoch {last}"
+            raise UserError(f"{said}: epochs go forward; restore(state) goes back")
         if epoch > last:
             planned = [self._rhythm.at(i) for i in range(last + 1, epoch + 1)]  # before any change
             self._close_epoch()

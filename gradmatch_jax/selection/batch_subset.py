@@ -5,17 +5,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key, widened
 from gradmatch_jax.inputs.atoms import as_factored, as_target
 from gradmatch_jax.inputs.values import as_count
 from gradmatch_jax.selection.batches import (
+    Wanted,
     batch_gram,
-    batches_for,
     error_of,
     even_batches,
     sum_of,
     to_members,
+    wanted_of,
 )
 from gradmatch_jax.selection.ranking import calibrated, fill_slots
 from gradmatch_jax.selection.result import (
@@ -24,6 +26,7 @@ from gradmatch_jax.selection.result import (
     count_stops,
     empty_selection,
     pad,
+    trim,
 )
 from gradmatch_jax.selection.spread import mesh_of, to_all, whole
 from gradmatch_jax.selection.subset import DEFAULTS, as_problem
@@ -77,18 +80,22 @@ def select_batches(
     options = with_changes(options, changes)
     if target is not None:
         target = as_target(atoms, target)
+    most = min(budget, n)
+    if most == 0:
+        return empty_selection(budget)
     mesh = mesh_of(atoms)
+    wanted, slots = wanted_of(most, n, batch_size)
     selection = _select_batches(
-        atoms, to_all(target, mesh), options, as_key(key), min(budget, n), batch_size, mesh
+        atoms, to_all(target, mesh), options, as_key(key), wanted, slots, batch_size, mesh
     )
-    return check_finite(pad(selection, budget))
+    return check_finite(pad(trim(selection, most), budget))
 
 
-@partial(jax.jit, static_argnames=("budget", "batch_size", "mesh"))
-def _select_batches(gradients, target, options, key, budget, batch_size, mesh) -> Selection:
+@partial(jax.jit, static_argnames=("slots", "batch_size", "mesh"))
+def _select_batches(
+    gradients, target, options, key, wanted: Wanted, slots: int, batch_size: int, mesh: Mesh | None
+) -> Selection:
     n = gradients.features.shape[0]
-    if budget == 0:
-        return empty_selection(0)
     gradients = widened(gradients)
     shuffle_key, fill_key = jax.random.split(key)
     batches = even_batches(shuffle_key, n, batch_size)
@@ -99,21 +106,20 @@ def _select_batches(gradients, target, options, key, budget, batch_size, mesh) -
     lam = jnp.asarray(options.lam, gram.dtype)
     if options.lam_scale == "relative":
         lam = lam * jnp.mean(jnp.diagonal(gram))
-    picks = batches_for(budget, n, count)
     problem = Problem(
-        jnp.sum(target**2)[None], jnp.ones((1, count), bool), jnp.full(1, picks, jnp.int32),
+        jnp.sum(target**2)[None], jnp.ones((1, count), bool), wanted.batches[None],
         lam[None], gram=gram[None], correlations=correlations[None],
     )  # fmt: skip
     # As many coordinates as all classes have, and few atoms: always the Gram form.
-    support, batch_weights, reasons = match(problem, picks, options, Form.GRAM)
-    indices, weights = to_members(batches, support[0], batch_weights[0], budget)
+    support, batch_weights, reasons = match(problem, slots, options, Form.GRAM)
+    indices, weights = to_members(batches, support[0], batch_weights[0], wanted.examples)
     matched = jnp.sum(indices >= 0, dtype=jnp.int32)
     if options.fill != "none":
         indices, weights = (
             x[0]
             for x in fill_slots(
                 indices[None], weights[None], jnp.ones((1, n), bool),
-                jnp.full(1, budget, jnp.int32),
+                wanted.examples[None],
                 jax.random.uniform(fill_key, (1, n)),
             )
         )  # fmt: skip

@@ -1,6 +1,7 @@
 """Mini-batches as atoms: what GRAD-MATCHPB and CRAIGPB share."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,18 +12,39 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.inputs.arrays import AnyArray
+from gradmatch_jax.selection.groups import slots_for
 from gradmatch_jax.selection.result import compact
 from gradmatch_jax.selection.spread import own_rows, padded, sum_over_blocks, up_to
 
 
-def batches_for(budget: int, n: int, count: int) -> int:
-    """How many of `count` even batches hold `budget` of n examples: enough of the smaller ones."""
-    return min(count, -(-budget // (n // count)))
+class Wanted(NamedTuple):
+    """A budget in examples and in batches: arrays, so that another one compiles nothing."""
+
+    examples: Int[Array, ""]
+    batches: Int[Array, ""]
+
+
+def wanted_of(budget: int, n: int, batch_size: int) -> tuple[Wanted, int]:
+    """`budget` of n examples in even batches of `batch_size`, and slots for so many batches.
+
+    Enough of the smaller batches to hold them.
+    """
+    count = batch_count(n, batch_size)
+    picks = min(count, -(-budget // (n // count)))
+    return Wanted(*(jnp.asarray(x, jnp.int32) for x in (budget, picks))), slots_for(picks, count)
+
+
+def batch_count(n: int, batch_size: int) -> int:
+    """How many even batches of about `batch_size` n examples make."""
+    return max(1, round(n / batch_size))
 
 
 def to_members(
-    batches: Int[Array, "b size"], support: Int[Array, "p"], weights: Float[Array, "p"], budget: int
-) -> tuple[Int[Array, "budget"], Float[Array, "budget"]]:
+    batches: Int[Array, "b size"],
+    support: Int[Array, "p"],
+    weights: Float[Array, "p"],
+    budget: Int[Array, ""],
+) -> tuple[Int[Array, "room"], Float[Array, "room"]]:
     """The examples of the chosen batches, at most `budget`, each with its share of the weight.
 
     A batch's members have its weight in equal shares, so that sum_i w_i g_i is the weighted sum of
@@ -38,7 +60,7 @@ def to_members(
     shared = jnp.where(
         members >= 0, weights[:, None] / jnp.maximum(sizes, 1).astype(weights.dtype), 0.0
     )
-    return compact(members, shared, budget)
+    return compact(members, shared, members.size)
 
 
 def even_batches(key: PRNGKeyArray, n: int, batch_size: int) -> Int[Array, "b size"]:
@@ -46,7 +68,7 @@ def even_batches(key: PRNGKeyArray, n: int, batch_size: int) -> Int[Array, "b si
 
     Padded with -1. No ragged last batch: every batch's mean then has the same noise.
     """
-    count = max(1, round(n / batch_size))
+    count = batch_count(n, batch_size)
     width = -(-n // count)
     long = n - (width - 1) * count  # batches of `width`; the others have one less
     order = jax.random.permutation(key, n).astype(jnp.int32)

@@ -28,15 +28,23 @@ from gradmatch_jax.inputs.atoms import (
 )
 from gradmatch_jax.inputs.values import as_budget, as_count
 from gradmatch_jax.selection.batches import (
+    Wanted,
     batch_gram,
-    batches_for,
     error_of,
     even_batches,
     sum_of,
     to_members,
+    wanted_of,
 )
-from gradmatch_jax.selection.groups import Groups, as_groups, map_groups
-from gradmatch_jax.selection.result import Selection, compact, empty_selection, pad, relative_error
+from gradmatch_jax.selection.groups import Groups, as_groups, map_groups, room_for, slots_for
+from gradmatch_jax.selection.result import (
+    Selection,
+    compact,
+    empty_selection,
+    pad,
+    relative_error,
+    trim,
+)
 from gradmatch_jax.selection.spread import mesh_of, split_rows, whole
 from gradmatch_jax.solvers.facility_location import (
     cluster_sizes,
@@ -85,7 +93,14 @@ def select_coreset(
     n = jax.tree.leaves(atoms)[0].shape[0]
     budget = as_budget(budget, fraction, n)
     groups = as_groups(labels, n, budget, classes_of(atoms))
-    return _select_groups(atoms, groups, budget, mesh_of(atoms))
+    if groups.max_budget == 0:
+        return empty_selection(budget)
+    g, m = groups.members.shape
+    slots = slots_for(groups.max_budget, m)
+    made = _select_groups(
+        atoms, groups.padded(m), slots, room_for(budget, g * slots, n), mesh_of(atoms)
+    )
+    return trim(made, budget)
 
 
 def _groups_at_once(groups: Groups) -> int:
@@ -98,15 +113,15 @@ def _groups_at_once(groups: Groups) -> int:
     return max(1, min(g, most // (4 * m * m)))
 
 
-@partial(jax.jit, static_argnames=("budget", "mesh"))
-def _select_groups(gradients: Atoms, groups: Groups, budget: int, mesh: Mesh | None) -> Selection:
-    if groups.max_budget == 0:
-        return empty_selection(budget)
+@partial(jax.jit, static_argnames=("slots", "room", "mesh"))
+def _select_groups(
+    gradients: Atoms, groups: Groups, slots: int, room: int, mesh: Mesh | None
+) -> Selection:
     gradients = split_rows(gradients, mesh)
-    solve = partial(_solve, max_budget=groups.max_budget)
+    solve = partial(_solve, max_budget=slots)
     solved = map_groups(solve, groups, _groups_at_once(groups), gradients, mesh=mesh)
     indices, weights, squares, target_squares = whole(solved, mesh)
-    indices, weights = compact(indices, weights, budget)
+    indices, weights = compact(indices, weights, room)
     size = jnp.sum(indices >= 0)
     return Selection(indices, weights, size, size, relative_error(squares, target_squares))
 
@@ -256,27 +271,30 @@ def select_coreset_batches(
     atoms = as_factored(as_atoms(gradients))
     n = atoms.residuals.shape[0]
     budget, batch_size = as_budget(budget, fraction, n), as_count("batch_size", batch_size, least=1)
-    made = _select_batches(atoms, as_key(key), min(budget, n), batch_size, mesh_of(atoms))
-    return pad(made, budget)
+    most = min(budget, n)
+    if most == 0:
+        return empty_selection(budget)
+    wanted, slots = wanted_of(most, n, batch_size)
+    made = _select_batches(atoms, as_key(key), wanted, slots, batch_size, mesh_of(atoms))
+    return pad(trim(made, most), budget)
 
 
-@partial(jax.jit, static_argnames=("budget", "batch_size", "mesh"))
-def _select_batches(gradients, key, budget: int, batch_size: int, mesh: Mesh | None) -> Selection:
+@partial(jax.jit, static_argnames=("slots", "batch_size", "mesh"))
+def _select_batches(
+    gradients, key, wanted: Wanted, slots: int, batch_size: int, mesh: Mesh | None
+) -> Selection:
     n = gradients.features.shape[0]
-    if budget == 0:
-        return empty_selection(0)
     batches = even_batches(key, n, batch_size)
     count = batches.shape[0]
-    picks = batches_for(budget, n, count)
     target = sum_of(gradients, mesh)
     gram, _ = batch_gram(gradients, batches, target, centred=True, mesh=mesh)
     valid = jnp.ones((1, count), bool)
     similarities = similarities_of(squared_distances(gram[None]), valid)
-    budgets = jnp.full(1, picks, jnp.int32)
-    positions, owner, _ = maximise(similarities, valid, budgets, picks)
+    budgets = wanted.batches[None]
+    positions, owner, _ = maximise(similarities, valid, budgets, slots)
     examples = jnp.sum(batches >= 0, axis=1).astype(gram.dtype)
-    represented = cluster_sizes(owner, examples[None], picks)
-    indices, weights = to_members(batches, positions[0], represented[0], budget)
+    represented = cluster_sizes(owner, examples[None], slots)
+    indices, weights = to_members(batches, positions[0], represented[0], wanted.examples)
     error = error_of(gradients, indices, weights, target, mesh)
     size: Array = jnp.sum(indices >= 0)
     return whole(Selection(indices, weights, size, size, error), mesh)

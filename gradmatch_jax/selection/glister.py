@@ -145,9 +145,9 @@ def gradient_after_step(
     kernel = jnp.matmul(features, moved[:, 1:].T, precision=lax.Precision.HIGHEST)
     after = logits - eta * (kernel + moved[None, :, 0])
     rows = labels.shape[0]
-    size = rows if size is None else size
+    real: int = size or rows
     gradients = last_layer_gradients(after, features, labels)
-    shares = padded(jnp.full(size, 1 / size, after.dtype), rows)
+    shares = padded(jnp.full(real, 1 / real, after.dtype), rows)
     return weighted_sum(gradients, shares)
 
 

@@ -17,6 +17,9 @@ from gradmatch_jax.inputs.labels import as_labels, as_num_classes
 from gradmatch_jax.inputs.values import as_budget
 from gradmatch_jax.selection.spread import map_spread, padded
 
+# Fewer cost as much as these, and each would be a program to compile.
+LEAST_SLOTS = 16
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -49,6 +52,24 @@ def bucket(size: int) -> int:
     """
     step = max(1, 1 << max(0, (size - 1).bit_length() - 4))
     return -(-size // step) * step
+
+
+def slots_for(budget: int, members: int) -> int:
+    """Slots of a compiled answer for `budget` of a group of `members`, and for others near it.
+
+    >>> [slots_for(budget, 1000) for budget in (1, 13, 33)], slots_for(3, 5)
+    ([16, 16, 36], 5)
+    """
+    return min(bucket(max(budget, LEAST_SLOTS)), members)
+
+
+def room_for(budget: int, slots: int, n: int) -> int:
+    """Entries of a compiled answer that all `slots` of n examples' groups fit into, and `budget`.
+
+    >>> room_for(10, 160, 1000), room_for(200, 160, 1000), room_for(10, 10**6, 1000)
+    (160, 200, 1024)
+    """
+    return max(budget, min(slots, bucket(n)))
 
 
 def largest_remainder(counts: Int[np.ndarray, "g"], budget: int) -> Int[np.ndarray, "g"]:

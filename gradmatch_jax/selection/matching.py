@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.inputs.arrays import widened, working_dtype
-from gradmatch_jax.selection.groups import Groups, bucket, map_groups
+from gradmatch_jax.selection.groups import Groups, bucket, map_groups, room_for, slots_for
 from gradmatch_jax.selection.ranking import calibrated, fill_slots
 from gradmatch_jax.selection.result import (
     Selection,
@@ -46,15 +46,17 @@ def match_groups(
     if groups.max_budget == 0 or n == 0:
         return empty_selection(budget)
     mesh = mesh_of(gradients)
-    m, slots = bucket(groups.members.shape[1]), bucket(groups.max_budget)
-    m = up_to(m, mesh) if groups.members.shape[0] == 1 else m  # the atoms themselves are split
+    g, m = groups.members.shape[0], bucket(groups.members.shape[1])
+    m = up_to(m, mesh) if g == 1 else m  # the atoms themselves are split
+    slots = slots_for(groups.max_budget, m)
+    room = room_for(budget, g * slots, n)
     classes, width = shape_of(gradients)
     shape = (1 if own_column else classes, width)
     relative = _relative_lam(gradients, groups, options) if options.form == "auto" else None
     form = choose_form(options, m, shape, slots, relative)
     selection = _match_groups(
         gradients, groups.padded(m), to_all(target, mesh), key, options,
-        slots=slots, room=bucket(budget), own_column=own_column, form=form, mesh=mesh,
+        slots=slots, room=room, own_column=own_column, form=form, mesh=mesh,
     )  # fmt: skip
     return trim(selection, budget)
 

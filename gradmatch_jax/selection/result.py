@@ -23,7 +23,9 @@ NO_ERROR = np.full((), np.nan, np.float32)
 class Selection(NamedTuple):
     """A weighted subset of the examples."""
 
-    indices: Int[Array, "k"]  # of examples, in no promised order; padded with -1
+    indices: Int[
+        Array, "k"
+    ]  # of examples, padded with -1; in no promised order but an ordered strategy's
     weights: Float[Array, "k"]  # padded with 0; as the solver gave them, not rescaled
     size: Int[Array, ""]  # how many entries are real
     num_matched: Int[Array, ""]  # how many of them the method chose; the rest is random fill
@@ -118,6 +120,8 @@ def compact(
 
 def pad(selection: Selection, budget: int) -> Selection:
     """`selection` with room for `budget` entries, unused ones behind."""
+    if budget == selection.indices.shape[0]:
+        return selection
     room = (0, budget - selection.indices.shape[0])
     return selection._replace(
         indices=jnp.pad(selection.indices, room, constant_values=-1),

@@ -3,10 +3,11 @@
 `adaptive_random` cuts a shuffled order into epochs, and what an epoch leaves out is chance. Here
 the same order is dealt: alike examples go to different epochs, each to the one whose sum of
 gradients it corrects best. GraB (Lu et al. 2022) balances the prefixes of an order by signs, which
-is the deal for two; this is the deal for as many epochs as the data last.
+is the deal for two; this is the deal for as many epochs as the data last, and for the mini-batches
+of each.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +25,15 @@ _PROJECTION = 0  # the seed of what makes them
 
 
 class Parts(NamedTuple):
-    """The epochs that an order is dealt to."""
+    """The epochs, or an epoch's mini-batches, that examples are dealt to."""
 
     sizes: Int[np.ndarray, "p"]
     sums: Float[np.ndarray, "p m"]  # of what is in them, about the mean
 
 
-def balanced(task: Task) -> Strategy:
+def balanced(
+    task: Task, *, balance: Literal["epochs", "batches"] = "epochs", batch_size: int = 20
+) -> Strategy:
     """Adaptive-random's epochs, without replacement until the data is used up, dealt evenly.
 
     When an order is used up, the next is made: examples are sorted by class and by the norm of
@@ -39,10 +42,16 @@ def balanced(task: Task) -> Strategy:
     nearest to zero. What an example's gradient was is known from the training step, which keeps a
     random projection of it: inner products to 1 / sqrt(64) of the norms.
 
+    An epoch's mini-batches are drawn from it at random, or dealt in the same way when it begins, by
+    what has been seen until then; it then trains in that order.
+
     Args:
         task: the problem's size and labels.
+        balance: what is dealt: the epochs, or the mini-batches of each as well.
+        batch_size: examples a mini-batch.
     """
     n, k, labels = len(task.labels), task.budget, np.asarray(task.labels)
+    ordered = balance == "batches"
 
     def init(key):
         return {
@@ -52,26 +61,32 @@ def balanced(task: Task) -> Strategy:
             "residual_norms": jnp.zeros(n, jnp.float32),
         }
 
+    def alike(state, rows):
+        """Rows by class and by norm of the residual; of equal ones as they stand."""
+        return rows[np.lexsort((np.asarray(state["residual_norms"])[rows], labels[rows]))]
+
+    def answer(state, rows):
+        if ordered:
+            rows = rows[in_batches(alike(state, rows), rows, state["sketches"], batch_size)]
+        return unweighted(jnp.asarray(rows)), state
+
     def select(state, snapshot, key):
         del snapshot
         order, place = np.asarray(state["order"]), int(state["place"])
         held = order[place : place + k]
         if len(held) == k:
-            return unweighted(jnp.asarray(held)), state | {"place": jnp.int32(place + k)}
+            return answer(state | {"place": jnp.int32(place + k)}, held)
         shuffled = np.asarray(jax.random.permutation(key, n))
-        alike = shuffled[
-            np.lexsort((np.asarray(state["residual_norms"])[shuffled], labels[shuffled]))
-        ]
-        part = dealt(alike, np.asarray(state["sketches"], np.float64), k, held)
+        part = dealt(alike(state, shuffled), np.asarray(state["sketches"], np.float64), k, held)
         fresh = shuffled[np.argsort(part[shuffled], kind="stable")].astype(np.int32)
         first = k - len(held)
         taken = np.concatenate([held, fresh[:first]]).astype(np.int32)
-        return unweighted(jnp.asarray(taken)), state | {
-            "order": jnp.asarray(fresh),
-            "place": jnp.int32(first),
-        }
+        return answer(
+            state | {"order": jnp.asarray(fresh), "place": jnp.int32(first)},
+            taken,
+        )
 
-    return Strategy(init, select, record=sketched_gradients, observe=_remember)
+    return Strategy(init, select, record=sketched_gradients, observe=_remember, ordered=ordered)
 
 
 def sketched_gradients(
@@ -106,6 +121,30 @@ def _remember(state: dict, seen: Seen) -> dict:
         held[seen.indices] = np.nan_to_num(seen.recorded[name], nan=0.0, posinf=0.0, neginf=0.0)
         kept[name] = jnp.asarray(held)
     return state | kept
+
+
+def in_batches(
+    alike: Int[np.ndarray, "k"],
+    rows: Int[np.ndarray, "k"],
+    sketches: Float[Array, "n m"],
+    batch_size: int,
+) -> Int[np.ndarray, "k"]:
+    """An order of an epoch's rows whose mini-batches have nearly its mean gradient each.
+
+    Args:
+        alike: the same rows, like ones next to each other.
+        rows: the epoch's.
+        sketches: every example's gradient.
+        batch_size: examples a mini-batch; the last one has what is left.
+
+    Returns:
+        Positions in `rows`.
+    """
+    by_row = np.argsort(rows)
+    positions = by_row[np.searchsorted(rows, alike, sorter=by_row)]
+    gradients = np.asarray(sketches, np.float64)[rows]
+    part = dealt(positions, gradients, batch_size, np.zeros(0, np.int64))
+    return np.argsort(part, kind="stable")
 
 
 def dealt(

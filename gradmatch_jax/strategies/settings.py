@@ -17,6 +17,9 @@ class StrategySettings(MatchingOptions):
     validation_target: bool = False
     """gradmatch: match the validation set's gradient (the paper's isValid), not the training
     set's."""
+    target_shares: Literal["train", "validation"] = "train"
+    """gradmatch, gradmatch-per-class: with --validation-target, a class's share of the target is
+    that of the training set, or of the validation set."""
     greedy: Literal["taylor", "naive", "stochastic"] = "taylor"
     """glister: take many picks between refreshes of the validation gradient, refresh it after each
     pick, or pick each from a random sample."""
@@ -38,5 +41,8 @@ class StrategySettings(MatchingOptions):
     """tempered: each class has the share of the draws that it has of the data."""
     fitted: bool = False
     """tempered: the temperature grows from 0 with the share of examples that training fits."""
+    balance: Literal["epochs", "batches"] = "epochs"
+    """balanced: deal nearly the gradient of all the data to each epoch, or to each mini-batch of
+    it as well."""
     spread: Annotated[float, Range(1)] = 2.0
     """order-dp: size of the random draw that the largest losses are taken of, over the budget."""

@@ -52,6 +52,8 @@ class Strategy(NamedTuple):
       step would be many times as long as the rest (CRAIG's cluster sizes). "none" leaves them,
       where they carry the scale of the gradient (InfoBatch).
     rows: (state, key) -> the rows that the next selection looks at, None for all of them.
+    ordered: an epoch trains on the selection in its order, from the first mini-batch to the last;
+      otherwise they are drawn from it.
     repeats: an example may be selected more than once.
     signed: weights may be negative.
     """
@@ -63,6 +65,7 @@ class Strategy(NamedTuple):
     observe: Observe = _ignore
     weighting: Weighting = "selection"
     rows: RowsOf = _everything
+    ordered: bool = False
     repeats: bool = False
     signed: bool = False
 

@@ -93,6 +93,7 @@ def prepare(
             regime=config.entry.regime,
             reselect=config.entry.reselect,
             weighting=own,
+            ordered=strategy.ordered,
             warm=config.warm,
             kappa=config.kappa,
             select_every=config.select_every,

@@ -53,7 +53,7 @@ def run_epoch(
     begun: Begun | None = None,
     pause: Callable[[int], bool] = _never,
 ) -> tuple[Learner, float, Seen]:
-    """One epoch of SGD over `indices` in a fresh order: learner, mean loss, what it saw.
+    """One epoch of SGD over `indices`, in a fresh order or theirs: learner, mean loss, what it saw.
 
     Args:
         steps: of the network.
@@ -69,7 +69,8 @@ def run_epoch(
           slower than a Python loop (XLA).
         batching: weights at "batch" are brought to mean 1 in each mini-batch, where what its
           members share cancels. `whole` leaves out a ragged last batch, which would compile once a
-          size where epochs differ in size; what is left out is as random as the order.
+          size where epochs differ in size; what is left out is as random as the order. `ordered`
+          takes them as they stand.
         begun: the first steps, where they were made already and `learner` is the one after them.
         pause: asked between calls, with the steps that are made, whether to leave the epoch there.
 
@@ -118,10 +119,9 @@ def run_epoch(
 def _in_order(key: PRNGKeyArray, indices, weights, batch_size: int, batching: Batching):
     """The epoch's rows and weights in its order, and the key of its steps."""
     order_key, step_key = jax.random.split(key)
-    # On the host: jax.random.permutation compiles anew for every size.
-    order = np.random.default_rng(np.asarray(jax.random.key_data(order_key))).permutation(
-        len(indices)
-    )
+    order = np.arange(len(indices))
+    if not batching.ordered:  # on the host: jax.random.permutation compiles anew for every size
+        order = np.random.default_rng(np.asarray(jax.random.key_data(order_key))).permutation(order)
     if batching.whole and len(indices) > batch_size:
         order = order[: len(indices) // batch_size * batch_size]
     indices, weights = indices[order].astype(np.int32), weights[order].astype(np.float32)

@@ -20,6 +20,7 @@ class Batching(NamedTuple):
 
     weights: Weighting = "selection"  # where they are brought to mean 1
     whole: bool = False  # a ragged last batch is left out
+    ordered: bool = False  # they are the selection's examples as they stand, not shuffled
 
 
 UNWEIGHTED = Batching("none")
@@ -44,6 +45,7 @@ def plan(
     regime: Regime = SUBSET,
     reselect: Reselect = "interval",
     weighting: Weighting = "selection",
+    ordered: bool = False,
     warm: bool = False,
     kappa: float = 0.5,
     select_every: int = 20,
@@ -68,6 +70,7 @@ def plan(
         regime: what kind of run the strategy makes.
         reselect: when it draws a new subset.
         weighting: where the subset's weights are brought to mean 1.
+        ordered: the subset's order is that of training.
         warm: start with full epochs, where the regime can.
         kappa: share of T on subsets in a warm run.
         select_every: R.
@@ -98,7 +101,7 @@ def plan(
         before = max(1, round(subset_epochs * share))
     interval = {"once": math.inf, "interval": select_every, "epoch": 1}[reselect]
     total = before + subset_epochs + after
-    batching = Batching(weighting, regime.whole_batches)
+    batching = Batching(weighting, regime.whole_batches, ordered)
     subsets = [
         Epoch(False, i == 0 or i % interval == 0, (before + i) / total, batching=batching)
         for i in range(subset_epochs)

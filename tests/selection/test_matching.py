@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gradmatch_jax import select_batches, select_coreset, select_coreset_batches
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.selection.groups import bucket, partition
@@ -59,6 +60,18 @@ def test_another_budget_or_class_size_in_the_bucket_compiles_nothing():
     with compile_seconds() as read:
         for budget, more in ((51, labels[1]), (52, labels[0]), (52, labels[2])):
             selection = select(gradients, budget, labels=more, lam=0.3)
+            assert int(selection.size) == budget == selection.indices.shape[0]
+    assert read() == 0.0
+
+
+@pytest.mark.parametrize("select", [select_batches, select_coreset, select_coreset_batches])
+def test_another_budget_of_the_other_selections_compiles_nothing(select):
+    gradients = random_gradients()
+    more = (4,) if select is not select_coreset else ()
+    jax.block_until_ready(select(gradients, 13, *more))
+    with compile_seconds() as read:
+        for budget in (5, 12, 14, 15):
+            selection = select(gradients, budget, *more)
             assert int(selection.size) == budget == selection.indices.shape[0]
     assert read() == 0.0
 

@@ -5,9 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradmatch_jax import last_layer_gradients
+from gradmatch_jax import Selector, last_layer_gradients, weighted_batches
+from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.strategies.balanced import balanced, dealt, sketched_gradients
+from gradmatch_jax.strategies.balanced import in_batches as in_batches_of
 from gradmatch_jax.strategies.strategy import Seen, Snapshot, Task
+from gradmatch_jax.training.feed import Feed
+from gradmatch_jax.training.passes import run_epoch
+from gradmatch_jax.training.schedule import Batching
+from linear_problem import linear_data, linear_steps
 
 N, CLASSES, FEATURES = 300, 3, 6
 RNG = np.random.default_rng(0)
@@ -17,9 +23,9 @@ CENTRES = RNG.normal(size=(CLASSES, FEATURES))
 HIDDEN = jnp.asarray(np.abs(CENTRES[LABELS] + RNG.normal(size=(N, FEATURES))), jnp.float32)
 
 
-def epochs(k, count, *, seen=True):
+def epochs(k, count, *, seen=True, **settings):
     """What `count` epochs of k examples train on, the network standing still."""
-    strategy = balanced(Task(LABELS, CLASSES, k))
+    strategy = balanced(Task(LABELS, CLASSES, k), **settings)
     state = strategy.init(jax.random.key(0))
     recorded = jax.device_get(sketched_gradients(LOGITS, HIDDEN, jnp.asarray(LABELS)))
     rows = []
@@ -33,17 +39,19 @@ def epochs(k, count, *, seen=True):
     return rows
 
 
+BATCHES = {"balance": "batches", "batch_size": 8}
+
+
+@pytest.mark.parametrize("settings", [{}, BATCHES], ids=["epochs", "batches"])
 @pytest.mark.parametrize("k", [1, 7, 50, 100, 160, 299, 300])
-def test_all_are_trained_on_before_any_is_again(k):
-    rows = epochs(k, 3 * -(-N // k) + 1)
+def test_all_are_trained_on_before_any_is_again(k, settings):
+    rows = epochs(k, 3 * -(-N // k) + 1, **settings)
     assert all(len(set(chosen.tolist())) == k for chosen in rows)
     counts = np.zeros(N, int)
     for chosen in rows:
         counts[chosen] += 1
-        assert counts.max() - counts.min() <= 2
-    order = np.concatenate(rows)
-    for start in range(0, len(order) - N + 1, N):
-        assert len(set(order[start : start + N].tolist())) == N
+        assert counts.min() == counts.sum() // N
+        assert counts.max() == -(-counts.sum() // N)
 
 
 def spread(rows):
@@ -62,6 +70,79 @@ def test_epochs_have_the_gradient_of_all_the_data(k):
     blind = epochs(k, 9 * per_order, seen=False)
     assert spread(rows[per_order:]) < 0.4 * spread(blind)
     assert spread(blind) == pytest.approx(spread(rows[:per_order]), rel=0.8)
+
+
+def in_batches(rows, size):
+    """The whole ones."""
+    return [chosen[i : i + size] for chosen in rows for i in range(0, len(chosen) - size + 1, size)]
+
+
+@pytest.mark.parametrize("k", [16, 40, 75, 100])
+def test_mini_batches_have_the_gradient_of_all_the_data(k):
+    """Beside random mini-batches of epochs that are dealt themselves: 0.36, 0.22, 0.14, 0.15."""
+    count, size = 9 * (N // k), BATCHES["batch_size"]
+    made = epochs(k, count, **BATCHES), epochs(k, count)
+    ours, plain = (in_batches(rows[N // k :], size) for rows in made)
+    assert [set(a.tolist()) for a in made[0][: N // k]] == [
+        set(b.tolist()) for b in made[1][: N // k]
+    ], "before anything is seen the epochs are the same"
+    assert spread(ours) < 0.5 * spread(plain)
+
+
+@pytest.mark.parametrize(("k", "size"), [(20, 8), (16, 8), (5, 8), (21, 1)])
+def test_mini_batches_have_the_sizes_of_the_drivers(k, size):
+    """Every row once, the last mini-batch what is left; sums about the mean nearer to zero than a
+    random draw's."""
+    rng = np.random.default_rng(3)
+    rows, sketches = rng.permutation(50)[:k], rng.normal(size=(50, 4))
+    order = in_batches_of(rng.permutation(rows), rows, jnp.asarray(sketches, jnp.float32), size)
+    assert sorted(order.tolist()) == list(range(k))
+    g = sketches[rows] - sketches[rows].mean(axis=0)
+    sums = [g[order[i : i + size]].sum(axis=0) for i in range(0, k, size)]
+    drawn = [g[rng.permutation(k)[:size]].sum(axis=0) for _ in range(500)]
+    if 1 < size < k:
+        assert np.sum(np.square(sums)) / len(sums) < 0.7 * np.sum(np.square(drawn)) / len(drawn)
+
+
+def test_nothing_compiles_again_with_mini_batches():
+    strategy = balanced(Task(LABELS, CLASSES, 40), **BATCHES)
+    state, keys = strategy.init(jax.random.key(0)), list(jax.random.split(jax.random.key(1), 28))
+    recorded = jax.device_get(sketched_gradients(LOGITS, HIDDEN, jnp.asarray(LABELS)))
+
+    def train(state, keys):
+        for key in keys:
+            selection, state = strategy.select(state, Snapshot(), key)
+            rows = np.asarray(selection.indices)
+            state = strategy.observe(state, Seen(rows, {k: v[rows] for k, v in recorded.items()}))
+        return state
+
+    state = train(state, keys[:8])  # the data are used up once
+    with compile_seconds() as spent:
+        train(state, keys[8:])
+    assert spent() == 0
+
+
+def test_an_epoch_trains_in_the_order_that_it_is_given():
+    """The driver's, and that of loops of one's own."""
+    data = linear_data()
+    steps, feed = linear_steps(data), Feed(data.train)
+    rows = np.random.default_rng(0).permutation(len(feed))[:21].astype(np.int32)
+    learner, options = steps.init(jax.random.key(0)), {"batch_size": 4, "lr": 0.1}
+    for ordered in (True, False):
+        learner, _, seen = run_epoch(
+            steps, learner, feed, rows, np.ones(21, np.float32), key=jax.random.key(5),
+            batching=Batching(ordered=ordered), **options,
+        )  # fmt: skip
+        assert (seen.indices.tolist() == rows.tolist()) == ordered
+        assert sorted(seen.indices.tolist()) == sorted(rows.tolist())
+    for settings in (BATCHES, {}):
+        selector = Selector("balanced", labels=LABELS, fraction=0.1, seed=3, epochs=4, **settings)
+        rows, _ = selector(0)
+        made = weighted_batches(selector, 0, (np.arange(N),), 8)
+        taken = np.concatenate([each for each, _ in made])
+        assert (taken.tolist() == rows.tolist()) == bool(settings)
+    warm = Selector("balanced", labels=LABELS, fraction=0.1, epochs=4, warm=True, **BATCHES)
+    assert [warm.ordered(epoch) for epoch in (0, 1)] == [False, True], "a full epoch is shuffled"
 
 
 def test_a_deal_keeps_the_sizes_and_what_is_held_out_of_the_first():

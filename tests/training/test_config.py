@@ -196,6 +196,8 @@ DOES_NOT_APPLY = [
     ("gradmatch", {"imbalance_classes": 0.5}), ("gradmatch", {"image_size": 64}),
     ("full-earlystop", {"weighting": "batch"}), ("forgetting", {"pool": 0.5}),
     ("order-dp", {"temperature": 0.5}), ("tempered", {"spread": 3.0}),
+    ("gradmatch-pb", {"target_shares": "validation"}),
+    ("adaptive-random", {"balance": "batches"}),
 ]  # fmt: skip
 
 
@@ -218,6 +220,8 @@ def test_a_setting_named_at_its_default_is_refused_too():
 
 APPLIES = [
     ("gradmatch", {"lam": 0.1, "pool": 0.5, "validation_target": True, "select_every": 5}),
+    ("gradmatch", {"validation_target": True, "target_shares": "validation"}),
+    ("balanced-warm", {"balance": "batches", "batch_size": 10}),
     ("gradmatch-warm", {"kappa": 0.25}), ("glister", {"greedy": "naive", "refresh": 0.5}),
     ("infobatch", {"ratio": 0.3, "tail": 0.2, "weighting": "selection"}),
     ("el2n", {"proxy": "mlp", "proxy_epochs": 3, "proxy_runs": 2, "pool": 0.5}),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -177,9 +178,9 @@ def test_another_mean_and_scale_are_used_and_compile_nothing(kind):
         "images": rng.integers(0, 256, (len(Y), 8, 8, 1), dtype=np.uint8),
     }[kind]
     one = Dataset.from_arrays("a", x, Y, x, Y)
-    other = dataclasses.replace(
-        one, prepare=dataclasses.replace(one.prepare, mean=(0.7,) * len(one.prepare.mean))
-    )
+    prepare: Any = one.prepare
+    shifted = dataclasses.replace(prepare, mean=(0.7,) * x.shape[-1])
+    other = dataclasses.replace(one, prepare=shifted)
     model = build_model("mlp", input_spec(one).shape, 3)
     key = jax.random.key(0)
 
