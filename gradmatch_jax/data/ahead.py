@@ -121,9 +121,11 @@ def _joined(pieces: Sequence[Shaped[np.ndarray, "_ ..."]]) -> Shaped[np.ndarray,
 
 
 def _begin(index: int, count: int) -> None:
-    """In a process of grain's: an interrupt is its parent's to hear, and it ends with that."""
+    """In a process of grain's: what a terminal or a scheduler asks of the group is its parent's to
+    answer, and it ends with that."""
     del index, count
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
