@@ -218,7 +218,7 @@ def left_within_an_epoch(out, number, more):
                 break
             time.sleep(0.002)
         children[1].send_signal(number)
-        codes = ended(children, 60)
+        codes = ended(children, 300)
         if place(out).step:
             return codes
     raise AssertionError(f"never left within an epoch: {place(out)}, {codes}")
