@@ -10,6 +10,7 @@ import numpy as np
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.selection import coreset, spread
 from gradmatch_jax.selection.batch_subset import _select_batches, select_batches
+from gradmatch_jax.selection.batches import wanted_of
 from gradmatch_jax.selection.coreset import select_coreset, select_coreset_batches
 from gradmatch_jax.selection.glister import Validation, _by_rounds, glister
 from gradmatch_jax.selection.groups import partition, single_group
@@ -159,8 +160,9 @@ def memory():
         )
         for form in (Form.FEATURES, Form.GRAM)
     }  # fmt: skip
-    programs["mini-batches"] = _select_batches.lower(split, None, options, key, 640, 100, mesh)
-    programs["coreset of mini-batches"] = coreset._select_batches.lower(split, key, 640, 100, mesh)
+    some = *wanted_of(640, n, 100), 100, mesh
+    programs["mini-batches"] = _select_batches.lower(split, None, options, key, *some)
+    programs["coreset of mini-batches"] = coreset._select_batches.lower(split, key, *some)
     validation, few = to_rows(Validation(*seen), mesh), jax.tree.map(lambda x: x[:800], split)
     programs["GLISTER"] = _by_rounds.lower(few, validation, n, 0.1, 80, 8, mesh)
     for name, program in programs.items():

@@ -71,7 +71,7 @@ def main(args: Beside) -> None:
     seconds: dict[str, list[Any]] = {work: [] for work in args.works}
     with tempfile.TemporaryDirectory() as folder:
         unpack(args.revision, Path(folder))
-        trees = dict(zip(NAMES, (ROOT, Path(folder), ROOT), strict=True))
+        trees: dict[str, Path] = dict(zip(NAMES, (ROOT, Path(folder), ROOT), strict=True))
         for _ in range(args.sets):
             with started(trees, args.images) as sides:
                 for work in args.works:

@@ -125,6 +125,8 @@ def _start(join: Distributed) -> int:
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would take SIGTERM for itself, and nobody would hear that the run is to stop.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(join.coordinator, join.processes, join.process_id)
     except ValueError as error:

@@ -99,6 +99,8 @@ def batch_gram(
     over = partial(_gram_over, batches, centred=centred, block_bytes=block_bytes)
     if mesh is None:
         return over(residuals, features, target, bias=True)
+    # Before a column more: XLA would bring all of what is split by columns to add it.
+    residuals, features = own_rows((residuals, features), mesh)
     ones = jnp.ones((features.shape[0], 1), features.dtype)
     columns = jnp.concatenate([ones, features], axis=1)
     shape = [up_to(size, mesh) for size in target.shape]

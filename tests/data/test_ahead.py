@@ -177,7 +177,8 @@ def test_a_process_that_is_lost_is_told(pictures):
     with closing(ahead_of(pictures, batches_of(2, np.arange(40)), workers=1, ahead=1)) as made:
         next(made)
         (child,) = multiprocessing.active_children()
-        os.kill(child.pid, signal.SIGINT)  # a terminal's, which is for the run
+        for number in (signal.SIGINT, signal.SIGTERM):  # a terminal's, a scheduler's: for the run
+            os.kill(child.pid, number)
         next(made)
         child.kill()
         with pytest.raises(UserError, match=r"was lost \([^\n]*\); --read-workers 0"):
