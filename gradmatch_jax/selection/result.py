@@ -23,9 +23,8 @@ NO_ERROR = np.full((), np.nan, np.float32)
 class Selection(NamedTuple):
     """A weighted subset of the examples."""
 
-    indices: Int[
-        Array, "k"
-    ]  # of examples, padded with -1; in no promised order but an ordered strategy's
+    # of examples, padded with -1; in no promised order, unless the strategy is an ordered one
+    indices: Int[Array, "k"]
     weights: Float[Array, "k"]  # padded with 0; as the solver gave them, not rescaled
     size: Int[Array, ""]  # how many entries are real
     num_matched: Int[Array, ""]  # how many of them the method chose; the rest is random fill
