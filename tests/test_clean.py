@@ -6,16 +6,32 @@ import pytest
 
 from experiments.clean import __main__ as clean
 from experiments.clean.cases import ALONE, ARMS, CASES, QUICK, Case
-from experiments.clean.data import ROTATED, clean_and_random, mixed, sourced
+from experiments.clean.data import (
+    CLEAN_AND_RANDOM,
+    ROTATED,
+    clean_and_random,
+    known,
+    mixed,
+    sourced,
+)
 from experiments.records import read
 from gradmatch_jax.data import load_dataset
 from gradmatch_jax.data.words import decode
+from gradmatch_jax.strategies import STRATEGIES
 from gradmatch_jax.strategies.strategy import Snapshot, Task
 from gradmatch_jax.sweep import identity
 from gradmatch_jax.training.build import load
 
 SST2 = "label\ttext\n1\ta stirring film .\n0\tno film at all .\n0\tno stirring film .\n"
 TREC = "label\ttext\nHUM\tWho was at all ?\nLOC\tWhere was it at ?\nHUM\tWho was it ?\n"
+
+
+@pytest.fixture(autouse=True)
+def strategies():
+    """Those of the study are gone afterwards: other tests count the package's."""
+    with known():
+        yield
+    assert CLEAN_AND_RANDOM not in STRATEGIES
 
 
 def words(dataset, split):

@@ -24,7 +24,7 @@ from typing import Annotated, Any, NamedTuple
 import tyro
 
 from experiments.clean.cases import ALONE, CASES, QUICK, REFERENCE, Arm, Case
-from experiments.clean.data import mixed, sourced
+from experiments.clean.data import known, mixed, sourced
 from experiments.judge.verdict import Record, verdict
 from experiments.paper.costs import cost_of
 from experiments.records import read
@@ -263,7 +263,8 @@ def main(arguments: list[str] | None = None) -> int:
         args=arguments, prog="python -m experiments.clean", description=__doc__,
     )  # fmt: skip
     try:
-        run(asked) if isinstance(asked, Run) else table(asked)
+        with known():
+            run(asked) if isinstance(asked, Run) else table(asked)
     except UserError as error:
         print(f"experiments.clean: {error}", file=sys.stderr)
         return 2

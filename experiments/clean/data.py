@@ -1,6 +1,8 @@
 """The data that a run is given: spoilt after the clean set was cut from them."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jax
@@ -113,14 +115,19 @@ def clean_and_random(task: Task) -> Strategy:
     return Strategy(stateless, select)
 
 
-if "clean-and-random" not in STRATEGIES:
-    register(
-        "clean-and-random",
-        Entry(
-            clean_and_random,
-            "epoch",
-            "the clean set and a fresh random subset of the rest",
-            "experiments.clean",
-            reads=False,
-        ),
-    )
+CLEAN_AND_RANDOM = "clean-and-random"
+
+
+@contextmanager
+def known() -> Iterator[None]:
+    """The package's strategies and `clean_and_random`, by its name, while the block lasts."""
+    if CLEAN_AND_RANDOM in STRATEGIES:
+        yield
+        return
+    said = "the clean set and a fresh random subset of the rest"
+    entry = Entry(clean_and_random, "epoch", said, "experiments.clean", reads=False)
+    register(CLEAN_AND_RANDOM, entry)
+    try:
+        yield
+    finally:
+        STRATEGIES.pop(CLEAN_AND_RANDOM)
