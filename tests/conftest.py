@@ -30,6 +30,16 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", os.environ.get("GRADMATCH_PROMOTION", "strict"))
 
+# A worker takes a file at a time: these take minutes each, and begun last one would wait for them.
+LONGEST = ("test_resume", "test_examples", "test_docs", "test_exhibits", "test_layouts",
+           "test_distributed", "test_placement", "test_spread")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, the others as they stand."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

@@ -20,6 +20,7 @@ from experiments import first_hour, own_loops
 from experiments.records import read
 from gradmatch_jax import cli
 from gradmatch_jax.errors import UserError
+from toys import LONG
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -111,6 +112,7 @@ def test_commands_parse(line, monkeypatch, tmp_path):
 
 
 @pytest.mark.thorough
+@LONG
 def test_the_first_page_is_walked(tmp_path, capsys):
     """Everything that it has one type, as a newcomer does, in short: a rehearsal of the record."""
     args = first_hour.FirstHour(quick=True, keep=tmp_path / "hour", results=tmp_path / "r.jsonl")

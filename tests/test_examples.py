@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from toys import LONG
+
 ROOT = Path(__file__).resolve().parents[1]
 LOOPS = sorted(path.stem for path in (ROOT / "examples").glob("loop_*.py"))
 WANTS = {"loop_equinox": "equinox", "loop_pytorch": "torch"}
@@ -125,7 +127,14 @@ def test_a_loop_of_ones_own_runs(name, users_numerics):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", [name for name in LOOPS if name != "loop_regression"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=LONG if name == "loop_transformer" else ())
+        for name in LOOPS
+        if name != "loop_regression"
+    ],
+)
 def test_a_loop_of_ones_own_beats_a_fixed_draw(name, users_numerics):
     module = loop(name)
     for seed in range(3):

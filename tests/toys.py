@@ -1,5 +1,6 @@
 """A toy data set and a model in plain JAX, for what needs no real ones."""
 
+import os
 import threading
 import time
 
@@ -11,6 +12,9 @@ from gradmatch_jax.data import Dataset, ImagePrepare, Split
 from gradmatch_jax.models.model import Model, Variables
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
+
+# What takes minutes of a core alone; `.ci/more` runs it.
+LONG = pytest.mark.skipif("GRADMATCH_LONG" not in os.environ, reason="GRADMATCH_LONG is not set")
 
 
 def toy_dataset():

@@ -54,7 +54,7 @@ def to_members(
     order = jnp.argsort(-jnp.abs(weights), stable=True)
     support, weights = support[order], weights[order]
     members = jnp.where((support >= 0)[:, None], batches[support], -1)
-    rank = jnp.cumsum(members.reshape(-1) >= 0).reshape(members.shape)
+    rank = jnp.cumsum(members.reshape(-1) >= 0, dtype=jnp.int32).reshape(members.shape)
     members = jnp.where(rank <= budget, members, -1)
     sizes = jnp.sum(members >= 0, axis=1, keepdims=True)
     shared = jnp.where(

@@ -122,12 +122,12 @@ def last_place(out):
 
 
 def interrupt_and_resume(name, folder):
-    """(arrays of a run left alone, arrays of one killed three times, where it was killed)."""
+    """(arrays of a run left alone, arrays of one killed twice, where it was killed)."""
     more = {"data_dir": str(pictures(folder / "pictures"))} if name in STREAMED else {}
     runner = Runner(RUNS[name] | more, folder)
     alone = runner.finish(folder / "alone")
     kills, left, within = [], 0, "checkpoint_steps" in RUNS[name]
-    for _ in range(3):
+    for _ in range(2):
         rows, delay = left + random.randint(1, 2), random.uniform(0, 0.02 if within else 0.1)
         left = runner.kill_after(folder / "killed", rows, delay, within)
         kills.append((rows, delay, left, last_place(folder / "killed").name))
