@@ -79,8 +79,8 @@ def together(join: Distributed, kept: bool, signal: Callable[[], int]) -> Iterat
     where = f"its checkpoints are kept, and {again}" if kept else "nothing is kept without --out"
 
     def lost(other: int) -> None:
-        # Without process 0 there is no coordinator, and JAX would abort.
-        time.sleep(OWN_SECONDS if other else 0.1)
+        if other:  # without process 0 there is no coordinator, and JAX would abort: at once
+            time.sleep(OWN_SECONDS)
         _leave(LOST, f"process {other} of the run ended before its time; {where}", number)
 
     _connect(watch, join, number, lost)
