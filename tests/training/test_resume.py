@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.training.checkpoints import Place, places
-from toys import needs_grain
+from toys import LONG, needs_grain
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
@@ -55,6 +55,7 @@ RUNS: dict[str, dict[str, object]] = {  # 18 epochs each
     },
 }  # fmt: skip
 EPOCHS = 18
+RARE = ("adaptive-random", "infobatch, within")  # `.ci/more` has these too
 STREAMED = [name for name in RUNS if "dataset" in RUNS[name]]
 
 
@@ -152,7 +153,9 @@ def pictures(folder):
 def runs(tmp_path_factory):
     """Two kinds at once, one on each of two cores."""
     readable = all(map(importlib.util.find_spec, ("grain", "PIL")))
+    left_out = RARE if LONG.args[0] else ()
     names = [name for name in RUNS if readable or name not in STREAMED]
+    names = [name for name in names if name not in left_out]
     folders = {name: tmp_path_factory.mktemp(name) for name in names}
     with ThreadPoolExecutor(2) as pool:
         pending = {
@@ -168,7 +171,9 @@ def read(folder):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=LONG if name in RARE else ()) for name in RUNS]
+)
 def test_killed_runs_end_as_runs_left_alone(runs, name):
     if name in STREAMED:
         needs_grain()
