@@ -7,8 +7,8 @@ same cores. A third is a twin of this tree's: what it differs by is what this me
 tell. All have compiled before anything is timed; then they are asked in short turns, each turn
 forwards and backwards (here, there, twin, twin, there, here), so that what else the machine does,
 and who comes first, falls on all alike. That is done by several sets of processes, for one of them
-may lie badly in memory for as long as it lives, and each set begins with another side: the first to
-be started and asked took 6 % longer for the same steps, whichever tree it had.
+may lie badly in memory for as long as it lives, and each set begins with another side, for the
+first to be started and asked may take longer, whichever tree it has.
 
 A ratio is the median of the turns' own ratios, above 1 where this tree is slower: of the wall
 clock's seconds, and of the processor's, which other work on the same core stretches less. The

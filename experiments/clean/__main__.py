@@ -26,13 +26,12 @@ import tyro
 from experiments.clean.cases import ALONE, CASES, QUICK, REFERENCE, Arm, Case
 from experiments.clean.data import known, mixed, sourced
 from experiments.judge.verdict import Record, verdict
-from experiments.paper.costs import cost_of
 from experiments.records import read
 from experiments.runs import Ended, here, run_all, run_name
+from experiments.tabled import COSTS, Runs, status_of, write_tables
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.errors import UserError, no_such
-from gradmatch_jax.report.summary import seconds_of
-from gradmatch_jax.report.tables import Column, markdown, mean_and_std
+from gradmatch_jax.report.tables import Column
 from gradmatch_jax.sweep import Grid, Job, plan
 from gradmatch_jax.training.build import load
 from gradmatch_jax.training.config import TrainConfig
@@ -174,24 +173,14 @@ def _told(
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Runs):
     """An arm at a size of the clean set."""
 
     arm: Arm
     size: int
     wanted: int
-    runs: list[Record]
     reference: list[Record]
     alone: list[Record]  # the clean set's own, of this size
-
-    @property
-    def ended(self) -> list[Record]:
-        """The runs that came to a figure."""
-        return [record for record in self.runs if "failed" not in record]
-
-    def mean(self, value: Callable[[Record], float]) -> float | None:
-        """The mean of a figure over the runs that ended."""
-        return sum(map(value, self.ended)) / len(self.ended) if self.ended else None
 
 
 def rows(args: Asked, case: Case) -> list[Row]:
@@ -204,7 +193,7 @@ def rows(args: Asked, case: Case) -> list[Row]:
             runs.setdefault((each.arm.name, each.size), []).append(record)
     reference = runs.get((REFERENCE, case.sizes[0]), [])
     found = [
-        Row(arms[name], size, len(case.seeds), mine, reference, runs.get((ALONE.name, size), []))
+        Row(mine, arms[name], size, len(case.seeds), reference, runs.get((ALONE.name, size), []))
         for (name, size), mine in runs.items()
     ]
     return sorted(found, key=lambda row: (not row.arm.blind, row.size))
@@ -218,37 +207,20 @@ def _over(row: Row, other: list[Record]) -> str | None:
     return None if difference is None else f"{difference:+.1f}"
 
 
-def _accuracy(row: Row) -> str | None:
-    accuracies = [record["test_accuracy"] for record in row.ended]
-    return mean_and_std(accuracies, 1) if accuracies else "diverged"
-
-
 COLUMNS: list[Column[Row]] = [
     Column("clean", lambda row: "any" if row.arm.blind else f"{row.size:,}"),
     Column("arm", lambda row: row.arm.name),
     Column("runs", lambda row: f"{len(row.ended)} of {row.wanted}"),
-    Column("test accuracy", _accuracy),
+    Column("test accuracy", lambda row: row.accuracy(1)),
     Column(f"over {REFERENCE}", lambda row: _over(row, row.reference)),
     Column("over the clean set alone", lambda row: _over(row, row.alone)),
-    Column("examples", lambda row: row.mean(lambda r: cost_of(r).examples), "{:,.0f}"),
-    Column("forward passes", lambda row: row.mean(lambda r: cost_of(r).forwards), "{:,.0f}"),
-    Column("seconds", lambda row: row.mean(seconds_of), "{:,.0f}"),
+    *COSTS,
 ]  # fmt: skip
 
 
 def table(args: Table) -> None:
     """A table a case."""
-    parts = []
-    for case in args.of:
-        found = rows(args, case)
-        body = markdown(COLUMNS, found) if found else "Not measured.\n"
-        parts.append(f"## {case.name}\n\n{body}")
-    text = "\n".join(parts)
-    if args.out is None:
-        print(text, end="")
-    else:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text, encoding="utf-8")
+    write_tables(COLUMNS, [(case.name, rows(args, case)) for case in args.of], args.out)
 
 
 Command = (
@@ -262,13 +234,9 @@ def main(arguments: list[str] | None = None) -> int:
         Command,  # pyright: ignore[reportArgumentType]
         args=arguments, prog="python -m experiments.clean", description=__doc__,
     )  # fmt: skip
-    try:
-        with known():
-            run(asked) if isinstance(asked, Run) else table(asked)
-    except UserError as error:
-        print(f"experiments.clean: {error}", file=sys.stderr)
-        return 2
-    return 0
+    with known():
+        work = functools.partial(run if isinstance(asked, Run) else table, asked)
+        return status_of("experiments.clean", work)
 
 
 if __name__ == "__main__":

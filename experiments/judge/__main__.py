@@ -10,6 +10,7 @@ last epoch. FOLDER holds mnist, cifar10 and text as `cases.CASES` names them; wh
 out. Resumable; one process a core.
 """
 
+import functools
 import math
 import sys
 import time
@@ -23,12 +24,11 @@ import tyro
 from experiments.judge.cases import ARMS, CASES, QUICK, RATES, REFERENCE, SEEDS, TUNED_ON, Arm, Case
 from experiments.judge.verdict import Record, chosen, verdict
 from experiments.on_ray import Ray
-from experiments.paper.costs import cost_of
 from experiments.records import read
 from experiments.runs import run_all, run_name
+from experiments.tabled import COSTS, Runs, status_of, write_tables
 from gradmatch_jax.errors import UserError, no_such
-from gradmatch_jax.report.summary import seconds_of
-from gradmatch_jax.report.tables import Column, markdown, mean_and_std
+from gradmatch_jax.report.tables import Column
 from gradmatch_jax.sweep import Grid, Job, plan
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.presets import PRESETS
@@ -167,22 +167,12 @@ def _records(
 
 
 @dataclass(frozen=True)
-class Row:
+class Row(Runs):
     """An arm on a case."""
 
     arm: str
     rate: float
-    runs: list[Record]
     references: dict[str, list[Record]]
-
-    @property
-    def ended(self) -> list[Record]:
-        """The runs that came to a figure."""
-        return [record for record in self.runs if "failed" not in record]
-
-    def mean(self, value: Any) -> float | None:
-        """The mean of a figure over the runs that ended."""
-        return sum(map(value, self.ended)) / len(self.ended) if self.ended else None
 
 
 def rows(args: Judged, case: Case) -> Iterator[Row]:
@@ -193,7 +183,7 @@ def rows(args: Judged, case: Case) -> Iterator[Row]:
             found[arm.name] = rate, _records(args, case, arm, SEEDS, rate)
     references = {name: found[name][1] for name in (REFERENCE, ARMS[1].name) if name in found}
     for name, (rate, records) in found.items():
-        yield Row(name, rate, records, references)
+        yield Row(records, name, rate, references)
 
 
 def _p(row: Row, reference: str) -> str | None:
@@ -206,37 +196,20 @@ def _p(row: Row, reference: str) -> str | None:
     return f"{v.difference:+.2f} ({said}; n = {v.n})"
 
 
-def _accuracy(row: Row) -> str | None:
-    accuracies = [record["test_accuracy"] for record in row.ended]
-    return mean_and_std(accuracies, 2) if accuracies else "diverged" if row.runs else None
-
-
 COLUMNS: list[Column[Row]] = [
     Column("arm", lambda row: row.arm),
     Column("lr", lambda row: f"{row.rate:g}"),
     Column("runs", lambda row: f"{len(row.ended)} of {len(SEEDS)}"),
-    Column("test accuracy", _accuracy),
+    Column("test accuracy", lambda row: row.accuracy(2)),
     Column(f"over {REFERENCE} (p of t, of Wilcoxon)", lambda row: _p(row, REFERENCE)),
     Column(f"over {ARMS[1].name}", lambda row: _p(row, ARMS[1].name)),
-    Column("examples", lambda row: row.mean(lambda r: cost_of(r).examples), "{:,.0f}"),
-    Column("forward passes", lambda row: row.mean(lambda r: cost_of(r).forwards), "{:,.0f}"),
-    Column("seconds", lambda row: row.mean(seconds_of), "{:,.0f}"),
+    *COSTS,
 ]  # fmt: skip
 
 
 def table(args: Table) -> None:
     """A table a case."""
-    parts = []
-    for case in args.of:
-        found = list(rows(args, case))
-        body = markdown(COLUMNS, found) if found else "Not measured.\n"
-        parts.append(f"## {case.name}\n\n{body}")
-    text = "\n".join(parts)
-    if args.out is None:
-        print(text, end="")
-    else:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(text, encoding="utf-8")
+    write_tables(COLUMNS, [(case.name, list(rows(args, case))) for case in args.of], args.out)
 
 
 Command = (
@@ -250,12 +223,8 @@ def main(arguments: list[str] | None = None) -> int:
         Command,  # pyright: ignore[reportArgumentType]
         args=arguments, prog="python -m experiments.judge", description=__doc__,
     )  # fmt: skip
-    try:
-        run(asked) if isinstance(asked, Run) else table(asked)
-    except UserError as error:
-        print(f"experiments.judge: {error}", file=sys.stderr)
-        return 2
-    return 0
+    work = functools.partial(run if isinstance(asked, Run) else table, asked)
+    return status_of("experiments.judge", work)
 
 
 if __name__ == "__main__":
