@@ -19,7 +19,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.batched import apply, dot, inverse_of
-from gradmatch_jax.solvers.residual_loop import Constants, Move, Side, products, row
+from gradmatch_jax.solvers.moves import Move
+from gradmatch_jax.solvers.residual_loop import Constants, Side, products, row
 from gradmatch_jax.solvers.updated import (
     DRIFT,
     OWED,

@@ -1,4 +1,4 @@
-"""The greedy loop of orthogonal matching pursuit: a partially pivoted Cholesky factorisation.
+"""The Gram form of orthogonal matching pursuit: a partially pivoted Cholesky factorisation.
 
 In terms of the Gram matrix G = A A' of the atoms and their correlations c = A t: Algorithm 2 picks
 the atom of largest residual correlation and solves for the weights again. Both are the Cholesky
@@ -7,293 +7,270 @@ factorisation of G + lam I, pivoted by the residual correlations r: with columns
     d = (G_j - sum_s d_s d_s[j]) / pivot,   pivot² = G_jj + lam - sum_s d_s[j]²,
     y = r_j / pivot,   r <- r - y d,   E_lam <- E_lam - y².
 
-The factor is right-looking in blocks: a block's columns live in a small buffer, and G is replaced
-by its Schur complement with one product a block: long supports stay compute-bound.
+With w >= 0 an atom whose weight turns negative has to leave again. To that end every column has a
+second part, u_s, with a place for every pick: the same step on the bordered matrix
 
-With w >= 0 an atom whose weight turns negative has to leave again. Leaving is the same rank-one
-step with the opposite sign: with P = (G_SS + lam I)^-1 and q = P_pp,
+    [ G   I ]      pick j:   (d, u) = ((G_j, e_j) - sum_s (d_s, u_s) d_s[j]) / pivot
+    [ I   0 ]      leave p:  (d, u) = sum_s (d_s, u_s) u_s[p] / sqrt(q),   q = sum_s u_s[p]²,
 
-    d = G_S' P_p / sqrt(q),   y = w_p / sqrt(q),   r <- r + y d,   E_lam <- E_lam + y²,
-    Schur complement <- Schur complement + d d',
+where a sum is signed, columns of departures counting -1. Then sum_s u_s u_s' is the inverse of the
+support's own system and sum_s y_s u_s its weights, so that r and -w, the pivots and -q are one
+vector each, and a departure is the step of a pick from another place, with the opposite sign.
 
-so P and w are carried along, and negative weights are met where they arise, as by a non-negative
-OMP that solves again after each pick. Problems come in batches.
+A step reads all columns, which no cache holds; so the remainders G_j - sum_s d_s d_s[j] of a few
+candidates at a time, those of largest residual correlation now, are made by one matrix product, and
+carried along until a move needs another atom's: on the gradients of a class one product serves 12
+to 20 moves. Only the rows of G that it needs are made of the atoms. Problems come in batches.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from gradmatch_jax.solvers.problem import Problem, StopReason
+from gradmatch_jax.solvers.batched import leading, matmul
+from gradmatch_jax.solvers.moves import Move, Standing, Weights, next_move
+from gradmatch_jax.solvers.problem import RUNNING, Problem, first_slots
 
-# Up to SINGLE_BLOCK picks, the columns of the factor stay in one buffer and G is only read; beyond,
-# picks come in blocks of BLOCK with a Schur update of G between them. Measured on two CPU cores at
-# n = 5000: one buffer of 512 columns still fits the last-level cache, longer ones do not.
-SINGLE_BLOCK = 512
-BLOCK = 256
-
-
-class _Positive(NamedTuple):
-    """What non-negative weights need beside `_Greedy`: the weights and their inverse system."""
-
-    weights: Float[Array, "g k"]  # least squares on the support, of any sign
-    feasible: Float[Array, "g k"]  # the last non-negative ones, on their way to `weights`
-    inverse: Float[Array, "g k k"]  # P = (G_SS + lam I)^-1, zero in free slots
+CANDIDATES = 16
+# Columns are read so many at a time, and no more than there are.
+CHUNK = 64
+_HIGHEST = lax.Precision.HIGHEST
 
 
-class _Greedy(NamedTuple):
-    """State of the greedy loop: what the next step needs, for every problem of the batch."""
+class _Candidates(NamedTuple):
+    """Remainders at hand."""
 
-    step: Int[Array, ""]  # columns used in this block
-    moves: Int[Array, "g"]  # picks and departures so far
-    columns: Float[Array, "g block n"]
-    signs: Float[Array, "g block"]  # +1 a pick, -1 an atom that left
-    residual: Float[Array, "g n"]  # residual correlations r
-    pivots: Float[Array, "g n"]  # the squared pivot each atom would have now
-    free: Bool[Array, "g n"]
+    places: Int[Array, "g b"]  # of an atom, or n + that of a pick
+    rows: Float[Array, "g b n+s"]
+
+
+class _State(NamedTuple):
+    """State of the loop: s places of columns; n + s is n where weights may be negative."""
+
+    step: Int[Array, ""]  # columns used
+    columns: Float[Array, "g s n+s"]  # (d, u)
+    signs: Float[Array, "g s"]  # +1 a pick, -1 an atom that left, 0 neither
+    residual: Float[Array, "g n+s"]  # (r, -w)
+    pivots: Float[Array, "g n+s"]  # (the squared pivot each atom would have now, -q)
+    candidates: _Candidates
+    support: Int[Array, "g s"]  # the atoms that are in, each in its pick's place; -1 elsewhere
+    chosen: Bool[Array, "g n"]
+    feasible: Float[Array, "g s"]
     objective: Float[Array, "g"]
-    support: Int[Array, "g k"]  # -1 in free slots
-    active: Bool[Array, "g"]  # False once a problem can pick no more
-    positive: _Positive | None  # None where weights may be negative
+    moves: Int[Array, "g"]
+    move: Move  # the next one
+    place: Int[Array, "g"]  # its atom, or n + its pick's place
 
 
 class _Constants(NamedTuple):
     """What the loop reads, for each of g problems."""
 
-    gram: Float[Array, "g n n"]
-    lam: Float[Array, "g"]
-    budgets: Int[Array, "g"]
+    problem: Problem
+    correlations: Float[Array, "g n"]
+    diagonal: Float[Array, "g n"]  # of G + lam I
     dependent: Float[Array, "g n"]  # a pivot below this is rounding error: a chosen combination
-    negligible: Float[Array, "g"]  # a correlation below this is rounding error
-    floor: Float[Array, "g"]  # what rounding can add to the objective
-    limit: int  # of moves: exchanges can cycle, a bound cannot
-
-
-def _rank_one(state: _Greedy, go, column, y, sign, free, support, positive) -> _Greedy:
-    """Append a signed column to the factor: the one step that picks and departures share."""
-    return state._replace(
-        step=state.step + 1,
-        moves=state.moves + go.astype(jnp.int32),
-        columns=state.columns.at[:, state.step].set(column),
-        signs=state.signs.at[:, state.step].set(sign),
-        residual=state.residual - sign * y[:, None] * column,
-        pivots=state.pivots - sign * column**2,
-        free=free,
-        objective=state.objective - sign * y**2,
-        support=support,
-        positive=positive,
-    )
-
-
-def _pick(problem: _Constants, eps: float, schur, state: _Greedy) -> _Greedy:
-    """Add the atom of largest residual correlation to each problem that is not full."""
-    g = jnp.arange(problem.budgets.shape[0])
-    score = state.residual if state.positive else jnp.abs(state.residual)
-    score = jnp.where(state.free & (state.pivots > problem.dependent), score, -jnp.inf)
-    j = jnp.argmax(score, axis=1)
-    sizes = jnp.sum(state.support >= 0, axis=1, dtype=jnp.int32)
-    unfinished = state.active & (sizes < problem.budgets)
-    unfinished &= (state.objective + problem.floor >= eps) & (state.moves < problem.limit)
-    go = unfinished & (score[g, j] > problem.negligible)
-
-    pivot = jnp.sqrt(jnp.where(go, state.pivots[g, j], 1.0))
-    row = state.signs * state.columns[g, :, j]
-    known = jnp.einsum("gb,gbn->gn", row, state.columns, precision=lax.Precision.HIGHEST)
-    column = jnp.where(go[:, None], (schur[g, j] - known) / pivot[:, None], 0.0)
-    y = jnp.where(go, state.residual[g, j] / pivot, 0.0)
-    slot = jnp.argmin(state.support, axis=1)  # the first free one: -1 is the smallest entry
-    positive = state.positive
-    if positive is not None:
-        known = jnp.where(
-            state.support >= 0, problem.gram[g[:, None], state.support, j[:, None]], 0
-        )
-        z = jnp.einsum("gks,gs->gk", positive.inverse, known, precision=lax.Precision.HIGHEST)
-        u = (jnp.zeros_like(z).at[g, slot].set(1.0) - z) * (go.astype(pivot.dtype) / pivot)[:, None]
-        positive = _Positive(
-            weights=positive.weights + y[:, None] * u,
-            feasible=jnp.maximum(positive.weights, 0.0),
-            inverse=positive.inverse + u[:, :, None] * u[:, None, :],
-        )
-    free = state.free.at[g, j].set(jnp.where(go, False, state.free[g, j]))
-    support = state.support.at[g, slot].set(
-        jnp.where(go, j.astype(jnp.int32), state.support[g, slot])
-    )
-    state = state._replace(active=go)
-    return _rank_one(state, go, column, y, 1.0, free, support, positive)
-
-
-def _negative(problem: _Constants, state: _Greedy) -> Bool[Array, "g k"]:
-    """Slots whose weight has turned negative by more than rounding, while moves are left."""
-    assert state.positive is not None
-    weights = state.positive.weights
-    tolerance = 8 * jnp.finfo(weights.dtype).eps * jnp.max(jnp.abs(weights), axis=1, keepdims=True)
-    return (weights < -tolerance) & (state.moves < problem.limit)[:, None]
-
-
-def _leave(problem: _Constants, state: _Greedy) -> _Greedy:
-    """Take an atom out of each problem that has a negative weight.
-
-    The one whose weight reaches zero first on the way from the last feasible weights to the new
-    ones (Lawson & Hanson 1974), so that the departures end at non-negative least squares.
-    """
-    assert state.positive is not None
-    weights, feasible, inverse = state.positive
-    g = jnp.arange(weights.shape[0])
-    negative = _negative(problem, state)
-    go = jnp.any(negative, axis=1)
-    way = jnp.where(negative, feasible / jnp.where(negative, feasible - weights, 1.0), jnp.inf)
-    slot = jnp.argmin(way, axis=1)
-    step = jnp.where(go, way[g, slot], 0.0)[:, None]
-    q = jnp.where(go, inverse[g, slot, slot], 1.0)
-    u = jnp.where(go[:, None], inverse[g, slot] / jnp.sqrt(q)[:, None], 0.0)
-    y = jnp.where(go, weights[g, slot] / jnp.sqrt(q), 0.0)
-    chosen = jnp.where((state.support >= 0)[:, :, None], problem.gram[g[:, None], state.support], 0)
-    column = jnp.einsum("gk,gkn->gn", u, chosen, precision=lax.Precision.HIGHEST)
-    keep = ~(go[:, None] & (jnp.arange(weights.shape[1])[None] == slot[:, None]))
-    positive = _Positive(
-        weights=jnp.where(keep, weights - y[:, None] * u, 0.0),
-        feasible=jnp.where(keep, feasible + step * (weights - feasible), 0.0),
-        inverse=jnp.where(
-            keep[:, :, None] & keep[:, None, :], inverse - u[:, :, None] * u[:, None, :], 0.0
-        ),
-    )
-    leaver = state.support[g, slot]
-    support = jnp.where(keep, state.support, -1)
-    free = state.free.at[g, leaver].set(state.free[g, leaver] | go)
-    state = state._replace(active=state.active | go)
-    return _rank_one(state, go, column, y, -1.0, free, support, positive)
-
-
-def _compress(problem: _Constants, state: _Greedy) -> _Greedy:
-    """Rewrite a full buffer, departures and all, as one column for each slot of the support.
-
-    The factor's part in G is G_S' P G_S; with P = C C' its columns are those of C' G_S.
-    """
-    assert state.positive is not None
-    inverse, chosen = state.positive.inverse, state.support >= 0
-    g, k = state.support.shape
-    empty = jnp.where(chosen, 0.0, 1.0)[:, :, None] * jnp.eye(k, dtype=inverse.dtype)[None]
-    factor = jnp.linalg.cholesky(inverse + empty)
-    rows = problem.gram[jnp.arange(g)[:, None], state.support]
-    rows = jnp.where(chosen[:, :, None], rows, 0.0)
-    columns = jnp.einsum("gsk,gsn->gkn", factor, rows, precision=lax.Precision.HIGHEST)
-    return state._replace(
-        step=jnp.asarray(k, jnp.int32),
-        columns=jnp.zeros_like(state.columns).at[:, :k].set(columns),
-        signs=jnp.ones_like(state.signs),
-    )
-
-
-def _unfinished(problem: _Constants, state: _Greedy) -> Bool[Array, ""]:
-    waiting = jnp.any(state.active)
-    return waiting if state.positive is None else waiting | jnp.any(_negative(problem, state))
+    negligible: Float[Array, "g 1"]  # a correlation below this is rounding error
+    small: Float[Array, "g"]  # an objective below this is below eps, rounding included
+    nonnegative: bool
+    slots: int
 
 
 def greedy_support(
-    problem: Problem, max_budget: int, *, eps: float, nonnegative: bool
+    problem: Problem, slots: int, *, eps: float, nonnegative: bool
 ) -> tuple[Int[Array, "g k"], Int[Array, "g"]]:
-    """Pick up to `budgets` atoms for each of g problems, in one loop over picks.
+    """Pick up to `budgets` atoms for each of g problems, in one loop over moves.
 
     Atoms outside `free` are never picked. A problem stops early when E_lam < eps, or when no
     candidate has a correlation (a positive one, if `nonnegative`) above rounding error.
-    Returns the supports, in pick order (unless an atom left and its slot was used again), -1 in
-    the slots left over; and why each problem stopped.
+    Returns the supports, in pick order, -1 in the slots left over; and why each problem stopped.
     """
-    gram, correlations, budgets = problem.gram, problem.correlations, problem.budgets
-    assert gram is not None
-    assert correlations is not None
-    g, n = correlations.shape
-    machine = float(jnp.finfo(gram.dtype).eps)
-    single = max_budget <= SINGLE_BLOCK
-    # Departures use columns too; a full buffer is compressed to one column an atom.
-    block = max_budget + (max_budget // 8 + 8 if nonnegative else 0) if single else BLOCK
-    diagonal = jnp.diagonal(gram, axis1=1, axis2=2) + problem.lam[:, None]
+    correlations = problem.correlated()
+    machine = float(jnp.finfo(correlations.dtype).eps)
+    diagonal = problem.squares() + problem.lam[:, None]
     largest = jnp.max(jnp.where(problem.free, jnp.abs(correlations), 0.0), axis=1, initial=0.0)
-    constants = _Constants(
-        gram, problem.lam, budgets, 8 * machine * diagonal, 4 * machine * largest,
-        4 * machine * problem.target_sq_norm, 4 * max_budget + 4,
+    const = _Constants(
+        problem, correlations, diagonal, 8 * machine * diagonal, 4 * machine * largest[:, None],
+        eps - 4 * machine * problem.target_sq_norm, nonnegative, slots,
     )  # fmt: skip
-    positive = None
-    if nonnegative:
-        empty = jnp.zeros((g, max_budget), gram.dtype)
-        positive = _Positive(empty, empty, jnp.zeros((g, max_budget, max_budget), gram.dtype))
-    state = _Greedy(
-        step=jnp.zeros((), jnp.int32),
-        moves=jnp.zeros(g, jnp.int32),
-        columns=jnp.zeros((g, block, n), gram.dtype),
-        signs=jnp.ones((g, block), gram.dtype),
-        residual=correlations,
-        pivots=diagonal,
-        free=problem.free,
-        objective=problem.target_sq_norm,
-        support=jnp.full((g, max_budget), -1, jnp.int32),
-        active=budgets > 0,
-        positive=positive,
+    end = lax.while_loop(
+        lambda state: jnp.any(state.move.reasons == RUNNING),
+        lambda state: _stretch(const, _refill(const, _with_room(const, state))),
+        _start(const),
     )
-
-    state = (_single_block if single else _many_blocks)(constants, eps, state)
-    return state.support, _reasons(constants, eps, state)
-
-
-def _reasons(problem: _Constants, eps: float, state: _Greedy) -> Int[Array, "g"]:
-    """Why each problem stopped: the first of the conditions that `_pick` and `_negative` ask."""
-    sizes = jnp.sum(state.support >= 0, axis=1, dtype=jnp.int32)
-    stopped = [
-        (state.moves >= problem.limit, StopReason.MOVE_LIMIT),
-        (sizes >= problem.budgets, StopReason.BUDGET),
-        (state.objective + problem.floor < eps, StopReason.EPS),
-    ]
-    reasons = jnp.full_like(problem.budgets, StopReason.NOTHING_LEFT)
-    for holds, reason in reversed(stopped):
-        reasons = jnp.where(holds, jnp.asarray(reason, reasons.dtype), reasons)
-    return reasons
+    support, _ = first_slots(end.support, end.feasible, end.support >= 0)
+    return support[:, :slots], end.move.reasons
 
 
-def _single_block(problem: _Constants, eps: float, state: _Greedy) -> _Greedy:
-    """The loop over steps where one buffer holds the factor: G is only read."""
-    block = state.columns.shape[1]
-    pick = partial(_pick, problem, eps, problem.gram)
-    moves = (pick, partial(_leave, problem), partial(_compress, problem))
+def _start(const: _Constants) -> _State:
+    (g, n), dtype = const.correlations.shape, const.correlations.dtype
+    places = const.slots + (const.slots // 8 + 8 if const.nonnegative else 0)  # some will leave
+    places += -places % min(CHUNK, places)
+    room = ((0, 0), (0, places if const.nonnegative else 0))
+    residual = jnp.pad(const.correlations, room)
+    b, none = min(CANDIDATES, n), jnp.zeros(g, jnp.int32)
+    rows = jnp.zeros((g, b, residual.shape[1]), dtype)
+    state = _State(
+        step=jnp.zeros((), jnp.int32),
+        columns=jnp.zeros((g, places, residual.shape[1]), dtype),
+        signs=jnp.zeros((g, places), dtype),
+        residual=residual,
+        pivots=jnp.pad(const.diagonal, room),
+        candidates=_Candidates(jnp.zeros((g, b), jnp.int32), rows),
+        support=jnp.full((g, places), -1, jnp.int32),
+        chosen=jnp.zeros((g, n), bool),
+        feasible=jnp.zeros((g, places), dtype),
+        objective=const.problem.target_sq_norm,
+        moves=none,
+        move=Move(none, jnp.zeros(g, dtype), jnp.zeros(g, dtype), jnp.full_like(none, RUNNING)),
+        place=none,
+    )
+    return _looked_ahead(const, state)
 
-    def advance(state: _Greedy) -> _Greedy:
-        if state.positive is None:
-            return pick(state)
-        move = jnp.where(jnp.any(_negative(problem, state)), 1, 0)
-        return lax.switch(jnp.where(state.step == block, 2, move), moves, state)
 
-    return lax.while_loop(partial(_unfinished, problem), advance, state)
+def _gain(const: _Constants, state: _State) -> Float[Array, "g n"]:
+    """Residual correlations of the atoms that may enter, -inf for the others."""
+    n = const.correlations.shape[1]
+    gain = state.residual[:, :n]
+    gain = gain if const.nonnegative else jnp.abs(gain)
+    may = const.problem.free & ~state.chosen & (state.pivots[:, :n] > const.dependent)
+    return jnp.where(may & (gain > const.negligible), gain, -jnp.inf)
 
 
-def _many_blocks(problem: _Constants, eps: float, state: _Greedy) -> _Greedy:
-    """The loop over blocks of steps, with a Schur update of a copy of G between blocks."""
-    block = state.columns.shape[1]
+def _weights(const: _Constants, state: _State) -> Float[Array, "g s"]:
+    """Least squares on the support, of any sign; where they may not be negative."""
+    return jnp.where(state.support >= 0, -state.residual[:, const.correlations.shape[1] :], 0.0)
 
-    def advance(schur, state: _Greedy) -> _Greedy:
-        pick = partial(_pick, problem, eps, schur)
-        if state.positive is None:
-            return pick(state)
-        leaving = jnp.any(_negative(problem, state))
-        return lax.cond(leaving, partial(_leave, problem), pick, state)
 
-    def update(schur, state: _Greedy):
-        signed = state.signs[:, :, None] * state.columns
-        return schur - jnp.einsum(
-            "gbn,gbm->gnm", signed, state.columns, precision=lax.Precision.HIGHEST
-        )
+def _looked_ahead(const: _Constants, state: _State) -> _State:
+    """The state with its next move."""
+    n, weights = const.correlations.shape[1], None
+    if const.nonnegative:
+        now = _weights(const, state)
+        tolerance = 8 * jnp.finfo(now.dtype).eps * jnp.max(jnp.abs(now), axis=1, keepdims=True)
+        weights = Weights(now, state.feasible, now < -tolerance)
+    standing = Standing(
+        state.move.reasons, state.moves,
+        jnp.sum(state.support >= 0, axis=1, dtype=jnp.int32),
+        const.problem.budgets.astype(jnp.int32), state.objective < const.small,
+    )  # fmt: skip
+    move = next_move(_gain(const, state), weights, standing)
+    return state._replace(move=move, place=move.atom + jnp.where(move.sign < 0, n, 0))
 
-    def run_block(carry):
-        schur, state = carry
-        schur = lax.cond(state.step > 0, update, lambda schur, _: schur, schur, state)
-        state = state._replace(step=jnp.zeros((), jnp.int32), columns=jnp.zeros_like(state.columns))
-        return schur, lax.while_loop(
-            lambda s: (s.step < block) & _unfinished(problem, s),
-            partial(advance, schur),
-            state,
-        )
+
+def _refill(const: _Constants, state: _State) -> _State:
+    """Remainders of the atoms that are likely to be picked next, and what the next move needs."""
+    n, width = const.correlations.shape[1], state.columns.shape[2]
+    places = leading(_gain(const, state), state.candidates.places.shape[1])
+    last = jnp.where(state.move.sign < 0, state.place, places[:, -1])
+    places = places.at[:, -1].set(last)
+    rows = const.problem.rows(jnp.minimum(places, n - 1))
+    rows = jnp.where((places < n)[:, :, None], rows, 0.0)
+    rows = jnp.pad(rows, ((0, 0), (0, 0), (0, width - n)))
+    across = jnp.take_along_axis(state.columns, places[:, None, :], axis=2)
+    across = jnp.swapaxes(state.signs[:, :, None] * across, 1, 2)  # (g, b, s)
+    chunk = min(CHUNK, state.columns.shape[1])
+
+    def less(i, rows):
+        some = lax.dynamic_slice_in_dim(across, i * chunk, chunk, axis=2)
+        return rows - matmul(some, lax.dynamic_slice_in_dim(state.columns, i * chunk, chunk, 1))
+
+    rows = lax.fori_loop(0, (state.step + chunk - 1) // chunk, less, rows)
+    return state._replace(candidates=_Candidates(places, rows))
+
+
+def _stretch(const: _Constants, state: _State) -> _State:
+    """Moves until one needs a remainder that is not at hand, or all is done."""
+
+    def goes_on(state: _State) -> Bool[Array, ""]:
+        running = state.move.reasons == RUNNING
+        at_hand = jnp.any(state.candidates.places == state.place[:, None], axis=1)
+        room = state.step < state.columns.shape[1]
+        return jnp.any(running) & jnp.all(at_hand | ~running) & room
 
     return lax.while_loop(
-        lambda carry: _unfinished(problem, carry[1]), run_block, (problem.gram, state)
-    )[1]
+        goes_on, lambda state: _looked_ahead(const, _advance(const, state)), state
+    )
+
+
+def _advance(const: _Constants, state: _State) -> _State:
+    """The next move of every problem that is not done: a signed column more."""
+    move, place, (places, rows) = state.move, state.place, state.candidates
+    g, n = jnp.arange(place.shape[0]), const.correlations.shape[1]
+    row = rows[g, jnp.argmax(places == place[:, None], axis=1)]
+    if const.nonnegative:
+        row = row.at[:, n + state.step].set(jnp.maximum(move.sign, 0.0))
+    square = jnp.where(move.sign == 0, 1.0, move.sign * state.pivots[g, place])
+    pivot = move.sign / jnp.sqrt(jnp.maximum(square, jnp.finfo(row.dtype).tiny))
+    column, y = pivot[:, None] * row, pivot * state.residual[g, place]
+    signed = move.sign[:, None] * column
+    across = jnp.take_along_axis(signed, places, axis=1)
+    state = state._replace(
+        columns=state.columns.at[:, state.step].set(column),
+        signs=state.signs.at[:, state.step].set(move.sign),
+        residual=state.residual - y[:, None] * signed,
+        pivots=state.pivots - signed * column,
+        candidates=_Candidates(places, rows - across[:, :, None] * column[:, None, :]),
+        objective=state.objective - move.sign * y**2,
+        **_support_after(const, state),
+    )
+    return state._replace(step=state.step + 1, moves=state.moves + (move.sign != 0).astype(state.moves.dtype))
+
+
+def _support_after(const: _Constants, state: _State) -> dict[str, Array]:
+    """The support, what is chosen and the feasible weights after the next move."""
+    move, g = state.move, jnp.arange(state.place.shape[0])
+    enters, leaves = move.sign > 0, move.sign < 0
+    at = jnp.where(leaves, move.atom, state.step)
+    atom = jnp.where(leaves, state.support[g, at], move.atom)
+    chosen = jnp.where(move.sign == 0, state.chosen[g, atom], enters)
+    after = {
+        "support": state.support.at[g, at].set(jnp.where(enters, atom, -1)),
+        "chosen": state.chosen.at[g, atom].set(chosen),
+    }
+    if const.nonnegative:
+        way = move.step[:, None] * (_weights(const, state) - state.feasible)
+        after["feasible"] = jnp.where(after["support"] >= 0, state.feasible + way, 0.0)
+    return after
+
+
+def _with_room(const: _Constants, state: _State) -> _State:
+    """Columns full of departures, made anew: one for each atom of the support."""
+    if not const.nonnegative:
+        return state  # a column a pick
+    full = state.step == state.columns.shape[1]
+    return lax.cond(full, lambda: _looked_ahead(const, _rebuilt(const, state)), lambda: state)
+
+
+def _rebuilt(const: _Constants, state: _State) -> _State:
+    """With L L' = G_SS + lam I: the columns are those of L^-1 (G_S, I)."""
+    k, n = const.slots, const.correlations.shape[1]
+    support, feasible = first_slots(state.support, state.feasible, state.support >= 0)
+    support, feasible = support[:, :k], feasible[:, :k]
+    taken, eye = support >= 0, jnp.eye(k, dtype=feasible.dtype)[None]
+    rows = jnp.where(taken[:, :, None], const.problem.rows(support), 0.0)
+    gram = jnp.take_along_axis(rows, jnp.maximum(support, 0)[:, None, :], axis=2)
+    largest = jnp.max(const.diagonal, axis=1)
+    lam = jnp.maximum(const.problem.lam, jnp.finfo(eye.dtype).eps * largest)
+    shift = jnp.where(taken, lam[:, None], 1.0)[:, :, None] * eye
+    factor = jnp.linalg.cholesky(jnp.where(taken[:, None, :], gram, 0.0) + shift)
+    known = jnp.where(taken, jnp.take_along_axis(const.correlations, support, axis=1), 0.0)
+    own = jnp.where(taken[:, :, None], eye, 0.0)
+    sides = jnp.concatenate([rows, own, known[:, :, None]], axis=2)
+    solved = lax.linalg.triangular_solve(factor, sides, left_side=True, lower=True)
+    columns, y = solved[:, :, :-1], solved[:, :, -1]
+    spare = (0, state.columns.shape[1] - k)
+    columns = jnp.pad(columns, ((0, 0), spare, spare))
+    width = ((0, 0), (0, columns.shape[2] - n))
+    explained = jnp.einsum("gs,gsn->gn", y, columns[:, :k], precision=_HIGHEST)
+    return state._replace(
+        step=jnp.asarray(k, jnp.int32),
+        columns=columns,
+        signs=jnp.pad(taken.astype(eye.dtype), ((0, 0), spare)),
+        residual=jnp.pad(const.correlations, width) - explained,
+        pivots=jnp.pad(const.diagonal, width) - jnp.sum(columns**2, axis=1),
+        support=jnp.pad(support, ((0, 0), spare), constant_values=-1),
+        feasible=jnp.pad(feasible, ((0, 0), spare)),
+        objective=const.problem.target_sq_norm - jnp.sum(y**2, axis=1),
+    )

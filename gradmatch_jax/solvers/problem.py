@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.atoms import Atoms
+from gradmatch_jax.solvers.batched import matmul
 from gradmatch_jax.solvers.options import NAMES, MatchingOptions, unchecked
 
 # As a pytree its lam is data, so that another lam compiles nothing; the rest is static.
@@ -66,14 +67,42 @@ class Problem(NamedTuple):
     gram: Float[Array, "g n n"] | None = None
     correlations: Float[Array, "g n"] | None = None
 
-    def with_gram(self) -> "Problem":
-        """The problem with its Gram matrix and correlations made of the atoms where missing."""
+    def correlated(self) -> Float[Array, "g n"]:
+        """c_i = <a_i, t>, of atoms that may not be picked 0."""
+        found = self.correlations
+        if found is None:
+            assert self.atoms is not None
+            assert self.target is not None
+            found = self.atoms.products(self.target)
+        return jnp.where(self.free, found, 0.0)
+
+    def squares(self) -> Float[Array, "g n"]:
+        """‖a_i‖²."""
         if self.gram is not None:
-            return self
+            return jnp.diagonal(self.gram, axis1=1, axis2=2)
         assert self.atoms is not None
-        assert self.target is not None
-        correlations = jnp.where(self.free, self.atoms.products(self.target), 0.0)
-        return self._replace(gram=self.atoms.gram(), correlations=correlations)
+        return self.atoms.squares()
+
+    def rows(self, places: Int[Array, "g b"]) -> Float[Array, "g b n"]:
+        """<a_i, a_j> of a few atoms i with all j; those of -1 are anything."""
+        if self.gram is not None:
+            return self.gram[jnp.arange(places.shape[0])[:, None], places]
+        assert self.atoms is not None
+        return _inner(jax.vmap(Atoms.take)(self.atoms, places), self.atoms)
+
+    def system(self, support: Int[Array, "g k"]) -> Float[Array, "g k k"]:
+        """<a_i, a_j> of the support; in the rows and columns of -1 anything."""
+        if self.gram is not None:
+            g = jnp.arange(support.shape[0])[:, None, None]
+            return self.gram[g, support[:, :, None], support[:, None, :]]
+        assert self.atoms is not None
+        chosen = jax.vmap(Atoms.take)(self.atoms, support)
+        return _inner(chosen, chosen)
+
+
+def _inner(some: Atoms, others: Atoms) -> Float[Array, "g b n"]:
+    left, right = (matmul(a, jnp.swapaxes(b, 1, 2)) for a, b in zip(some, others, strict=True))
+    return left * right
 
 
 class Matched(NamedTuple):

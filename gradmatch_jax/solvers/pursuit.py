@@ -53,7 +53,7 @@ def match(problem: Problem, max_budget: int, options: MatchingOptions, form: For
         return pursue(problem, max_budget, FEATURES, **stops)
     if form is Form.SUPPORT:
         return pursue(problem, max_budget, SUPPORT, **stops)
-    return _match_gram(problem.with_gram(), max_budget, **stops)
+    return _match_gram(problem, max_budget, **stops)
 
 
 def _match_gram(problem: Problem, max_budget: int, *, eps: float, nonnegative: bool) -> Matched:
@@ -63,13 +63,9 @@ def _match_gram(problem: Problem, max_budget: int, *, eps: float, nonnegative: b
     weight is 0 are not matched: they are dropped.
     """
     support, reasons = greedy_support(problem, max_budget, eps=eps, nonnegative=nonnegative)
-    gram, correlations = problem.gram, problem.correlations
-    assert gram is not None
-    assert correlations is not None
-    g = jnp.arange(gram.shape[0])[:, None]
     chosen = support >= 0
-    support_gram = gram[g[:, :, None], support[:, :, None], support[:, None, :]]
-    system = support_gram, correlations[g, support], chosen, problem.lam
+    correlations = jnp.take_along_axis(problem.correlated(), jnp.maximum(support, 0), axis=1)
+    system = problem.system(support), correlations, chosen, problem.lam
     if not nonnegative:
         return Matched(*first_slots(support, jax.vmap(ridge)(*system), chosen), reasons)
     weights, finished = jax.vmap(nonnegative_ridge)(*system)

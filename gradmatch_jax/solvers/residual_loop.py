@@ -6,9 +6,7 @@ With r = t - A_S' w and x = r / lam, the optimality of w reads
 
 so that one product with all atoms gives the weights of the support and the residual correlations
 (over lam) of the others: the atom of largest score enters, and one whose own score turns negative
-leaves. The one whose weight reaches zero first on the way from the last feasible weights leaves
-first (Lawson & Hanson 1974), so that departures end at non-negative least squares. How x follows a
-move is the business of a `Side`.
+leaves (`moves`). How x follows a move is the business of a `Side`.
 
 Scores are made of x afresh at every move, in the space of the atoms: no small correlation drowns in
 the rounding of the first ones, as it does where correlations are updated. Where lam is small the
@@ -24,8 +22,9 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.atoms import Atoms
-from gradmatch_jax.solvers.batched import dot, largest, matmul
-from gradmatch_jax.solvers.problem import RUNNING, Matched, Problem, StopReason
+from gradmatch_jax.solvers.batched import dot, matmul
+from gradmatch_jax.solvers.moves import Move, Standing, Weights, next_move
+from gradmatch_jax.solvers.problem import RUNNING, Matched, Problem
 
 _HIGHEST = lax.Precision.HIGHEST
 # Below this share of the mean squared norm float32 does not tell the atoms' systems from singular
@@ -46,15 +45,6 @@ class Constants(NamedTuple):
     rounding: Float[Array, "g n"]  # of a score, per unit of the root of spread . x²
     eps: float
     nonnegative: bool
-
-
-class Move(NamedTuple):
-    """The next move of each problem."""
-
-    atom: Int[Array, "g"]
-    sign: Float[Array, "g"]  # +1 it enters, -1 it leaves, 0 none
-    step: Float[Array, "g"]  # how far the feasible weights go
-    reasons: Int[Array, "g"]
 
 
 class Side(NamedTuple):
@@ -180,50 +170,16 @@ def _advance(const: Constants, side: Side, settled: Any, state: _State) -> _Stat
 
 
 def _next_move(const: Constants, state: _State) -> Move:
-    """A departure where a weight has turned negative, else the best pick, else a reason to stop."""
+    """The next move by the scores: at their place a departure and a pick are the same atom's."""
     rounding = const.rounding * jnp.sqrt(dot(const.spread, state.solution**2))[:, None]
-    scores, chosen, g = state.scores, state.chosen, jnp.arange(state.moves.shape[0])
+    scores, chosen = state.scores, state.chosen
     gain = scores if const.nonnegative else jnp.abs(scores)
     gain = jnp.where(const.free & ~chosen & (gain > rounding), gain, -jnp.inf)
-    atom = largest(gain)
-    objective = const.lam * dot(const.target, state.solution)
+    weights = Weights(scores, state.feasible, chosen & (scores < -rounding))
     size = jnp.sum(chosen, axis=1, dtype=state.moves.dtype)
-    limit = 4 * const.budgets + 4
-    leaving, step = jnp.zeros_like(atom, bool), jnp.ones_like(objective)
-    if const.nonnegative:
-        negative = chosen & (scores < -rounding)
-        way = jnp.where(
-            negative, state.feasible / jnp.where(negative, state.feasible - scores, 1.0), jnp.inf
-        )
-        first = largest(-way)
-        leaving = jnp.any(negative, axis=1)
-        atom, step = jnp.where(leaving, first, atom), jnp.where(leaving, way[g, first], step)
-    stop = jnp.select(
-        [
-            state.reasons != RUNNING,
-            state.moves >= limit,
-            leaving,
-            size >= const.budgets,
-            objective < const.eps,
-            jnp.isneginf(gain[g, atom]),
-        ],
-        [
-            state.reasons,
-            *(
-                jnp.full_like(state.reasons, reason)
-                for reason in (
-                    StopReason.MOVE_LIMIT,
-                    RUNNING,
-                    StopReason.BUDGET,
-                    StopReason.EPS,
-                    StopReason.NOTHING_LEFT,
-                )
-            ),
-        ],
-        jnp.full_like(state.reasons, RUNNING),
-    )
-    sign = jnp.where(stop == RUNNING, jnp.where(leaving, -1.0, 1.0), 0.0).astype(step.dtype)
-    return Move(atom.astype(jnp.int32), sign, step, stop)
+    small = const.lam * dot(const.target, state.solution) < const.eps
+    standing = Standing(state.reasons, state.moves, size, const.budgets, small)
+    return next_move(gain, weights if const.nonnegative else None, standing)
 
 
 def _answer(const: Constants, state: _State, max_budget: int) -> Matched:

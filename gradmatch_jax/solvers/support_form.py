@@ -22,7 +22,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.batched import apply, dot, inverse_of, matmul
-from gradmatch_jax.solvers.residual_loop import Constants, Move, Side, products
+from gradmatch_jax.solvers.moves import Move
+from gradmatch_jax.solvers.residual_loop import Constants, Side, products
 from gradmatch_jax.solvers.updated import (
     DRIFT,
     OWED,
