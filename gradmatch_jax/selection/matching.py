@@ -93,7 +93,8 @@ def groups_at_once(g: int, m: int, shape: tuple[int, int], slots: int, form: For
         # On a CPU one by one: a problem that needs a fresh inverse would make all others wait.
         side = d if form is Form.FEATURES else slots
         return 1 if cpu else max(1, min(g, 2**32 // (4 * (m * sum(shape) + 3 * side * side))))
-    return max(1, min(g, 2**23 // (4 * m * slots) if cpu else 2**32 // (4 * m * m)))
+    # There too a problem that needs other columns of G makes the others wait, where they are long.
+    return max(1, min(g, 2**18 // (m * slots) if cpu else 2**30 // (2 * slots * (m + slots))))
 
 
 @partial(jax.jit, static_argnames=("slots", "room", "own_column", "form", "mesh"))

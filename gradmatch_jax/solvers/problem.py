@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.atoms import Atoms
-from gradmatch_jax.solvers.batched import matmul
 from gradmatch_jax.solvers.options import NAMES, MatchingOptions, unchecked
 
 # As a pytree its lam is data, so that another lam compiles nothing; the rest is static.
@@ -39,6 +38,9 @@ class StopReason(IntEnum):
         )[self]
 
 
+# Below this share of the mean squared norm float32 does not tell the atoms' systems from singular
+# ones, in the coordinates they come in, nor a late correlation from the rounding of the first.
+LEAST_LAM = 1e-2
 RUNNING = -1  # in a solver's loop: not stopped yet
 
 
@@ -83,26 +85,13 @@ class Problem(NamedTuple):
         assert self.atoms is not None
         return self.atoms.squares()
 
-    def rows(self, places: Int[Array, "g b"]) -> Float[Array, "g b n"]:
-        """<a_i, a_j> of a few atoms i with all j; those of -1 are anything."""
-        if self.gram is not None:
-            return self.gram[jnp.arange(places.shape[0])[:, None], places]
-        assert self.atoms is not None
-        return _inner(jax.vmap(Atoms.take)(self.atoms, places), self.atoms)
-
     def system(self, support: Int[Array, "g k"]) -> Float[Array, "g k k"]:
         """<a_i, a_j> of the support; in the rows and columns of -1 anything."""
         if self.gram is not None:
             g = jnp.arange(support.shape[0])[:, None, None]
             return self.gram[g, support[:, :, None], support[:, None, :]]
         assert self.atoms is not None
-        chosen = jax.vmap(Atoms.take)(self.atoms, support)
-        return _inner(chosen, chosen)
-
-
-def _inner(some: Atoms, others: Atoms) -> Float[Array, "g b n"]:
-    left, right = (matmul(a, jnp.swapaxes(b, 1, 2)) for a, b in zip(some, others, strict=True))
-    return left * right
+        return jax.vmap(Atoms.take)(self.atoms, support).gram()
 
 
 class Matched(NamedTuple):

@@ -2,7 +2,7 @@
 
     E_lam(S) = min over w   ‖A_S' w - t‖² + lam ‖w‖²      over supports |S| <= k
 
-`gram_form` works on G = A A' of all atoms, `feature_form` on lam I + A_S' A_S, `support_form` on
+`gram_form` works on columns of G = A A', `feature_form` on lam I + A_S' A_S, `support_form` on
 G_SS + lam I; `choose_form` says which costs least. All pick the same atoms.
 """
 
@@ -21,8 +21,8 @@ from gradmatch_jax.solvers.feature_form import FEATURES
 from gradmatch_jax.solvers.gram_form import greedy_support
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
-from gradmatch_jax.solvers.problem import Form, Matched, Problem, StopReason, first_slots
-from gradmatch_jax.solvers.residual_loop import LEAST_LAM, pursue
+from gradmatch_jax.solvers.problem import LEAST_LAM, Form, Matched, Problem, StopReason, first_slots
+from gradmatch_jax.solvers.residual_loop import pursue
 from gradmatch_jax.solvers.support_form import SUPPORT
 from gradmatch_jax.solvers.updated import REFRESH
 
@@ -99,28 +99,36 @@ def choose_form(
         return Form[options.form.upper()]
     if not is_traced(options.lam) and float(options.lam) == 0:
         return Form.GRAM
-    costs = _costs(n, shape, max(max_budget, 1), options.nonnegative)
-    if relative_lam is None or relative_lam < LEAST_LAM:
+    small_lam = relative_lam is None or relative_lam < LEAST_LAM
+    costs = _costs(n, shape, max(max_budget, 1), small_lam=small_lam)
+    if small_lam:
         del costs[Form.SUPPORT]
     return min(costs, key=lambda form: costs[form])
 
 
-def _costs(n: int, shape: tuple[int, int], k: int, nonnegative: bool) -> dict[Form, float]:
-    """Seconds of one problem, about, on a core that moves 10 GB/s and does 20 GFLOP/s."""
+def _costs(n: int, shape: tuple[int, int], k: int, *, small_lam: bool) -> dict[Form, float]:
+    """Seconds of one problem, about, on a core that moves 10 GB/s and does 20 GFLOP/s.
+
+    small_lam: the loop on residuals goes into the atoms' eigenbasis first.
+    """
     classes, width = shape
     d = classes * width
     score = 1e-8 * n + 2.7e-10 * n * (classes + width) + 4e-11 * n * d
-    turn = 4e-10 * n * (classes**2 + width**2) + 1e-9 * width**3
+    turn = 4e-10 * n * (classes**2 + width**2) + 1e-9 * width**3 if small_lam else 0.0
 
     def system(size: int) -> float:  # its products and owed updates, and a fresh inverse
         return 8e-10 * size**2 + 1e-10 * size**3 / REFRESH
 
-    formed = n**2 * (1e-10 * (classes + width) + 1e-9)
-    pick = 1e-8 * n + 5e-10 * n * k + (2e-9 * k**2 if nonnegative else 0.0)
+    # The Gram form makes the rows of G that it needs and reads its columns, once for a dozen moves,
+    # oftener at first; once for two or three where lam is small, and then its correlations anew.
+    refill = 4.7e-8 * n + 1.1e-9 * n * (classes + width) + 5.3e-10 * k * (n + k)
+    refill += 2e-10 * n * d if small_lam else 0.0
+    refills = k / 2.5 if small_lam else 8 + k / 12
+    gram = refills * refill + 2.3e-8 * k * (n + k) + 2e-11 * k**3
     return {
         Form.FEATURES: turn + k * (score + system(d)),
         Form.SUPPORT: turn + k * (score + system(k) + 1.5e-9 * k * (classes + width)),
-        Form.GRAM: formed + k * pick,
+        Form.GRAM: gram,
     }
 
 

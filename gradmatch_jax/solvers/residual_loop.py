@@ -21,22 +21,18 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from gradmatch_jax.solvers.atoms import Atoms
-from gradmatch_jax.solvers.batched import dot, matmul
+from gradmatch_jax.solvers.atoms import AtomColumns, Atoms
+from gradmatch_jax.solvers.batched import dot
 from gradmatch_jax.solvers.moves import Move, Standing, Weights, next_move
-from gradmatch_jax.solvers.problem import RUNNING, Matched, Problem
+from gradmatch_jax.solvers.problem import LEAST_LAM, RUNNING, Matched, Problem
 
 _HIGHEST = lax.Precision.HIGHEST
-# Below this share of the mean squared norm float32 does not tell the atoms' systems from singular
-# ones, in the coordinates they come in.
-LEAST_LAM = 1e-2
 
 
 class Constants(NamedTuple):
     """What the loop reads, for every problem of the batch."""
 
-    left: Float[Array, "g C n"]  # the atoms' factors, an atom a column: half the time of rows
-    right: Float[Array, "g W n"]
+    columns: AtomColumns
     target: Float[Array, "g d"]
     lam: Float[Array, "g"]
     free: Bool[Array, "g n"]
@@ -99,13 +95,11 @@ def pursue(
     atoms, target = lax.cond(
         jnp.any(lam < LEAST_LAM * mean[:, 0]), _turned, _whole, problem.atoms, problem.target, free
     )
-    spread = jnp.einsum(
-        "gnc,gnw->gcw", atoms.left**2 * share[..., None], atoms.right**2, precision=_HIGHEST
-    )
     rounding = 4 * machine * jnp.sqrt(squares / jnp.where(mean > 0, mean, 1.0))
     const = Constants(
-        jnp.swapaxes(atoms.left, 1, 2), jnp.swapaxes(atoms.right, 1, 2),
-        target, lam, problem.free, problem.budgets, spread.reshape(target.shape), rounding,
+        AtomColumns(*(jnp.swapaxes(x, 1, 2) for x in atoms)),
+        target, lam, problem.free, problem.budgets,
+        atoms.spread(problem.free).reshape(target.shape), rounding,
         eps, nonnegative,
     )  # fmt: skip
     solution, none = target / lam[:, None], jnp.zeros_like(problem.budgets)
@@ -232,12 +226,11 @@ def _eigenbasis(factor: Float[Array, "g n w"], weights: Float[Array, "g n"]) -> 
 
 def products(const: Constants, x: Float[Array, "g d"]) -> Float[Array, "g n"]:
     """a_i . x of all atoms."""
-    target = x.reshape(x.shape[0], const.left.shape[1], const.right.shape[1])
-    return jnp.sum(const.left * matmul(target, const.right), axis=1)
+    left, right = const.columns
+    return const.columns.products(x.reshape(x.shape[0], left.shape[1], right.shape[1]))
 
 
 def row(const: Constants, j: Int[Array, "g"]) -> Float[Array, "g d"]:
     """a_j as one vector of coordinates."""
-    g = jnp.arange(j.shape[0])
-    left, right = const.left[g, :, j], const.right[g, :, j]
-    return (left[:, :, None] * right[:, None, :]).reshape(j.shape[0], -1)
+    left, right = const.columns.take(j[:, None])
+    return (left[:, 0, :, None] * right[:, 0, None, :]).reshape(j.shape[0], -1)

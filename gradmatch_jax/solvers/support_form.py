@@ -56,13 +56,13 @@ class _Recent(NamedTuple):
 
 
 def _start(const: Constants, slots: int) -> tuple[_Settled, _Recent]:
-    g, classes, _ = const.left.shape
+    g, classes, _ = const.columns.left.shape
     dtype = const.target.dtype
     inverse = jnp.zeros((g, slots, slots), dtype)
     recent = _Recent(
         support=jnp.full((g, slots), -1, jnp.int32),
         left=jnp.zeros((g, slots, classes), dtype),
-        right=jnp.zeros((g, slots, const.right.shape[1]), dtype),
+        right=jnp.zeros((g, slots, const.columns.right.shape[1]), dtype),
         weights=jnp.zeros((g, slots), dtype),
         inverse=none(inverse),
         moves=jnp.zeros((), jnp.int32),
@@ -79,7 +79,7 @@ def _solution(const: Constants, left, right, weights) -> Float[Array, "g d"]:
 
 def _products(const: Constants, left, right, x) -> Float[Array, "g k"]:
     """A_S x."""
-    target = x.reshape(x.shape[0], const.left.shape[1], const.right.shape[1])
+    target = x.reshape(x.shape[0], const.columns.left.shape[1], const.columns.right.shape[1])
     return jnp.sum(left * matmul(right, jnp.swapaxes(target, 1, 2)), axis=2)
 
 
@@ -101,7 +101,7 @@ def _follow(
     )
     # An entering atom: u = (e - P g) / pivot. A leaving one: its column of P over the root of P_pp.
     # Both are one product with P: of g, or of e.
-    a_left, a_right = const.left[g, :, move.atom], const.right[g, :, move.atom]
+    a_left, a_right = const.columns.left[g, :, move.atom], const.columns.right[g, :, move.atom]
     column = apply(left, a_left) * apply(right, a_right)
     own = jax.nn.one_hot(slot, support.shape[1], dtype=weights.dtype)
     column = jnp.where(leaves[:, None], own, jnp.where(support >= 0, column, 0.0))

@@ -1,0 +1,159 @@
+"""What the Gram form keeps, and what puts it right: columns made anew, correlations corrected.
+
+`gram_form` has the recursion that they obey.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from gradmatch_jax.solvers.atoms import AtomColumns
+from gradmatch_jax.solvers.batched import apply
+from gradmatch_jax.solvers.moves import Move
+from gradmatch_jax.solvers.problem import LEAST_LAM, Problem, first_slots
+
+CANDIDATES = 16
+WIDE = 128
+_HIGHEST = lax.Precision.HIGHEST
+
+
+class Candidates(NamedTuple):
+    """Remainders at hand."""
+
+    places: Int[Array, "g b"]  # of an atom, or n + that of a pick
+    rows: Float[Array, "g b n+s"]
+
+
+class State(NamedTuple):
+    """State of the loop: s places of columns; n + s is n where weights may be negative."""
+
+    step: Int[Array, ""]  # columns used
+    columns: Float[Array, "g s n+s"]  # (d, u)
+    signs: Float[Array, "g s"]  # +1 a pick, -1 an atom that left, 0 neither
+    residual: Float[Array, "g n+s"]  # (r, -w)
+    pivots: Float[Array, "g n+s"]  # (the squared pivot each atom would have now, -q)
+    candidates: Candidates
+    support: Int[Array, "g s"]  # the atoms that are in, each in its pick's place; -1 elsewhere
+    chosen: Bool[Array, "g n"]
+    rounding: Float[Array, "g n"]  # a correlation below this is rounding error
+    feasible: Float[Array, "g s"]
+    objective: Float[Array, "g"]
+    moves: Int[Array, "g"]
+    move: Move  # the next one
+    place: Int[Array, "g"]  # its atom, or n + its pick's place
+
+
+class Space(NamedTuple):
+    """The space of the atoms."""
+
+    columns: AtomColumns
+    target: Float[Array, "g C W"]
+    spread: Float[Array, "g C W"]  # mean square of each coordinate over the atoms
+    rounding: Float[Array, "g n"]  # of a_i . x, per unit of the root of spread . x²
+    needed: Bool[Array, ""]  # whether lam is so small that correlations are made there
+
+
+class Constants(NamedTuple):
+    """What the loop reads, for each of g problems."""
+
+    problem: Problem
+    correlations: Float[Array, "g n"]
+    diagonal: Float[Array, "g n"]  # of G + lam I
+    dependent: Float[Array, "g n"]  # a pivot below this is rounding error: a chosen combination
+    small: Float[Array, "g"]  # an objective below this is below eps, rounding included
+    space: Space | None  # None where only G is given
+    nonnegative: bool
+    slots: int
+
+    @property
+    def dual(self) -> bool:
+        """Whether columns have their second part."""
+        return self.nonnegative or self.space is not None
+
+
+def space_of(problem: Problem) -> Space | None:
+    atoms, target = problem.atoms, problem.target
+    if atoms is None or target is None or problem.gram is not None:
+        return None
+    squares = jnp.where(problem.free, atoms.squares(), 0.0)
+    count = jnp.maximum(jnp.sum(problem.free, axis=1), 1).astype(squares.dtype)
+    mean = jnp.sum(squares, axis=1) / count
+    relative = squares / jnp.where(mean > 0, mean, 1.0)[:, None]
+    return Space(
+        columns=AtomColumns(*(jnp.swapaxes(x, 1, 2) for x in atoms)),
+        target=target.reshape(target.shape[0], *atoms.shape),
+        spread=atoms.spread(problem.free),
+        rounding=4 * float(jnp.finfo(squares.dtype).eps) * jnp.sqrt(relative),
+        needed=jnp.any(problem.lam < LEAST_LAM * mean),
+    )
+
+
+def candidates(const: Constants) -> int:
+    """How many: a row of G costs more than a remainder where atoms are long."""
+    wide = const.space is not None and sum(const.space.target.shape[1:]) > WIDE
+    return CANDIDATES // 2 if wide else CANDIDATES
+
+
+def weights_of(const: Constants, state: State) -> Float[Array, "g s"]:
+    """Least squares on the support, of any sign."""
+    return jnp.where(state.support >= 0, -state.residual[:, const.correlations.shape[1] :], 0.0)
+
+
+def rows_of_gram(const: Constants, places: Int[Array, "g b"]) -> Float[Array, "g b n"]:
+    """Those of G."""
+    if const.space is not None:
+        return const.space.columns.rows(places)
+    assert const.problem.gram is not None
+    return const.problem.gram[jnp.arange(places.shape[0])[:, None], places]
+
+
+def corrected(const: Constants, space: Space, state: State) -> tuple[Array, Array, Array]:
+    """(r, -w), the rounding of r and E_lam: on an exact support a_j . (t - A_S' w) = lam w_j."""
+    n, taken = const.correlations.shape[1], state.support >= 0
+    chosen, weights = space.columns.take(state.support), weights_of(const, state)
+    rest = space.target - chosen.weighted_sum(weights)
+    miss = jnp.where(taken, chosen.products(rest) - const.problem.lam[:, None] * weights, 0.0)
+    dual = state.columns[:, :, n:]
+    change = apply(jnp.swapaxes(dual, 1, 2), state.signs * apply(dual, miss))
+    change = jnp.where(taken, change, 0.0)
+    rest = rest - chosen.weighted_sum(change)
+    correlations = jnp.where(const.problem.free, space.columns.products(rest), 0.0)
+    size = jnp.sqrt(jnp.sum(space.spread * rest**2, axis=(1, 2)))[:, None]
+    objective = jnp.sum(space.target * rest, axis=(1, 2))
+    residual = jnp.concatenate([correlations, -weights - change], axis=1)
+    return residual, space.rounding * size, objective
+
+
+def rebuilt(const: Constants, state: State) -> State:
+    """With L L' = G_SS + lam I: the columns are those of L^-1 (G_S, I)."""
+    k, n = const.slots, const.correlations.shape[1]
+    support, feasible = first_slots(state.support, state.feasible, state.support >= 0)
+    support, feasible = support[:, :k], feasible[:, :k]
+    taken, eye = support >= 0, jnp.eye(k, dtype=feasible.dtype)[None]
+    rows = jnp.where(taken[:, :, None], rows_of_gram(const, jnp.maximum(support, 0)), 0.0)
+    gram = jnp.take_along_axis(rows, jnp.maximum(support, 0)[:, None, :], axis=2)
+    largest = jnp.max(const.diagonal, axis=1)
+    lam = jnp.maximum(const.problem.lam, jnp.finfo(eye.dtype).eps * largest)
+    shift = jnp.where(taken, lam[:, None], 1.0)[:, :, None] * eye
+    factor = jnp.linalg.cholesky(jnp.where(taken[:, None, :], gram, 0.0) + shift)
+    known = jnp.where(taken, jnp.take_along_axis(const.correlations, support, axis=1), 0.0)
+    own = jnp.where(taken[:, :, None], eye, 0.0)
+    sides = jnp.concatenate([rows, own, known[:, :, None]], axis=2)
+    solved = lax.linalg.triangular_solve(factor, sides, left_side=True, lower=True)
+    columns, y = solved[:, :, :-1], solved[:, :, -1]
+    spare = (0, state.columns.shape[1] - k)
+    columns = jnp.pad(columns, ((0, 0), spare, spare))
+    width = ((0, 0), (0, columns.shape[2] - n))
+    explained = jnp.einsum("gs,gsn->gn", y, columns[:, :k], precision=_HIGHEST)
+    return state._replace(
+        step=jnp.asarray(k, jnp.int32),
+        columns=columns,
+        signs=jnp.pad(taken.astype(eye.dtype), ((0, 0), spare)),
+        residual=jnp.pad(const.correlations, width) - explained,
+        pivots=jnp.pad(const.diagonal, width) - jnp.sum(columns**2, axis=1),
+        support=jnp.pad(support, ((0, 0), spare), constant_values=-1),
+        feasible=jnp.pad(feasible, ((0, 0), spare)),
+        objective=const.problem.target_sq_norm - jnp.sum(y**2, axis=1),
+    )
