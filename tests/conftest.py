@@ -18,6 +18,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     sys.dont_write_bytecode = False
 if not os.environ.get("GRADMATCH_FULL_XLA"):
     flags = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+    flags.append("--xla_cpu_parallel_codegen_split_count=1")  # a quarter: the cores have workers
     if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones know no other
         flags.append("--xla_cpu_use_fusion_emitters=false")  # a third of the time to compile
     os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags]).strip()
