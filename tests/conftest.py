@@ -32,8 +32,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", os.environ.get("GRADMATCH_PROMOTION", "strict"))
 
 # A worker takes a file at a time: these take minutes each, and begun last one would wait for them.
-LONGEST = ("test_resume", "test_examples", "test_docs", "test_exhibits", "test_layouts",
-           "test_distributed", "test_placement", "test_spread")  # fmt: skip
+LONGEST = (
+    "test_resume", "test_distributed", "test_examples", "test_layouts", "test_spread",
+    "test_exhibits", "test_placement", "test_robustness", "test_torch", "test_docs", "test_signals",
+    "test_inputs", "test_pursuit", "test_strategies",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
