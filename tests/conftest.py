@@ -11,6 +11,9 @@ from pathlib import Path
 CACHE = Path(tempfile.gettempdir()) / f"gradmatch-jax-tests-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# PyTorch's threads, of each worker as many as there are cores, wait for each other by spinning: its
+# loop among the examples took 51 s of the cores, and 14 with one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Where Python is told to write no bytecode, each worker and child process compiles JAX's sources
 # anew, 5 s each: bytecode then goes beside that cache, and still nowhere near the sources.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
