@@ -40,9 +40,14 @@ def joined(parts: tuple[Array, ...], n: int, place: Placement, *, split: bool = 
     the devices divide n.
     """
     if place.mesh is None:
-        return jnp.concatenate(parts)[:n]
+        return _join(parts, n)
     sharding = place.evenly((n, parts[0].shape[1])) if split else place.whole
     return _join_to(sharding)(parts, place.devices, n)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _join(parts: tuple[Array, ...], n: int) -> Array:
+    return jnp.concatenate(parts)[:n]
 
 
 @functools.lru_cache(maxsize=32)
