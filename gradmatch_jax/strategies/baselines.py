@@ -57,9 +57,7 @@ def adaptive_random(task: Task) -> Strategy:
 
 
 @functools.partial(jax.jit, static_argnames="k")
-def _deal(
-    state: Dealt, key: PRNGKeyArray, k: int
-) -> tuple[Int[Array, "k"], Dealt]:
+def _deal(state: Dealt, key: PRNGKeyArray, k: int) -> tuple[Int[Array, "k"], Dealt]:
     """The next k of the order, and what is left of it."""
     order, place = state["order"], state["place"]
     n = len(order)

@@ -154,8 +154,9 @@ def _in_a_call(left: int, whole: int, between: int) -> int:
 
 def _by_step(x: Shaped[np.ndarray, "m"], count: int, size: int) -> Shaped[np.ndarray, "steps b"]:
     """A row a step; on a CPU always as many, 0 behind."""
-    x = x.reshape(count, size)
-    return np.pad(x, ((0, SCAN - count), (0, 0))) if _on_cpu() else x
+    made = np.zeros((SCAN if _on_cpu() else count, size), x.dtype)
+    made[:count] = x.reshape(count, size)
+    return made
 
 
 class _Call(NamedTuple):
