@@ -1,7 +1,5 @@
 """The SGD step against PyTorch's rule, the weighted loss, and epochs of steps."""
 
-import importlib.util
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 from gradmatch_jax.data import Split
 from gradmatch_jax.models.model import Variables
 from gradmatch_jax.training.feed import Feed
-from gradmatch_jax.training.passes import run_epoch, scans
+from gradmatch_jax.training.passes import run_epoch
 from gradmatch_jax.training.schedule import Batching
 from gradmatch_jax.training.steps import Learner, Outcome, weighted_loss
 from linear_problem import CLASSES, N, apply, inputs, linear_data, linear_steps
@@ -212,21 +210,6 @@ def test_many_steps_in_a_call_are_the_loop_of_them(data, augmented, count):
     leaves = zip(jax.tree.leaves(looped), jax.tree.leaves(scanned), strict=True)
     for a, b in leaves:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
-
-
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="an accelerator scans whatever it is")
-def test_on_a_cpu_small_steps_of_dense_layers_go_many_to_a_call(data):
-    def learner(*shapes):
-        return Learner(Variables([np.zeros(shape, np.float32) for shape in shapes], {}), ())
-
-    feed = Feed(data.train)
-    assert scans(learner((64, 128), (128,)), feed, 20)
-    assert not scans(learner((3, 3, 1, 4), (4,)), feed, 20), "a convolution"
-    assert not scans(learner((64, 4096)), feed, 20), "its launch is little of it"
-    assert not scans(learner((64, 128)), feed, 2000)
-    if importlib.util.find_spec("grain") is not None:
-        stream = Feed(Split(Stream(data.train.inputs), data.train.labels))
-        assert not scans(learner((64, 128)), stream, 20)
 
 
 @pytest.mark.thorough
