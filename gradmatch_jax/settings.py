@@ -91,21 +91,21 @@ def from_values(kind: type[S], values: Mapping[str, Any]) -> S:
 def fitted(
     settings: Any, say: Callable[[str], str] = as_option, traced: frozenset[str] = frozenset()
 ) -> dict[str, Any]:
-    """The fields of `checked(settings)` by name.
+    """The fields of `checked(settings)` by name; those at their default are as they should be.
 
     Args:
         settings: a dataclass.
         say: how an error calls a field.
         traced: fields of numbers that jit may trace; the others are part of the compiled program.
     """
-    hints = _hints(type(settings))
-    return {
-        field.name: _fit(
-            say(field.name), hints[field.name], getattr(settings, field.name),
-            static=field.name not in traced,
-        )
-        for field in dataclasses.fields(settings)
-    }  # fmt: skip
+    hints: dict[str, Any] = _hints(type(settings))
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        value, static = getattr(settings, field.name), field.name not in traced
+        if value is not field.default:  # a sweep has thousands of settings, most as they stand
+            value = _fit(say(field.name), hints[field.name], value, static=static)
+        found[field.name] = value
+    return found
 
 
 @functools.cache  # a sweep checks thousands of settings of one class

@@ -11,6 +11,9 @@ from pathlib import Path
 CACHE = Path(tempfile.gettempdir()) / f"gradmatch-jax-tests-{os.getuid()}"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+# PyTorch's threads, of each worker as many as there are cores, wait for each other by spinning: its
+# loop among the examples took 51 s of the cores, and 14 with one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Where Python is told to write no bytecode, each worker and child process compiles JAX's sources
 # anew, 5 s each: bytecode then goes beside that cache, and still nowhere near the sources.
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
@@ -18,6 +21,7 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     sys.dont_write_bytecode = False
 if not os.environ.get("GRADMATCH_FULL_XLA"):
     flags = ["--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true"]
+    flags.append("--xla_cpu_parallel_codegen_split_count=1")  # a quarter: the cores have workers
     if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):  # later ones know no other
         flags.append("--xla_cpu_use_fusion_emitters=false")  # a third of the time to compile
     os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *flags]).strip()
@@ -31,8 +35,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", os.environ.get("GRADMATCH_PROMOTION", "strict"))
 
 # A worker takes a file at a time: these take minutes each, and begun last one would wait for them.
-LONGEST = ("test_resume", "test_examples", "test_docs", "test_exhibits", "test_layouts",
-           "test_distributed", "test_placement", "test_spread")  # fmt: skip
+LONGEST = (
+    "test_resume", "test_distributed", "test_examples", "test_layouts", "test_spread",
+    "test_exhibits", "test_placement", "test_robustness", "test_torch", "test_docs", "test_signals",
+    "test_inputs", "test_pursuit", "test_strategies",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

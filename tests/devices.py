@@ -3,6 +3,8 @@
 Their flags and compilation cache are those that conftest gave this process.
 """
 
+import functools
+import json
 import os
 import socket
 import subprocess
@@ -31,12 +33,29 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
-def checked(module: str, function: str, devices: int) -> str:
-    """What `module.function()`, which asserts, prints where there are `devices` of them."""
-    code = f"import {module}; {module}.{function}()"
+CHECKS = """
+import importlib, json, sys, traceback
+module = importlib.import_module(sys.argv[1])
+for name in sys.argv[2:]:
+    try:
+        said = getattr(module, name)()
+    except Exception:
+        said = traceback.format_exc()
+    print("check", json.dumps([name, said]), flush=True)
+"""
+
+
+@functools.cache  # one process for all checks: most of its time it imports and compiles
+def checked(module: str, functions: tuple[str, ...], devices: int) -> dict[str, str | None]:
+    """What each of `module`'s functions, which assert, says where there are so many devices.
+
+    None is well; else it is what went wrong.
+    """
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment(devices), capture_output=True, text=True,
-        timeout=600,
+        [sys.executable, "-c", CHECKS, module, *functions], env=environment(devices),
+        capture_output=True, text=True, timeout=900,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("check ")]
+    found = dict(json.loads(line.removeprefix("check ")) for line in lines)
+    lost = f"the process ended, status {done.returncode}:\n{done.stderr[-4000:]}"
+    return {name: found.get(name, lost) if done.returncode else found[name] for name in functions}

@@ -134,7 +134,6 @@ def moved():
     assert sizes
     assert max(sizes) <= max(devices, WIDTH + 1), sizes
     assert sum(sizes) <= 4 * devices + CLASSES + WIDTH + 1 + 8, sizes
-    print(sum(sizes))
 
 
 def memory():

@@ -21,7 +21,8 @@ def examples():
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         module = ".".join(parts).removesuffix(".__init__")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)) if ">>>" in source else ():
             text = ast.get_docstring(node) if isinstance(node, DOCUMENTED) else None
             if text and ">>>" in text:
                 yield pytest.param(module, text, id=f"{module}:{getattr(node, 'name', '')}")

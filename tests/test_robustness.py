@@ -11,6 +11,7 @@ import pytest
 
 from experiments.robustness import damage, kills, long_run
 from experiments.robustness.victim import moment_of
+from toys import LONG
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,7 +62,7 @@ def test_a_long_run_is_bounded(tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("devices", [8, pytest.param(1, marks=LONG)])
 def test_the_same_seed_in_another_process(tmp_path_factory, devices):
     """To the last bit, whatever the number of host devices."""
     folder = tmp_path_factory.mktemp("seed")

@@ -1,6 +1,7 @@
 """What is run: a study is grids of runs whose records are one file, whole or as a rehearsal."""
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -82,7 +83,7 @@ class State(NamedTuple):
         return f"partly: {self.done} of {self.runs} runs, {self.seeds} of {self.of} seeds whole"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is itself alone, so that its plan can be remembered
 class Study:
     """Grids of runs over one data set and network, and what they take.
 
@@ -128,20 +129,9 @@ class Study:
 
     def jobs(self, asked: Asked) -> list[Job]:
         """Its runs, each once; the last part, full training, comes last or first."""
-        study = self.narrowed(asked)
-        settings: dict[str, Any] = {"epochs": asked.epochs or study.settings.get("epochs")}
-        base = TrainConfig(
-            dataset=study.dataset, model=study.model, data_dir=asked.data_dir,
-            **(dict(study.settings) | settings),
-        )  # fmt: skip
-        parts = study.parts[::-1] if asked.order == "full" else study.parts
-        root = asked.runs / ("quick" if asked.quick else "") / self.name
-        grids = [
-            Grid(base, part.strategies, (fraction,), study.seeds, part.variants)
-            for part in parts
-            for fraction in part.fractions
-        ]
-        return list({job.folder: job for grid in grids for job in plan(grid, root)}.values())
+        elsewhere = Asked()  # where records go, and how the runs are done, plan nothing
+        kept = {name: getattr(elsewhere, name) for name in ("results", "minutes", "on", "ray")}
+        return list(_planned(self, dataclasses.replace(asked, **kept)))
 
     def missing(self, asked: Asked) -> list[Job]:
         """The runs that no record is of."""
@@ -172,6 +162,24 @@ class Study:
             until=time.time() + 60 * asked.minutes,
             spread=asked.ray if asked.on == "ray" else None,
         )
+
+
+@functools.cache  # hundreds of configurations, and a page asks for those of each of its tables
+def _planned(whole: Study, asked: Asked) -> tuple[Job, ...]:
+    study = whole.narrowed(asked)
+    settings: dict[str, Any] = {"epochs": asked.epochs or study.settings.get("epochs")}
+    base = TrainConfig(
+        dataset=study.dataset, model=study.model, data_dir=asked.data_dir,
+        **(dict(study.settings) | settings),
+    )  # fmt: skip
+    parts = study.parts[::-1] if asked.order == "full" else study.parts
+    root = asked.runs / ("quick" if asked.quick else "") / whole.name
+    grids = [
+        Grid(base, part.strategies, (fraction,), study.seeds, part.variants)
+        for part in parts
+        for fraction in part.fractions
+    ]
+    return tuple({job.folder: job for grid in grids for job in plan(grid, root)}.values())
 
 
 class Recorded:

@@ -158,7 +158,8 @@ def run(
         UserError: as `compare`.
     """
     jobs = plan_runs(config)  # what cannot be is said before a bar is drawn
-    keep_compiled(config.compilation_cache)
+    with console.status("starting"):  # JAX is imported there
+        keep_compiled(config.compilation_cache)
     folder = jobs[0].folder.parent
     begun = time.monotonic()
     rows = _with_bar(config, console, stop)
@@ -181,7 +182,8 @@ def run(
     under = "".join(f"\n{line}\n" for line in (*said, note))
     write_text(files[1], markdown(COMPARISON, table) + under)
     about = About(command_of(config), spent)
-    write_report(files[2], rows, galleries(config, rows), about)
+    with console.status("drawing the report"):
+        write_report(files[2], rows, galleries(config, rows), about)
     console.print("wrote " + ", ".join(str(file) for file in files), soft_wrap=True)
 
 

@@ -51,7 +51,7 @@ def keep_compiled(asked: str | None) -> Path | None:
     import jax
 
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    # JAX keeps what took a second or more; here hundreds of programs take a tenth each.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    # JAX keeps what took a second or more; here a hundred programs take less than a tenth each.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return folder

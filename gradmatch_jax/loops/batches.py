@@ -9,7 +9,7 @@ import numpy as np
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import as_count
 from gradmatch_jax.loops.selector import Selector
-from gradmatch_jax.training.passes import relative
+from gradmatch_jax.training.order import relative
 
 
 def weighted_batches(

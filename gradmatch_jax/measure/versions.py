@@ -1,5 +1,6 @@
 """What a record needs to be reproduced: package versions and the device."""
 
+import functools
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
@@ -10,13 +11,15 @@ _PACKAGES = ("gradmatch-jax", "jax", "jaxlib", "flax", "optax", "numpy")
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide a result."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
+
+
+@functools.cache  # it reads files, and every run asks
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def device_name() -> str:
@@ -27,6 +30,7 @@ def device_name() -> str:
     return f"{_processor()} ({_cores()} cores)"
 
 
+@functools.cache
 def _processor() -> str:
     try:
         with open("/proc/cpuinfo") as file:

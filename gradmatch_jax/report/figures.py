@@ -243,14 +243,15 @@ def histogram(weights: Float[np.ndarray, "k"], name: str) -> str:
     """How many examples carry which weight (mean 1). name: as in `to_svg`."""
     with mpl.rc_context(STYLE):
         figure, (axes,) = panels(1, Shape("weights", 4.5, 1, 0), 1, 90.0, right=8, above=6)
-        counts, edges, _ = axes.hist(weights, bins=24, color=COLOURS[1], alpha=0.85)
+        counts, edges = np.histogram(weights, bins=24)
+        axes.stairs(counts, edges, fill=True, color=COLOURS[1], alpha=0.85)  # one path, not 24
         axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
         axes.set_xlabel("weight")
         axes.set_ylabel("examples")
         values = [
             Value(axes, float(low + high) / 2, float(count) / 2,
                   (f"{count:.0f} of weight {low:.2f} to {high:.2f}",))
-            for count, low, high in zip(np.asarray(counts), edges, edges[1:], strict=False)
+            for count, low, high in zip(counts, edges, edges[1:], strict=False)
             if count
         ]  # fmt: skip
         return to_svg(figure, "Histogram of weights", name, values)

@@ -172,6 +172,12 @@ def unweighted(indices: ArrayLike) -> Selection:
         [1.0, 1.0, 0.0]
     """
     indices = as_indices("indices", indices)
+    weights, size = _ones(indices)
+    return Selection(indices, weights, size, size, NO_ERROR)
+
+
+@jax.jit
+def _ones(indices: Int[Array, "k"]) -> tuple[Float32[Array, "k"], Int[Array, ""]]:
+    """Weight 1 for each entry that is one, and how many are."""
     real = indices >= 0
-    size = jnp.sum(real)
-    return Selection(indices, real.astype(jnp.float32), size, size, NO_ERROR)
+    return real.astype(jnp.float32), jnp.sum(real)

@@ -1,11 +1,17 @@
 """Full training and the random baselines."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from gradmatch_jax.selection.ranking import draw
 from gradmatch_jax.selection.result import unweighted
 from gradmatch_jax.strategies.strategy import Strategy, Task, stateless
+
+# A shuffled order of all n, "order", and how many of it were dealt, "place".
+Dealt = dict[str, Int[Array, "..."]]
 
 
 def full(task: Task) -> Strategy:
@@ -36,31 +42,34 @@ def adaptive_random(task: Task) -> Strategy:
     The state is a shuffled order and a place in it. A draw that reaches the end goes on in a new
     shuffle, in which what it already holds comes last, so that no subset has an example twice.
     """
-    n, k = len(task.labels), task.budget
+    n = len(task.labels)
 
     def init(key):
         order = jax.random.permutation(key, n).astype(jnp.int32)
         return {"order": order, "place": jnp.zeros((), jnp.int32)}
 
-    @jax.jit
-    def step(state, key):
-        order, place = state["order"], state["place"]
-        fresh = jax.random.permutation(key, n).astype(jnp.int32)
-        rank = jnp.zeros(n, jnp.int32).at[order].set(jnp.arange(n, dtype=jnp.int32))
-        held_last = jnp.argsort(rank[fresh] >= place, stable=True)
-        fresh = fresh[held_last]
-        slots = jnp.arange(k, dtype=jnp.int32)
-        left = n - place
-        taken = jnp.where(slots < left, order[(place + slots) % n], fresh[(slots - left) % n])
-        wraps = left < k
-        return taken, {
-            "order": jnp.where(wraps, fresh, order),
-            "place": jnp.where(wraps, k - left, place + k),
-        }
-
     def select(state, snapshot, key):
         del snapshot
-        taken, state = step(state, key)
+        taken, state = _deal(state, key, task.budget)
         return unweighted(taken), state
 
     return Strategy(init, select)
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def _deal(state: Dealt, key: PRNGKeyArray, k: int) -> tuple[Int[Array, "k"], Dealt]:
+    """The next k of the order, and what is left of it."""
+    order, place = state["order"], state["place"]
+    n = len(order)
+    fresh = jax.random.permutation(key, n).astype(jnp.int32)
+    rank = jnp.zeros(n, jnp.int32).at[order].set(jnp.arange(n, dtype=jnp.int32))
+    held_last = jnp.argsort(rank[fresh] >= place, stable=True)
+    fresh = fresh[held_last]
+    slots = jnp.arange(k, dtype=jnp.int32)
+    left = n - place
+    taken = jnp.where(slots < left, order[(place + slots) % n], fresh[(slots - left) % n])
+    wraps = left < k
+    return taken, {
+        "order": jnp.where(wraps, fresh, order),
+        "place": jnp.where(wraps, k - left, place + k),
+    }

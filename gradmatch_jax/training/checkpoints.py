@@ -14,6 +14,7 @@ are kept: where the newer one is damaged on disk, the older one serves.
 """
 
 import errno
+import json
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,10 +28,9 @@ from gradmatch_jax.training.files import (
     TEMPORARY,
     broken,
     read_json,
-    seal,
+    sealed,
     sync,
     sync_tree,
-    write_text,
 )
 from gradmatch_jax.training.left import Left, packed, unpacked
 from gradmatch_jax.training.plain import on_host, with_keys, without_keys
@@ -107,10 +107,10 @@ def whole(folder: Path, place: Place) -> Checkpoint | str:
     trouble = broken(path)
     if trouble is not None:
         return trouble
-    sealed = read_json(path / SEAL) or {}
-    selections = sealed.get("selections")
+    known = read_json(path / SEAL) or {}
+    selections = known.get("selections")
     needed = {LOG, LEFT} if place.step else {LOG}
-    if needed - sealed["files"].keys() or not isinstance(selections, dict):
+    if needed - known["files"].keys() or not isinstance(selections, dict):
         return f"{SEAL} is damaged"
     if not {"bytes", "digest"} <= selections.keys() or not isinstance(selections["bytes"], int):
         return f"{SEAL} is damaged"
@@ -145,11 +145,11 @@ def save(
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir(parents=True)
             _write_state(made / STATE, state)
-            write_text(made / LOG, "".join(f"{line}\n" for line in lines))
+            (made / LOG).write_text("".join(f"{line}\n" for line in lines))
             if left is not None:
                 (made / LEFT).write_bytes(packed(left))
             files = [str(p.relative_to(made)) for p in sorted(made.rglob("*")) if p.is_file()]
-            seal(made, files, selections=selections)
+            (made / SEAL).write_text(json.dumps(sealed(made, files, selections=selections)))
             sync_tree(made)
             shutil.rmtree(final, ignore_errors=True)
             made.rename(final)
@@ -161,7 +161,7 @@ def save(
 
 
 def _write_state(path: Path, state: Any) -> None:
-    state = without_keys(state) if alone() else on_host(state)
+    state = on_host(state)  # orbax takes twice as long for JAX's arrays
     saver = _checkpointer()
     try:
         saver.save(path.resolve(), args=ocp.args.StandardSave(state))

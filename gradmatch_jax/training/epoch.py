@@ -54,6 +54,7 @@ def advance(
                 run.steps[epoch.network], learner, run.train, *chosen,
                 batch_size=run.batch_size, lr=row["lr"], key=sgd_key, batching=epoch.batching,
                 begun=None if left is None else left.begun, pause=pause,
+                between=run.checkpoint_steps,
             )  # fmt: skip
         except Paused as paused:
             jax.block_until_ready(paused.learner)

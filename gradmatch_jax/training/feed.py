@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
-from gradmatch_jax.data import Dataset, Split
+from gradmatch_jax.data import Dataset, Prepare, Split
 from gradmatch_jax.data.ahead import each_ahead, require_grain
 from gradmatch_jax.models.spec import InputSpec
 from gradmatch_jax.training.placement import ONE, Placement
@@ -21,9 +21,17 @@ from gradmatch_jax.training.reading import USUAL, ReadSettings
 
 def input_spec(dataset: Dataset) -> InputSpec:
     """What a model of this data set takes: its inputs as `prepare` makes them."""
-    raw = jax.ShapeDtypeStruct((1, *dataset.train.shape), dataset.train.dtype)
-    made = jax.eval_shape(functools.partial(dataset.prepare, None), raw)
-    return InputSpec(made.shape[1:], made.dtype.name, len(dataset.vocabulary))
+    train = dataset.train
+    return _spec(
+        dataset.prepare, tuple(train.shape), np.dtype(train.dtype), len(dataset.vocabulary)
+    )
+
+
+@functools.lru_cache(maxsize=16)  # it traces, and a run asks several times
+def _spec(prepare: Prepare, shape: tuple[int, ...], dtype: np.dtype, vocabulary: int) -> InputSpec:
+    raw = jax.ShapeDtypeStruct((1, *shape), dtype)
+    made = jax.eval_shape(functools.partial(prepare, None), raw)
+    return InputSpec(made.shape[1:], made.dtype.name, vocabulary)
 
 
 def default_model(dataset: Dataset) -> str:

@@ -91,15 +91,20 @@ def digest(file: Path) -> str:
 
 def seal(folder: Path, files: Iterable[str], **more: Any) -> None:
     """Write the checksums of files of `folder`, by their names in it, and `more` beside them."""
-    write_json(folder / SEAL, {"files": {name: digest(folder / name) for name in files}, **more})
+    write_json(folder / SEAL, sealed(folder, files, **more))
+
+
+def sealed(folder: Path, files: Iterable[str], **more: Any) -> dict[str, Any]:
+    """What a seal over files of `folder` says."""
+    return {"files": {name: digest(folder / name) for name in files}, **more}
 
 
 def broken(folder: Path) -> str | None:
     """What is wrong with a sealed folder, in words; None where all is as it was sealed."""
-    sealed = read_json(folder / SEAL)
-    if sealed is None or not isinstance(sealed.get("files"), dict):
+    known = read_json(folder / SEAL)
+    if known is None or not isinstance(known.get("files"), dict):
         return f"{SEAL} is damaged" if (folder / SEAL).exists() else f"it has no {SEAL}"
-    for name, expected in sealed["files"].items():
+    for name, expected in known["files"].items():
         try:
             if digest(folder / name) != expected:
                 return f"{name} was changed"

@@ -1,7 +1,7 @@
 """What a pass over the data gives, on the way from its calls to arrays of all the rows."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -33,16 +33,31 @@ def batches_of(pool: Shaped[Array, "p ..."], rows: Int[Array, "m"] | None, batch
     return raw.reshape(-1, batch_size, *pool.shape[1:])
 
 
-def joined(parts: tuple[Array, ...], n: int, place: Placement, *, split: bool = False) -> Array:
-    """The n rows that the calls of a pass gave, in their own order.
+# Logits and features.
+Pair = tuple[Array, Array]
+
+
+def joined(parts: Sequence[Pair], n: int, place: Placement, *, split: bool = False) -> Pair:
+    """The n rows of both that the calls of a pass gave, in their own order.
 
     On several devices they are whole on every one, or split: each then keeps those it made where
     the devices divide n.
     """
     if place.mesh is None:
-        return jnp.concatenate(parts)[:n]
-    sharding = place.evenly((n, parts[0].shape[1])) if split else place.whole
-    return _join_to(sharding)(parts, place.devices, n)
+        return _join(tuple(parts), n)
+
+    def join(parts: tuple[Array, ...]) -> Array:
+        sharding = place.evenly((n, parts[0].shape[1])) if split else place.whole
+        return _join_to(sharding)(parts, place.devices, n)
+
+    logits, features = zip(*parts, strict=True)
+    return join(logits), join(features)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _join(parts: tuple[Pair, ...], n: int) -> Pair:
+    logits, features = zip(*parts, strict=True)
+    return jnp.concatenate(logits)[:n], jnp.concatenate(features)[:n]
 
 
 @functools.lru_cache(maxsize=32)

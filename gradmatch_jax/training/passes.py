@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from contextlib import closing
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped
 
 from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.models.model import Variables
 from gradmatch_jax.strategies.strategy import Seen
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.left import Begun, Paused
+from gradmatch_jax.training.order import in_order
 from gradmatch_jax.training.outputs import (
     batches_of,
     by_device,
@@ -24,9 +26,13 @@ from gradmatch_jax.training.outputs import (
 from gradmatch_jax.training.schedule import UNWEIGHTED, Batching
 from gradmatch_jax.training.steps import Learner, Outcome, Steps
 
-# Steps in one call on an accelerator: enough to hide their launch, and a fixed number, so that
-# epochs of different sizes share a compilation.
+# Steps in one call: enough to hide their launch, and a fixed number, so that epochs of different
+# sizes share a compilation.
 SCAN = 64
+
+# Parameters times examples of a step of dense layers on a CPU that is made in such a call: digits'
+# step takes 0.19 ms alone and 0.04 ms there. One of this size gains little, and 64 take a second.
+SMALL = 2**25
 
 # Forward batches in one call on a CPU: enough to hide a call's cost (a LeNet pass takes 1.25 times
 # as long batch by batch), few enough that a stream reads ahead in tens of megabytes.
@@ -52,6 +58,7 @@ def run_epoch(
     batching: Batching = UNWEIGHTED,
     begun: Begun | None = None,
     pause: Callable[[int], bool] = _never,
+    between: int = 0,
 ) -> tuple[Learner, float, Seen]:
     """One epoch of SGD over `indices`, in a fresh order or theirs: learner, mean loss, what it saw.
 
@@ -64,15 +71,15 @@ def run_epoch(
         batch_size: examples a step.
         lr: the epoch's.
         key: of the order and the augmentation.
-        scan: whether steps run SCAN at a time in one call, which hides their launch. None: on
-          accelerators, for inputs in memory. On a CPU a scan of convolutions is several times
-          slower than a Python loop (XLA).
+        scan: whether steps run up to SCAN at a time in one call, which hides their launch. None: as
+          `scans` says.
         batching: weights at "batch" are brought to mean 1 in each mini-batch, where what its
           members share cancels. `whole` leaves out a ragged last batch, which would compile once a
           size where epochs differ in size; what is left out is as random as the order. `ordered`
           takes them as they stand.
         begun: the first steps, where they were made already and `learner` is the one after them.
         pause: asked between calls, with the steps that are made, whether to leave the epoch there.
+        between: the most steps, on a CPU, before it is asked again; 0 is as many as a call has.
 
     Returns:
         The learner after it; the mean of w_i l_i over its examples; what it saw of them. The same
@@ -81,25 +88,26 @@ def run_epoch(
     Raises:
         Paused: `pause` said so; it has the learner and the steps so far.
     """
-    indices, weights, step_key = _in_order(key, indices, weights, batch_size, batching)
-    outcomes: list[Outcome] = []
+    indices, weights, step_key = in_order(key, indices, weights, batch_size, batching)
+    calls: list[_Call] = []
     split, whole = feed.place.split, len(indices) // batch_size
-    scan = jax.default_backend() != "cpu" and feed.resident if scan is None else scan
-    chunk, step = min(SCAN, whole) if scan else 0, 0 if begun is None else begun.steps
+    scan = scans(learner, feed, batch_size) if scan is None else scan
+    step = 0 if begun is None else begun.steps
 
     def leave_if_asked() -> None:
         if step * batch_size < len(indices) and pause(step):
-            raise Paused(learner, _so_far(begun, outcomes, step))
+            raise Paused(learner, _so_far(begun, calls, step))
 
-    while chunk and step + chunk <= whole:
+    while scan and (count := _in_a_call(whole - step, whole, between)):
         pool = next(feed.batches(indices[:1], 1)).pool
-        part = slice(step * batch_size, (step + chunk) * batch_size)
-        rows, each = (x[part].reshape(chunk, batch_size) for x in (indices, weights))
-        learner, outcome = steps.train_scan(
-            learner, pool, feed.labels, split(rows, 1), split(each, 1), lr, step_key, step
-        )
-        outcomes.append(outcome)
-        step += chunk
+        part = slice(step * batch_size, (step + count) * batch_size)
+        rows, each = (_by_step(x[part], count, batch_size) for x in (indices, weights))
+        learner, outcome = steps.train_many(
+            learner, pool, feed.labels, split(rows, 1), split(each, 1), lr, step_key, step,
+            count if _on_cpu() else None,
+        )  # fmt: skip
+        calls.append(_Call(outcome, count))
+        step += count
         leave_if_asked()
     labels = feed.host_labels[indices]
     with closing(feed.batches(indices[step * batch_size :], batch_size)) as batches:
@@ -109,31 +117,70 @@ def run_epoch(
             learner, outcome = steps.train(
                 learner, batch.pool, label, batch.rows, weight, lr, step_key, step
             )
-            outcomes.append(outcome)
+            calls.append(_Call(outcome, None))
             step += 1
             leave_if_asked()
-    made = _so_far(begun, outcomes, step)
+    made = _so_far(begun, calls, step)
     return learner, mean_loss(made, len(indices), batch_size), Seen(indices, made.recorded)
 
 
-def _in_order(key: PRNGKeyArray, indices, weights, batch_size: int, batching: Batching):
-    """The epoch's rows and weights in its order, and the key of its steps."""
-    order_key, step_key = jax.random.split(key)
-    order = np.arange(len(indices))
-    if not batching.ordered:  # on the host: jax.random.permutation compiles anew for every size
-        order = np.random.default_rng(np.asarray(jax.random.key_data(order_key))).permutation(order)
-    if batching.whole and len(indices) > batch_size:
-        order = order[: len(indices) // batch_size * batch_size]
-    indices, weights = indices[order].astype(np.int32), weights[order].astype(np.float32)
-    if batching.weights == "batch":
-        weights = relative(weights, batch_size)
-    return indices, weights, step_key
+def scans(learner: Learner, feed: Feed, batch_size: int) -> bool:
+    """Whether several steps in one call are quicker, for inputs in memory.
+
+    On an accelerator they are. On a CPU a loop of convolutions, whose kernels have more than two
+    axes, is several times slower than Python's (XLA), and a step that takes long gains nothing.
+    """
+    if not feed.resident or not _on_cpu():
+        return feed.resident
+    params = jax.tree.leaves(learner.variables.params)
+    dense = all(x.ndim <= 2 for x in params)
+    return dense and batch_size * sum(x.size for x in params) <= SMALL
 
 
-def _so_far(begun: Begun | None, outcomes: list[Outcome], steps: int) -> Begun:
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
+def _in_a_call(left: int, whole: int, between: int) -> int:
+    """How many of the `left` steps of whole batches the next call makes.
+
+    On an accelerator XLA is to know how many: what is left over is made step by step.
+    """
+    if _on_cpu():
+        return min(left, SCAN, between or SCAN)
+    chunk = min(SCAN, whole)
+    return chunk if left >= chunk else 0
+
+
+def _by_step(x: Shaped[np.ndarray, "m"], count: int, size: int) -> Shaped[np.ndarray, "steps b"]:
+    """A row a step; on a CPU always as many, 0 behind."""
+    made = np.zeros((SCAN if _on_cpu() else count, size), x.dtype)
+    made[:count] = x.reshape(count, size)
+    return made
+
+
+class _Call(NamedTuple):
+    """What a call gave."""
+
+    outcome: Outcome
+    steps: int | None  # the first so many of it; None: of a single step, without their axis
+
+    @property
+    def losses(self) -> np.ndarray:
+        return np.atleast_1d(np.asarray(self.outcome.loss))[: self.steps]
+
+    @property
+    def recorded(self) -> dict[str, np.ndarray]:
+        """One row an example, in the order they were taken."""
+        values = {name: np.asarray(x) for name, x in self.outcome.recorded.items()}
+        if self.steps is None:
+            return values
+        return {name: x[: self.steps].reshape(-1, *x.shape[2:]) for name, x in values.items()}
+
+
+def _so_far(begun: Begun | None, calls: list[_Call], steps: int) -> Begun:
     """What was begun and what came after it, on the host."""
-    losses = [np.ravel(outcome.loss) for outcome in outcomes]
-    recorded = [_rows(outcome) for outcome in outcomes]
+    losses, recorded = [call.losses for call in calls], [call.recorded for call in calls]
     if begun is not None:
         losses, recorded = [begun.losses, *losses], [begun.recorded, *recorded]
     names = recorded[0] if recorded else ()
@@ -144,28 +191,12 @@ def _so_far(begun: Begun | None, outcomes: list[Outcome], steps: int) -> Begun:
     )
 
 
-def _rows(outcome: Outcome) -> dict[str, np.ndarray]:
-    """What a call recorded, one row an example, in the order they were taken."""
-    values = {name: np.asarray(x) for name, x in outcome.recorded.items()}
-    if np.ndim(outcome.loss) == 0:
-        return values
-    return {name: x.reshape(-1, *x.shape[2:]) for name, x in values.items()}  # (steps, b, ...)
-
-
 def mean_loss(begun: Begun, examples: int, batch_size: int) -> float:
     """The mean over the examples of an epoch, from the means over its mini-batches so far."""
     if begun.steps == 0:
         return 0.0
     sizes = np.minimum(batch_size, examples - batch_size * np.arange(begun.steps))
     return float(np.average(begun.losses.astype(np.float64), weights=sizes))
-
-
-def relative(weights: Float[np.ndarray, "k"], batch_size: int) -> Float[np.ndarray, "k"]:
-    """Weights of mean 1 in each batch; a batch of zeros stays one."""
-    starts = np.arange(0, len(weights), batch_size)
-    sums = np.repeat(np.add.reduceat(weights, starts), batch_size)[: len(weights)]
-    sizes = np.repeat(np.diff(np.append(starts, len(weights))), batch_size)[: len(weights)]
-    return (weights * sizes / np.where(sums > 0, sums, 1.0)).astype(np.float32)
 
 
 def evaluate(steps: Steps, variables: Variables, feed: Feed) -> float:
@@ -176,7 +207,12 @@ def evaluate(steps: Steps, variables: Variables, feed: Feed) -> float:
 
 def accuracy(logits: Float[Array, "n C"], labels: Int[AnyArray, "n"]) -> float:
     """Top-1 accuracy in percent of a pass that was made anyway: a selection's, say."""
-    return 100.0 * int(jnp.sum(jnp.argmax(logits, axis=1) == labels)) / len(labels)
+    return 100.0 * int(_hits(logits, labels)) / len(labels)
+
+
+@jax.jit
+def _hits(logits: Float[Array, "n C"], labels: Int[AnyArray, "n"]) -> Int[Array, ""]:
+    return jnp.sum(jnp.argmax(logits, axis=1) == labels)
 
 
 def collect(
@@ -226,9 +262,7 @@ def collect(
             parts.append(made if dtype is None else narrowed(made, dtype))
     if dtype is not None:
         parts = within_reach(parts, dtype)
-    logits, features = zip(*parts, strict=True)
-    kept = (joined(x, n, feed.place, split=split) for x in (logits, features))
-    return next(kept), next(kept)
+    return joined(parts, n, feed.place, split=split)
 
 
 def collect_gradient_norms(

@@ -197,7 +197,7 @@ def load_run(
     else:
         name = str(settings.get("model") if model is None else model.name)
         network = network_of(dataset, name, bool(settings.get("bf16", False)))
-    trained = checkpoints.read(found)["networks"]["model"]["variables"]
+    trained = jax.tree.map(jnp.asarray, checkpoints.read(found)["networks"]["model"]["variables"])
     model = network.build() if model is None else model
     like = jax.eval_shape(model.init, jax.random.key(0)).stats
     if any(map(is_key, jax.tree.leaves(like))):  # dropout's, say

@@ -36,7 +36,7 @@ class Steps(NamedTuple):
 
     init: Callable[[PRNGKeyArray], Learner]
     train: Callable[..., tuple[Learner, Outcome]]
-    train_scan: Callable[..., tuple[Learner, Outcome]]
+    train_many: Callable[..., tuple[Learner, Outcome]]
     predict: Callable[..., tuple[Array, Array]]
     gradient_norms: Callable[..., Array]
 
@@ -107,7 +107,7 @@ def steps_of(
     return Steps(
         init=made.init,
         train=functools.partial(made.train, numbers),
-        train_scan=functools.partial(made.train_scan, numbers),
+        train_many=functools.partial(made.train_many, numbers),
         predict=lambda variables, raw, count: made.predict((numbers, variables), raw, count),
         gradient_norms=functools.partial(made.gradient_norms, numbers),
     )
@@ -151,16 +151,28 @@ def _programs(
         params = jax.tree.map(lambda p, d: p - lr * d, params, direction)
         return Learner(Variables(params, stats), state), outcome
 
-    def scan(numbers, learner: Learner, pool, labels, rows, weights, lr, key, start):
-        """Steps `start` on in one call: rows and weights (steps, b), labels are of the pool."""
+    def many(numbers, learner: Learner, pool, labels, rows, weights, lr, key, start, count):
+        """Steps `start` on in one call: rows and weights (steps, b), labels are of the pool.
 
-        def one(learner, part):
-            row, weight, i = part
-            return step(numbers, learner, pool, labels[row], row, weight, lr, key, i)
+        The first `count` of them, an array, so that another number compiles nothing, and what is
+        behind is 0; None is all, which XLA then knows of.
+        """
 
-        return jax.lax.scan(
-            one, learner, (rows, weights, start + jnp.arange(rows.shape[0], dtype=start.dtype))
-        )
+        traced = jax.jit(step)  # once, for its shapes and in the loop
+
+        def at(i, learner):
+            row, weight = rows[i], weights[i]
+            i = start + jnp.asarray(i, start.dtype)
+            return traced(numbers, learner, pool, labels[row], row, weight, lr, key, i)
+
+        def one(i, carry):
+            learner, outcome = at(i, carry[0])
+            return learner, jax.tree.map(lambda x, y: x.at[i].set(y), carry[1], outcome)
+
+        shapes = jax.eval_shape(at, 0, learner)[1]
+        outcomes = jax.tree.map(lambda x: jnp.zeros((len(rows), *x.shape), x.dtype), shapes)
+        total = len(rows) if count is None else count
+        return jax.lax.fori_loop(0, total, one, (learner, outcomes))
 
     def predict(known, raw, count):
         """Logits and features (s b, ...) of the first `count` of `raw`'s s batches, 0 behind.
@@ -201,7 +213,7 @@ def _programs(
     return Steps(
         init=init,
         train=jax.jit(step, donate_argnums=1, **place.outputs),
-        train_scan=jax.jit(scan, donate_argnums=1, **place.outputs),
+        train_many=jax.jit(many, donate_argnums=1, **place.outputs),
         predict=place.by_rows(predict),
         gradient_norms=jax.jit(gradient_norms, **place.outputs),
     )

@@ -61,8 +61,5 @@ def test_the_second_command_compiles_nothing_anew(tmp_path):
         ]  # fmt: skip
         subprocess.run(command, env=environment, check=True, capture_output=True)
         kept.append({p.name for p in (tmp_path / "cache").rglob("*-cache")})
-    # What compiles in about the cache's least time, 0.05 s, is kept or not as the clock has it; the
-    # training step takes several times that.
-    steps = [{name for name in names if name.startswith("jit_step-")} for names in kept]
-    assert steps[0]
-    assert steps[1] == steps[0]
+    assert any(name.startswith("jit_many-") for name in kept[0]), "the training steps"
+    assert kept[1] == kept[0]

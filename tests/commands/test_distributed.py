@@ -1,5 +1,6 @@
 """One run of several processes by the command: its flags, its watch, and one that is killed."""
 
+import functools
 import json
 import shutil
 import signal
@@ -18,6 +19,7 @@ from gradmatch_jax.commands.watch import Address, Watch
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.training.checkpoints import Place, places
 from gradmatch_jax.training.saved import load_run
+from toys import LONG
 
 EPOCHS = 8
 COMMAND = [
@@ -151,10 +153,35 @@ def same(found, wanted):
         np.testing.assert_allclose(found[1][name], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What runs of one process and one device came to, by what they were asked for more."""
+
+    @functools.cache
+    def answered(*more):
+        out = tmp_path_factory.mktemp("undisturbed") / "run"
+        run(out, 1, devices=1, more=more)
+        return answer(out)
+
+    return answered
+
+
+def gone_on_with(out, processes, more=()):
+    """A copy of a folder, its run gone on with to its end."""
+    copy = shutil.copytree(out, out.parent / f"copy{processes}")
+    run(copy, processes, devices=processes, more=more)
+    return copy
+
+
+# Whoever was lost, the checkpoint is the same kind, and so is who goes on: each in turn.
+BOTH = [(0, 2), (1, 1), pytest.param(0, 1, marks=LONG), pytest.param(1, 2, marks=LONG)]
+
+
 @pytest.mark.thorough
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_the_run_which_goes_on_with_two_or_one(tmp_path, victim):
-    run(tmp_path / "alone", 1, devices=1)
+@pytest.mark.parametrize(("victim", "left"), BOTH)
+def test_a_killed_process_ends_the_run_which_goes_on_with_two_or_one(
+    tmp_path, undisturbed, victim, left
+):
     out = tmp_path / "killed"
     children, deadline = start(out, 2), time.monotonic() + 600
     log = out / "metrics.jsonl"
@@ -174,26 +201,16 @@ def test_a_killed_process_ends_the_run_which_goes_on_with_two_or_one(tmp_path, v
         assert len(lines) == 1, said
         assert f"process {victim} of the run ended before its time" in lines[0]
     assert not any("Traceback" in line for line in said)
-    shutil.copytree(out, tmp_path / "copy")
-    run(out, 2)
-    run(tmp_path / "copy", 1, devices=1)
-    for folder in (out, tmp_path / "copy"):
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        assert [row["epoch"] for row in rows] == list(range(EPOCHS))
-        same(answer(folder), answer(tmp_path / "alone"))
+    folder = gone_on_with(out, left)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(EPOCHS))
+    same(answer(folder), undisturbed())
 
 
 SHORT = 4
 STEPS = ["--epochs", str(SHORT), "--select-every", "2", "--batch-size", "4"]  # 33 an epoch
 SAVED = ["--checkpoint-steps", "4"]
 WITHIN = {"killed": signal.SIGKILL, "asked": signal.SIGTERM}  # what comes to process 1
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    out = tmp_path_factory.mktemp("within") / "alone"
-    run(out, 1, devices=1, more=STEPS)
-    return answer(out)
 
 
 def place(out):
@@ -218,8 +235,14 @@ def left_within_an_epoch(out, number):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("how", WITHIN)
-def test_two_processes_save_and_leave_at_the_same_step(tmp_path, alone, how):
+@pytest.mark.parametrize(
+    ("how", "left"),
+    [
+        ("killed", 1), ("asked", 2),
+        pytest.param("killed", 2, marks=LONG), pytest.param("asked", 1, marks=LONG),
+    ],
+)  # fmt: skip
+def test_two_processes_save_and_leave_at_the_same_step(tmp_path, undisturbed, how, left):
     """One is killed, or asked: both are gone, and two or one go on to the same end."""
     out, more = tmp_path / "left", [*STEPS, *SAVED]
     before, codes = left_within_an_epoch(out, WITHIN[how])
@@ -232,11 +255,8 @@ def test_two_processes_save_and_leave_at_the_same_step(tmp_path, alone, how):
     assert saved.step % 4 == 0
     if how == "asked":
         assert f"step {saved.step}" in said[0], said
-    shutil.copytree(out, tmp_path / "copy")
-    run(out, 2, more=more)
-    run(tmp_path / "copy", 1, devices=1, more=more)
-    for folder in (out, tmp_path / "copy"):
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        assert [row["epoch"] for row in rows] == list(range(SHORT))
-        assert f"step {saved.step}" in log_of(folder, 0).read_text()
-        same(answer(folder), alone)
+    folder = gone_on_with(out, left, more)
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(SHORT))
+    assert f"step {saved.step}" in log_of(folder, 0).read_text()
+    same(answer(folder), undisturbed(*STEPS))

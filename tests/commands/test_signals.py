@@ -50,11 +50,13 @@ def ended(process):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_run_is_saved_and_can_go_on(tmp_path, number, status):
+@pytest.mark.parametrize(
+    ("number", "status", "times"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)]
+)
+def test_a_run_is_saved_and_can_go_on(tmp_path, number, status, times):
     out = tmp_path / "run"
     done = 0
-    for _ in range(2):
+    for _ in range(times):  # the next test goes on after a SIGTERM
         process = start(out, "--checkpoint-seconds", "9999")
         wait_for(process, lambda least=done + 20: epochs_in(out) > least)
         process.send_signal(number)

@@ -14,6 +14,10 @@ from gradmatch_jax.data.prepare import ImagePrepare
 
 Image = pytest.importorskip("PIL.Image", reason="the imagenet extra (Pillow) is not installed")
 SIDE = 24
+# As training has them: eagerly each of their operations is compiled by itself.
+RESIZED = jax.jit(resized_box, static_argnums=2)
+DRAWN = jax.jit(jax.vmap(crop_box, in_axes=(0, None, None)), static_argnums=(1, 2))
+PREPARED = jax.jit(lambda prepare, key, raw: prepare(key, raw), static_argnums=0)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ BOXES = [(0, 0, 40, 50), (3, 7, 24, 24), (5, 0, 35, 12), (0, 30, 9, 20), (39, 49
 
 @pytest.mark.parametrize("box", BOXES, ids=str)
 def test_a_box_is_resized_as_pillow_does(picture, box):
-    made = resized_box(jnp.asarray(picture), jnp.asarray(box, jnp.int32), SIDE)
+    made = RESIZED(jnp.asarray(picture), jnp.asarray(box, jnp.int32), SIDE)
     assert made.dtype == jnp.uint8
     # Pillow rounds after each axis, with weights of 22 bits; here it is once.
     away = np.abs(np.asarray(made, int) - by_pillow(picture, box).astype(int))
@@ -47,15 +51,15 @@ def test_a_box_is_resized_as_pillow_does(picture, box):
 
 def test_floats_are_not_rounded(picture):
     box = jnp.asarray((2, 3, 30, 20), jnp.int32)
-    made = resized_box(jnp.asarray(picture, jnp.float32), box, SIDE)
-    whole = resized_box(jnp.asarray(picture), box, SIDE)
+    made = RESIZED(jnp.asarray(picture, jnp.float32), box, SIDE)
+    whole = RESIZED(jnp.asarray(picture), box, SIDE)
     np.testing.assert_array_equal(np.round(np.asarray(made)), np.asarray(whole, np.float32))
     assert np.any(np.asarray(made) % 1)
 
 
 def boxes(height, width, count=4000):
     keys = jax.random.split(jax.random.key(1), count)
-    return np.asarray(jax.vmap(lambda key: crop_box(key, height, width))(keys))
+    return np.asarray(DRAWN(keys, height, width))
 
 
 def plain_box(rng, height, width):
@@ -103,19 +107,19 @@ def test_a_batch_is_cropped_one_by_one(picture):
     np.testing.assert_array_equal(made, crop(jax.random.key(3), images, SIDE))
     assert len(np.unique(made.reshape(16, -1), axis=0)) == 16
     assert not np.array_equal(made, crop(jax.random.key(4), images, SIDE))
-    for key, image in zip(jax.random.split(jax.random.key(3), 16), made, strict=True):
-        box = np.asarray(crop_box(key, *picture.shape[:2]))
+    boxes = DRAWN(jax.random.split(jax.random.key(3), 16), *picture.shape[:2])
+    for box, image in zip(np.asarray(boxes), made, strict=True):
         assert np.abs(image.astype(int) - by_pillow(picture, box).astype(int)).max() <= 1
 
 
 def test_training_is_cropped_and_a_pass_takes_the_middle(picture):
     prepare = ImagePrepare((0.0,) * 3, (1.0,) * 3, flip=True, side=SIDE)
     images = np.stack([picture] * 64)
-    seen = np.asarray(prepare(None, jnp.asarray(images)))
+    seen = np.asarray(PREPARED(prepare, None, jnp.asarray(images)))
     middle = images[:, 8 : 8 + SIDE, 13 : 13 + SIDE]
     np.testing.assert_allclose(seen, middle / np.float32(255), atol=1e-6)
     np.testing.assert_array_equal(middle, centre_crop(jnp.asarray(images), SIDE))
-    trained = np.asarray(prepare(jax.random.key(0), jnp.asarray(images)))
+    trained = np.asarray(PREPARED(prepare, jax.random.key(0), jnp.asarray(images)))
     assert trained.shape == (64, SIDE, SIDE, 3)
     assert trained.min() >= 0
     assert trained.max() <= 1
@@ -129,8 +133,8 @@ def test_imagenette_is_trained_on_crops(shared_data):
     data = load_dataset("imagenet", shared_data / "imagenette-mini", image_size=32)
     raw = jnp.asarray(data.train.take(np.arange(8)))
     assert raw.shape == (8, 36, 36, 3)
-    crops = data.prepare(jax.random.key(0), raw)
-    assert crops.shape == data.prepare(None, raw).shape == (8, 32, 32, 3)
+    crops = PREPARED(data.prepare, jax.random.key(0), raw)
+    assert crops.shape == PREPARED(data.prepare, None, raw).shape == (8, 32, 32, 3)
     assert crops.dtype == jnp.float32
     # Natural pictures stay near the field's mean and deviation.
     assert abs(float(crops.mean())) < 1

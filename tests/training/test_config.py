@@ -9,8 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.on_ray import Ray
+from gradmatch_jax import settings
+from gradmatch_jax.commands.compare import CompareConfig
+from gradmatch_jax.commands.select import SelectConfig
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.models import model_names
+from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.strategies import STRATEGIES, Entry
 from gradmatch_jax.strategies.registry import split_name
 from gradmatch_jax.training.config import OPTIONAL, RunConfig, TrainConfig, resolve
@@ -54,6 +59,17 @@ OUT_OF_RANGE = {
     "seed": (-1, 2**32, 10**20),
 }
 CASES = [(field, value) for field, values in OUT_OF_RANGE.items() for value in values]
+
+
+@pytest.mark.parametrize("kind", [TrainConfig, MatchingOptions, SelectConfig, CompareConfig, Ray])
+def test_defaults_are_as_their_annotations_say(kind):
+    """They are checked here alone: `fitted` passes them on."""
+    hints = settings._hints(kind)
+    for field in dataclasses.fields(kind):
+        if field.default is not dataclasses.MISSING:
+            found = settings._fit(field.name, hints[field.name], field.default)
+            assert found == field.default
+            assert type(found) is type(field.default), field.name
 
 
 def handed_over(**settings):

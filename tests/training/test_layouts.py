@@ -8,7 +8,7 @@ import pytest
 
 from devices import TESTS, environment, free_port
 from layouts import NAMES, STREAMED
-from toys import needs_grain
+from toys import LONG, needs_grain
 
 LAYOUTS = {"2 devices": (2, 1), "8 devices": (8, 1), "2 processes of 4": (4, 2)}
 
@@ -43,7 +43,10 @@ def one_device(tmp_path_factory):
     return finished(tmp_path_factory.mktemp("layouts") / "one", 1, 1)
 
 
-@pytest.fixture(scope="module", params=LAYOUTS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(x, marks=LONG) if x == "2 devices" else x for x in LAYOUTS],
+)
 def several(request, tmp_path_factory):
     return finished(tmp_path_factory.mktemp("layouts") / "several", *LAYOUTS[request.param])
 

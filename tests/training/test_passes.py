@@ -7,9 +7,11 @@ import pytest
 from gradmatch_jax.data import Split
 from gradmatch_jax.data.prepare import together
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.models.model import Variables
 from gradmatch_jax.training import steps as made
 from gradmatch_jax.training.feed import Feed
-from gradmatch_jax.training.passes import collect, collect_gradient_norms, evaluate
+from gradmatch_jax.training.passes import collect, collect_gradient_norms, evaluate, scans
+from gradmatch_jax.training.steps import Learner
 from linear_problem import CLASSES, inputs, linear_data, linear_steps
 from toys import Stream, needs_grain
 
@@ -104,3 +106,18 @@ def test_a_pass_compiles_its_network_once_for_every_size(data, monkeypatch):
     assert not programs, "none was traced anew"
     collect(steps, variables, Feed(data.train), batch_size=2)
     assert programs, "for other shapes it is: this would have been seen"
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="an accelerator scans whatever it is")
+def test_on_a_cpu_small_steps_of_dense_layers_go_many_to_a_call(data):
+    def learner(*shapes):
+        return Learner(Variables([np.zeros(shape, np.float32) for shape in shapes], {}), ())
+
+    feed = Feed(data.train)
+    assert scans(learner((64, 128), (128,)), feed, 20)
+    assert not scans(learner((3, 3, 1, 4), (4,)), feed, 20), "a convolution"
+    assert not scans(learner((64, 2**15)), feed, 20), "its launch is little of it"
+    assert not scans(learner((64, 128)), feed, 5000)
+    needs_grain()
+    stream = Feed(Split(Stream(data.train.inputs), data.train.labels))
+    assert not scans(learner((64, 128)), stream, 20)

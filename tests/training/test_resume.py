@@ -25,88 +25,92 @@ from pathlib import Path
 import jax, numpy as np
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
-state = train(TrainConfig(**json.loads(sys.argv[1])), Path(sys.argv[2])).state
-leaves = jax.tree.leaves((state.learner, state.selection, state.strategy, int(state.epoch)))
 raw = lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
-np.savez(sys.argv[3], *(np.asarray(raw(jax.numpy.asarray(leaf))) for leaf in leaves))
+for settings, out in json.loads(sys.argv[1]):
+    state = train(TrainConfig(**settings), Path(out)).state
+    leaves = jax.tree.leaves((state.learner, state.selection, state.strategy, int(state.epoch)))
+    arrays = [np.asarray(raw(jax.numpy.asarray(leaf))) for leaf in leaves]
+    np.savez(out + ".npz", *arrays)
 """
-RUNS: dict[str, dict[str, object]] = {  # 18 epochs each
+RUNS: dict[str, dict[str, object]] = {  # 10 epochs each
     "gradmatch-warm": {
-        "strategy": "gradmatch-warm", "epochs": 34, "fraction": 0.05, "select_every": 3,
+        "strategy": "gradmatch-warm", "epochs": 18, "fraction": 0.1, "select_every": 3,
     },
     # The other network has dropout: its keys are part of what is restored.
     "adaptive-random": {
-        "strategy": "adaptive-random", "epochs": 18, "fraction": 0.1, "model": "mnistnet",
+        "strategy": "adaptive-random", "epochs": 10, "fraction": 0.1, "model": "mnistnet",
     },
     # Saved within their epochs, and killed there.
     "gradmatch-pb-warm, within": {
-        "strategy": "gradmatch-pb-warm", "epochs": 34, "fraction": 0.05, "select_every": 3,
+        "strategy": "gradmatch-pb-warm", "epochs": 18, "fraction": 0.1, "select_every": 3,
         "checkpoint_steps": 1,
     },
-    "infobatch, within": {"strategy": "infobatch", "epochs": 18, "checkpoint_steps": 10},
+    "infobatch, within": {"strategy": "infobatch", "epochs": 10, "checkpoint_steps": 10},
     "adaptive-random, within": {
-        "strategy": "adaptive-random", "epochs": 18, "fraction": 0.1, "model": "mnistnet",
+        "strategy": "adaptive-random", "epochs": 10, "fraction": 0.1, "model": "mnistnet",
         "checkpoint_steps": 2,
     },
     # Pictures from disk, by grain.
     "streamed, within": {
         "dataset": "imagenet", "image_size": 16, "model": "logistic", "strategy": "adaptive-random",
-        "epochs": 18, "fraction": 0.5, "batch_size": 4, "checkpoint_steps": 2,
+        "epochs": 10, "fraction": 0.5, "batch_size": 4, "checkpoint_steps": 2,
     },
 }  # fmt: skip
-EPOCHS = 18
+EPOCHS = 10
+# A run left alone, and the last that takes one up, save nothing on the way: it takes longer than
+# their training, and they end the same.
+UNSAVED = {"checkpoint_seconds": 9999, "checkpoint_steps": 0}
 RARE = ("adaptive-random", "infobatch, within")  # `.ci/more` has these too
 STREAMED = [name for name in RUNS if "dataset" in RUNS[name]]
 
 
-class Runner:
-    """Starts runs of one configuration in processes of their own."""
+def start(runs, log):
+    """A process of these (settings, folder), one after the other."""
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    }
+    given = json.dumps([(settings, str(out)) for settings, out in runs])
+    with log.open("a") as file:
+        return subprocess.Popen(
+            [sys.executable, "-c", CHILD, given], env=environment, stdout=file, stderr=file
+        )
 
-    def __init__(self, settings, folder):
-        common = {"checkpoint_seconds": 0, "eval_every": 4}
-        self.settings = json.dumps(settings | common)
-        # The children share what they compile; a run left alone fills this cache first.
-        self.env = os.environ | {
-            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "cache"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
 
-    def start(self, out, arrays):
-        command = [sys.executable, "-c", CHILD, self.settings, str(out), str(arrays)]
-        with (out.parent / f"{out.name}.log").open("a") as log:
-            return subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
+def finish(settings, folders, name):
+    """Run each kind to its end in its folder's `name`; the arrays of the final states."""
+    log = folders[next(iter(folders))] / f"{name}.log"
+    process = start([(settings[kind] | UNSAVED, folders[kind] / name) for kind in settings], log)
+    try:
+        code = process.wait(timeout=300)
+    finally:
+        process.kill()
+    assert code == 0, log.read_text()[-3000:]
+    found = {}
+    for kind, folder in folders.items():
+        with np.load(folder / f"{name}.npz") as file:
+            found[kind] = [file[field] for field in file.files]
+    return found
 
-    def finish(self, out):
-        """Run to the end; the arrays of the final state."""
-        arrays = out.parent / f"{out.name}.npz"
-        process = self.start(out, arrays)
-        try:
-            code = process.wait(timeout=300)
-        finally:
-            process.kill()
-        assert code == 0, (out.parent / f"{out.name}.log").read_text()[-3000:]
-        with np.load(arrays) as file:
-            return [file[name] for name in file.files]
 
-    def kill_after(self, out, rows, delay, within):
-        """Kill a run `delay` seconds after its log has reached `rows` rows; the rows it left.
+def kill_after(settings, out, rows, delay):
+    """Kill a run `delay` seconds after its log has reached `rows` rows; the rows it left.
 
-        within: and its last checkpoint is within an epoch.
-        """
-        process, deadline = self.start(out, out.parent / "never.npz"), time.monotonic() + 300
-        try:
-            while process.poll() is None and time.monotonic() < deadline:
-                if rows_in(out) >= rows and (not within or last_place(out).step):
-                    break
-                time.sleep(0.002)
-            time.sleep(delay)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            code = process.wait()
-        log = (out.parent / f"{out.name}.log").read_text()[-3000:]
-        assert code == -signal.SIGKILL, f"ended before it could be killed ({code}):\n{log}"
-        return rows_in(out)
+    One that saves within its epochs: and its last checkpoint is within an epoch.
+    """
+    log, within = out.parent / f"{out.name}.log", "checkpoint_steps" in settings
+    process, deadline = start([(settings, out)], log), time.monotonic() + 300
+    try:
+        while process.poll() is None and time.monotonic() < deadline:
+            if rows_in(out) >= rows and (not within or last_place(out).step):
+                break
+            time.sleep(0.002)
+        time.sleep(delay)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        code = process.wait()
+    said = log.read_text()[-3000:]
+    assert code == -signal.SIGKILL, f"ended before it could be killed ({code}):\n{said}"
+    return rows_in(out)
 
 
 def rows_in(out):
@@ -122,18 +126,15 @@ def last_place(out):
         return Place(0)
 
 
-def interrupt_and_resume(name, folder):
-    """(arrays of a run left alone, arrays of one killed twice, where it was killed)."""
-    more = {"data_dir": str(pictures(folder / "pictures"))} if name in STREAMED else {}
-    runner = Runner(RUNS[name] | more, folder)
-    alone = runner.finish(folder / "alone")
-    kills, left, within = [], 0, "checkpoint_steps" in RUNS[name]
+def interrupt(settings, out):
+    """Where a run was killed, twice."""
+    kills, left, within = [], 0, "checkpoint_steps" in settings
     for _ in range(2):
         rows, delay = left + random.randint(1, 2), random.uniform(0, 0.02 if within else 0.1)
-        left = runner.kill_after(folder / "killed", rows, delay, within)
-        kills.append((rows, delay, left, last_place(folder / "killed").name))
+        left = kill_after(settings, out, rows, delay)
+        kills.append((rows, delay, left, last_place(out).name))
     assert not within or any("-" in place for *_, place in kills), kills
-    return alone, runner.finish(folder / "killed"), kills
+    return kills
 
 
 def pictures(folder):
@@ -151,18 +152,23 @@ def pictures(folder):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two kinds at once, one on each of two cores."""
+    """Of each kind: arrays of a run left alone, of one killed twice, where it was, the folder."""
     readable = all(map(importlib.util.find_spec, ("grain", "PIL")))
     left_out = RARE if LONG.args[0] else ()
     names = [name for name in RUNS if readable or name not in STREAMED]
     names = [name for name in names if name not in left_out]
     folders = {name: tmp_path_factory.mktemp(name) for name in names}
-    with ThreadPoolExecutor(2) as pool:
+    settings = {name: RUNS[name] | {"checkpoint_seconds": 0, "eval_every": 4} for name in names}
+    for name in set(names) & set(STREAMED):
+        settings[name]["data_dir"] = str(pictures(folders[name] / "pictures"))
+    alone = finish(settings, folders, "alone")  # which fills the compilation cache
+    with ThreadPoolExecutor(2) as pool:  # one on each of two cores
         pending = {
-            name: pool.submit(interrupt_and_resume, name, folder)
-            for name, folder in folders.items()
+            name: pool.submit(interrupt, settings[name], folders[name] / "killed") for name in names
         }
-        return {name: (*future.result(), folders[name]) for name, future in pending.items()}
+        kills = {name: future.result() for name, future in pending.items()}
+    killed = finish(settings, folders, "killed")
+    return {name: (alone[name], killed[name], kills[name], folders[name]) for name in names}
 
 
 def read(folder):

@@ -154,7 +154,6 @@ WEIGHTS = np.linspace(0.1, 3.0, len(INDICES))
 ANY = Learner(Variables({}, {}), ())  # what the Recorder hands back as it is
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="accelerators run epochs in a scan")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, streamed):
     images, labels = data.train.inputs, data.train.labels
@@ -163,7 +162,7 @@ def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, stre
     feed = Feed(Split(Stream(images), labels) if streamed else data.train)
     assert feed.resident == (not streamed)
     recorder = Recorder(steps)
-    options = {"batch_size": 4, "lr": 0.25, "key": jax.random.key(3)}
+    options = {"batch_size": 4, "lr": 0.25, "key": jax.random.key(3), "scan": False}
     _, loss, seen_of = run_epoch(recorder.steps, ANY, feed, INDICES, WEIGHTS, **options)
     assert [len(call[2]) for call in recorder.calls] == [4, 4, 3], "the last batch is ragged"
     assert [call[5] for call in recorder.calls] == [0, 1, 2]
@@ -191,21 +190,23 @@ def test_an_epoch_visits_each_example_once_with_its_own_weight(steps, data, stre
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("count", [None, 3])
 @pytest.mark.parametrize("augmented", [False, True])
-def test_scan_is_the_loop_of_steps(data, augmented):
+def test_many_steps_in_a_call_are_the_loop_of_them(data, augmented, count):
     steps = linear_steps(data, augmented=augmented)
     rng = np.random.default_rng(0)
     rows = rng.permutation(N)[:20].reshape(5, 4).astype(np.int32)
     weights = rng.uniform(0, 2, (5, 4)).astype(np.float32)
     pool, labels, key = jnp.asarray(data.train.inputs), data.train.labels, jax.random.key(7)
-    looped, losses = steps.init(jax.random.key(0)), []
-    for i in range(5):
+    looped, losses, made = steps.init(jax.random.key(0)), [], 5 if count is None else count
+    for i in range(made):
         looped, out = steps.train(looped, pool, labels[rows[i]], rows[i], weights[i], 0.1, key, i)
         losses.append(out.recorded["losses"])
-    scanned, values = steps.train_scan(
-        steps.init(jax.random.key(0)), pool, jnp.asarray(labels), rows, weights, 0.1, key, 0
+    scanned, values = steps.train_many(
+        steps.init(jax.random.key(0)), pool, jnp.asarray(labels), rows, weights, 0.1, key, 0, count
     )
-    np.testing.assert_allclose(values.recorded["losses"], losses, rtol=1e-6)
+    np.testing.assert_allclose(values.recorded["losses"][:made], losses, rtol=1e-6)
+    assert not np.any(values.recorded["losses"][made:])
     leaves = zip(jax.tree.leaves(looped), jax.tree.leaves(scanned), strict=True)
     for a, b in leaves:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
@@ -231,7 +232,7 @@ def test_scanned_epoch_is_the_looped_epoch(data, monkeypatch):
 
 def test_weights_relative_to_their_batch(steps, data):
     recorder, plain, zeros = Recorder(steps), Recorder(steps), Recorder(steps)
-    options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2)}
+    options = {"batch_size": 4, "lr": 0.1, "key": jax.random.key(2), "scan": False}
     relative, feed = options | {"batching": Batching("batch")}, Feed(data.train)
     weights = np.where(np.arange(len(INDICES)) == 3, 1000.0, WEIGHTS)
     run_epoch(recorder.steps, ANY, feed, INDICES, weights, **relative)
