@@ -115,23 +115,28 @@ MUTANTS = (
     ),
     Mutant(
         "OMP: the residual moves the wrong way",
-        "solvers/gram_form.py", "_rank_one",
-        (("state.residual - sign * y", "state.residual + sign * y"),), OMP, quick=False,
+        "solvers/gram_form.py", "_advance",
+        (("state.residual - y[", "state.residual + y["),), OMP, quick=False,
+    ),
+    Mutant(
+        "OMP: candidates' remainders stay as they were made",
+        "solvers/gram_form.py", "_advance",
+        (("rows - across[:, :, None] * column[:, None, :]", "rows"),), OMP, quick=False,
     ),
     Mutant(
         "OMP: atoms that are not free are picked",
-        "solvers/gram_form.py", "_pick",
-        (("jnp.where(state.free & (", "jnp.where(((state.free | True)) & ("),), OMP, quick=False,
+        "solvers/gram_form.py", "_gain",
+        (("const.problem.free & ~", "(const.problem.free | True) & ~"),), OMP, quick=False,
     ),
     Mutant(
         "OMP: the ridge is dropped from the pivots",
         "solvers/gram_form.py", "greedy_support",
-        (("axis2=2) + ", "axis2=2) + 0.0 * "),), OMP, quick=False,
+        (("problem.squares() + ", "problem.squares() + 0.0 * "),), OMP, quick=False,
     ),
     Mutant(
         "OMP: no atom leaves",
-        "solvers/gram_form.py", "_negative",
-        (("(weights < -tolerance)", "(weights < -jnp.inf)"),), OMP, quick=False,
+        "solvers/gram_form.py", "_looked_ahead",
+        (("now < -tolerance", "now < -jnp.inf"),), OMP, quick=False,
     ),
     # What the forms on residuals keep beside their matrix heals: one made afresh replaces it. These
     # faults are in what nothing replaces.

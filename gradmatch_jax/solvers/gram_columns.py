@@ -14,8 +14,11 @@ from gradmatch_jax.solvers.batched import apply
 from gradmatch_jax.solvers.moves import Move
 from gradmatch_jax.solvers.problem import LEAST_LAM, Problem, first_slots
 
+# Remainders made at once; half where atoms are longer than WIDE, for each needs a row of G.
 CANDIDATES = 16
 WIDE = 128
+# Moves between corrections, at least: one costs as much as several refills.
+CORRECT = 16
 _HIGHEST = lax.Precision.HIGHEST
 
 
@@ -30,6 +33,7 @@ class State(NamedTuple):
     """State of the loop: s places of columns; n + s is n where weights may be negative."""
 
     step: Int[Array, ""]  # columns used
+    corrected: Int[Array, ""]  # of them when the residual was last made anew
     columns: Float[Array, "g s n+s"]  # (d, u)
     signs: Float[Array, "g s"]  # +1 a pick, -1 an atom that left, 0 neither
     residual: Float[Array, "g n+s"]  # (r, -w)
@@ -37,7 +41,6 @@ class State(NamedTuple):
     candidates: Candidates
     support: Int[Array, "g s"]  # the atoms that are in, each in its pick's place; -1 elsewhere
     chosen: Bool[Array, "g n"]
-    rounding: Float[Array, "g n"]  # a correlation below this is rounding error
     feasible: Float[Array, "g s"]
     objective: Float[Array, "g"]
     moves: Int[Array, "g"]
@@ -50,8 +53,7 @@ class Space(NamedTuple):
 
     columns: AtomColumns
     target: Float[Array, "g C W"]
-    spread: Float[Array, "g C W"]  # mean square of each coordinate over the atoms
-    rounding: Float[Array, "g n"]  # of a_i . x, per unit of the root of spread . x²
+    rounding: Float[Array, "g n"]  # of a_i . (t - A_S' w)
     needed: Bool[Array, ""]  # whether lam is so small that correlations are made there
 
 
@@ -62,6 +64,7 @@ class Constants(NamedTuple):
     correlations: Float[Array, "g n"]
     diagonal: Float[Array, "g n"]  # of G + lam I
     dependent: Float[Array, "g n"]  # a pivot below this is rounding error: a chosen combination
+    rounding: Float[Array, "g n"]  # a correlation below this is rounding error
     small: Float[Array, "g"]  # an objective below this is below eps, rounding included
     space: Space | None  # None where only G is given
     nonnegative: bool
@@ -74,18 +77,20 @@ class Constants(NamedTuple):
 
 
 def space_of(problem: Problem) -> Space | None:
+    """That of the problem's atoms."""
     atoms, target = problem.atoms, problem.target
     if atoms is None or target is None or problem.gram is not None:
         return None
     squares = jnp.where(problem.free, atoms.squares(), 0.0)
     count = jnp.maximum(jnp.sum(problem.free, axis=1), 1).astype(squares.dtype)
     mean = jnp.sum(squares, axis=1) / count
-    relative = squares / jnp.where(mean > 0, mean, 1.0)[:, None]
+    relative = jnp.sqrt(squares / jnp.where(mean > 0, mean, 1.0)[:, None])
+    target = target.reshape(target.shape[0], *atoms.shape)
+    size = jnp.sqrt(jnp.sum(atoms.spread(problem.free) * target**2, axis=(1, 2)))
     return Space(
         columns=AtomColumns(*(jnp.swapaxes(x, 1, 2) for x in atoms)),
-        target=target.reshape(target.shape[0], *atoms.shape),
-        spread=atoms.spread(problem.free),
-        rounding=4 * float(jnp.finfo(squares.dtype).eps) * jnp.sqrt(relative),
+        target=target,
+        rounding=4 * float(jnp.finfo(squares.dtype).eps) * size[:, None] * relative,
         needed=jnp.any(problem.lam < LEAST_LAM * mean),
     )
 
@@ -109,8 +114,8 @@ def rows_of_gram(const: Constants, places: Int[Array, "g b"]) -> Float[Array, "g
     return const.problem.gram[jnp.arange(places.shape[0])[:, None], places]
 
 
-def corrected(const: Constants, space: Space, state: State) -> tuple[Array, Array, Array]:
-    """(r, -w), the rounding of r and E_lam: on an exact support a_j . (t - A_S' w) = lam w_j."""
+def corrected(const: Constants, space: Space, state: State) -> tuple[Array, Array]:
+    """(r, -w) and E_lam: on an exact support a_j . (t - A_S' w) = lam w_j."""
     n, taken = const.correlations.shape[1], state.support >= 0
     chosen, weights = space.columns.take(state.support), weights_of(const, state)
     rest = space.target - chosen.weighted_sum(weights)
@@ -120,10 +125,8 @@ def corrected(const: Constants, space: Space, state: State) -> tuple[Array, Arra
     change = jnp.where(taken, change, 0.0)
     rest = rest - chosen.weighted_sum(change)
     correlations = jnp.where(const.problem.free, space.columns.products(rest), 0.0)
-    size = jnp.sqrt(jnp.sum(space.spread * rest**2, axis=(1, 2)))[:, None]
-    objective = jnp.sum(space.target * rest, axis=(1, 2))
     residual = jnp.concatenate([correlations, -weights - change], axis=1)
-    return residual, space.rounding * size, objective
+    return residual, jnp.sum(space.target * rest, axis=(1, 2))
 
 
 def rebuilt(const: Constants, state: State) -> State:
@@ -149,6 +152,7 @@ def rebuilt(const: Constants, state: State) -> State:
     explained = jnp.einsum("gs,gsn->gn", y, columns[:, :k], precision=_HIGHEST)
     return state._replace(
         step=jnp.asarray(k, jnp.int32),
+        corrected=jnp.asarray(-CORRECT, jnp.int32),
         columns=columns,
         signs=jnp.pad(taken.astype(eye.dtype), ((0, 0), spare)),
         residual=jnp.pad(const.correlations, width) - explained,

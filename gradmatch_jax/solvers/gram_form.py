@@ -29,6 +29,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.batched import leading, matmul
 from gradmatch_jax.solvers.gram_columns import (
+    CORRECT,
     Candidates,
     Constants,
     State,
@@ -58,9 +59,14 @@ def greedy_support(
     correlations = problem.correlated()
     machine = float(jnp.finfo(correlations.dtype).eps)
     diagonal = problem.squares() + problem.lam[:, None]
+    largest, space = jnp.max(jnp.abs(correlations), axis=1, initial=0.0), space_of(problem)
+    rounding = jnp.broadcast_to(4 * machine * largest[:, None], correlations.shape)
+    if space is not None:
+        rounding = jnp.where(space.needed, space.rounding, rounding)
+    small = eps - 4 * machine * problem.target_sq_norm
     const = Constants(
-        problem, correlations, diagonal, 8 * machine * diagonal,
-        eps - 4 * machine * problem.target_sq_norm, space_of(problem), nonnegative, slots,
+        problem, correlations, diagonal, 8 * machine * diagonal, rounding, small, space,
+        nonnegative, slots,
     )  # fmt: skip
     end = lax.while_loop(
         lambda state: jnp.any(state.move.reasons == RUNNING),
@@ -77,11 +83,11 @@ def _start(const: Constants) -> State:
     places += -places % min(CHUNK, places)
     room = ((0, 0), (0, places if const.dual else 0))
     residual = jnp.pad(const.correlations, room)
-    largest = jnp.max(jnp.abs(const.correlations), axis=1, initial=0.0)
     b, none = min(candidates(const), n), jnp.zeros(g, jnp.int32)
     rows = jnp.zeros((g, b, residual.shape[1]), dtype)
     state = State(
         step=jnp.zeros((), jnp.int32),
+        corrected=jnp.asarray(-CORRECT, jnp.int32),
         columns=jnp.zeros((g, places, residual.shape[1]), dtype),
         signs=jnp.zeros((g, places), dtype),
         residual=residual,
@@ -89,7 +95,6 @@ def _start(const: Constants) -> State:
         candidates=Candidates(jnp.zeros((g, b), jnp.int32), rows),
         support=jnp.full((g, places), -1, jnp.int32),
         chosen=jnp.zeros((g, n), bool),
-        rounding=4 * jnp.finfo(dtype).eps * jnp.broadcast_to(largest[:, None], (g, n)),
         feasible=jnp.zeros((g, places), dtype),
         objective=const.problem.target_sq_norm,
         moves=none,
@@ -105,7 +110,7 @@ def _gain(const: Constants, state: State) -> Float[Array, "g n"]:
     gain = state.residual[:, :n]
     gain = gain if const.nonnegative else jnp.abs(gain)
     may = const.problem.free & ~state.chosen & (state.pivots[:, :n] > const.dependent)
-    return jnp.where(may & (gain > state.rounding), gain, -jnp.inf)
+    return jnp.where(may & (gain > const.rounding), gain, -jnp.inf)
 
 
 def _looked_ahead(const: Constants, state: State) -> State:
@@ -133,12 +138,12 @@ def _refined(const: Constants, state: State) -> State:
     if const.space is None:
         return state
     space = const.space
-    residual, rounding, objective = lax.cond(
-        space.needed,
-        lambda: corrected(const, space, state),
-        lambda: (state.residual, state.rounding, state.objective),
+    residual, objective, at = lax.cond(
+        space.needed & (state.step >= state.corrected + CORRECT),
+        lambda: (*corrected(const, space, state), state.step),
+        lambda: (state.residual, state.objective, state.corrected),
     )
-    state = state._replace(residual=residual, rounding=rounding, objective=objective)
+    state = state._replace(residual=residual, objective=objective, corrected=at)
     return _looked_ahead(const, state)
 
 

@@ -10,8 +10,8 @@ import pytest
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.solvers.atoms import Atoms, dense_atoms, factors
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
-from gradmatch_jax.solvers.problem import Form, Problem, StopReason
-from gradmatch_jax.solvers.pursuit import LEAST_LAM, choose_form, match
+from gradmatch_jax.solvers.problem import LEAST_LAM, Form, Problem, StopReason
+from gradmatch_jax.solvers.pursuit import choose_form, match
 from oracles import Problem as Oracle
 from oracles import digits_gradients, nonnegative_least_squares, random_problem
 
@@ -77,10 +77,11 @@ def scaled(problem, share):
 
 FEATURES = [(Form.FEATURES, share) for share in (0.5, 0.1, 1e-3, 1e-5)]
 SUPPORT = [(Form.SUPPORT, share) for share in (0.5, LEAST_LAM)]
+GRAM = [(Form.GRAM, share) for share in (0.5, 0.1, 1e-3)]
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("form", "share"), FEATURES + SUPPORT)
+@pytest.mark.parametrize(("form", "share"), FEATURES + SUPPORT + GRAM)
 @pytest.mark.parametrize("steps", [5, 500])
 @pytest.mark.parametrize("nonnegative", [True, False])
 def test_picks_and_departures_are_the_oracles(form, share, steps, nonnegative):
@@ -212,8 +213,8 @@ def test_the_form_is_chosen_and_settable():
     assert choose_form(gram, 6000, (1, 85), 600) is Form.GRAM
     assert choose_form(MatchingOptions(), 6000, (1, 85), 600) is Form.FEATURES
     assert choose_form(MatchingOptions(), 400, (10, 513), 40) is Form.GRAM
-    assert choose_form(MatchingOptions(), 6000, (10, 85), 60, 0.5) is Form.SUPPORT
-    assert choose_form(MatchingOptions(), 6000, (10, 85), 60, 1e-4) is not Form.SUPPORT
+    assert choose_form(MatchingOptions(), 6000, (10, 85), 600, 0.5) is Form.GRAM
+    assert choose_form(MatchingOptions(), 6000, (1, 85), 60, 0.5) is Form.FEATURES
     assert choose_form(MatchingOptions(lam=0.0), 6000, (1, 85), 600) is Form.GRAM
     with pytest.raises(UserError, match="needs lam > 0"):
         with_changes(MatchingOptions(lam=0.0), {"form": "features"})
