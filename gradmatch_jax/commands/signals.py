@@ -62,6 +62,8 @@ def _say(text: str) -> None:
 def answered() -> Iterator[Asked]:
     """Answer both signals in the block, and as before after it.
 
+    But for one that it was asked by: the command is leaving, and the same request may come again.
+
     Yields:
         Whether to stop, to be asked where work can be kept.
     """
@@ -86,7 +88,7 @@ def answered() -> Iterator[Asked]:
     finally:
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if number == asked.number else handler)
         os.close(writer)  # ends the thread
         thread.join()
         os.close(reader)

@@ -19,6 +19,8 @@ CANDIDATES = 16
 WIDE = 128
 # Moves between corrections, at least: one costs as much as several refills.
 CORRECT = 16
+# Columns are read so many at a time, and no more than there are.
+CHUNK = 64
 _HIGHEST = lax.Precision.HIGHEST
 
 
@@ -93,6 +95,23 @@ def space_of(problem: Problem) -> Space | None:
         rounding=4 * float(jnp.finfo(squares.dtype).eps) * size[:, None] * relative,
         needed=jnp.any(problem.lam < LEAST_LAM * mean),
     )
+
+
+def most_moves(const: Constants) -> int:
+    """Of any problem: a pick for each slot where none leaves, else the limit of `moves`."""
+    return 4 * const.slots + 4 if const.nonnegative else const.slots
+
+
+def places_for(const: Constants) -> int:
+    """Columns: some room for atoms that leave, all of it where that is little."""
+    most = most_moves(const)
+    places = most if most <= CHUNK else min(most, const.slots + const.slots // 8 + 8)
+    return places + -places % chunk_of(places)
+
+
+def chunk_of(places: int) -> int:
+    """Columns in a product: they divide the places."""
+    return min(CHUNK, places)
 
 
 def candidates(const: Constants) -> int:

@@ -34,7 +34,10 @@ from gradmatch_jax.solvers.gram_columns import (
     Constants,
     State,
     candidates,
+    chunk_of,
     corrected,
+    most_moves,
+    places_for,
     rebuilt,
     rows_of_gram,
     space_of,
@@ -42,9 +45,6 @@ from gradmatch_jax.solvers.gram_columns import (
 )
 from gradmatch_jax.solvers.moves import Move, Standing, Weights, next_move
 from gradmatch_jax.solvers.problem import RUNNING, Problem, first_slots
-
-# Columns are read so many at a time, and no more than there are.
-CHUNK = 64
 
 
 def greedy_support(
@@ -70,7 +70,7 @@ def greedy_support(
     )  # fmt: skip
     end = lax.while_loop(
         lambda state: jnp.any(state.move.reasons == RUNNING),
-        lambda state: _stretch(const, _refill(const, _refined(const, _with_room(const, state)))),
+        lambda state: _stretch(const, _refill(const, _put_right(const, state))),
         _start(const),
     )
     support, _ = first_slots(end.support, end.feasible, end.support >= 0)
@@ -79,13 +79,12 @@ def greedy_support(
 
 def _start(const: Constants) -> State:
     (g, n), dtype = const.correlations.shape, const.correlations.dtype
-    places = const.slots + (const.slots // 8 + 8 if const.nonnegative else 0)  # some will leave
-    places += -places % min(CHUNK, places)
+    places = places_for(const)
     room = ((0, 0), (0, places if const.dual else 0))
     residual = jnp.pad(const.correlations, room)
     b, none = min(candidates(const), n), jnp.zeros(g, jnp.int32)
     rows = jnp.zeros((g, b, residual.shape[1]), dtype)
-    state = State(
+    return State(
         step=jnp.zeros((), jnp.int32),
         corrected=jnp.asarray(-CORRECT, jnp.int32),
         columns=jnp.zeros((g, places, residual.shape[1]), dtype),
@@ -101,7 +100,6 @@ def _start(const: Constants) -> State:
         move=Move(none, jnp.zeros(g, dtype), jnp.zeros(g, dtype), jnp.full_like(none, RUNNING)),
         place=none,
     )
-    return _looked_ahead(const, state)
 
 
 def _gain(const: Constants, state: State) -> Float[Array, "g n"]:
@@ -129,6 +127,11 @@ def _looked_ahead(const: Constants, state: State) -> State:
     return state._replace(move=move, place=move.atom + jnp.where(move.sign < 0, n, 0))
 
 
+def _put_right(const: Constants, state: State) -> State:
+    """With room for a column, the residual as it is, and the next move by that."""
+    return _looked_ahead(const, _refined(const, _with_room(const, state)))
+
+
 def _refined(const: Constants, state: State) -> State:
     """Weights and residual correlations by what they really miss, in the space of the atoms.
 
@@ -143,16 +146,15 @@ def _refined(const: Constants, state: State) -> State:
         lambda: (*corrected(const, space, state), state.step),
         lambda: (state.residual, state.objective, state.corrected),
     )
-    state = state._replace(residual=residual, objective=objective, corrected=at)
-    return _looked_ahead(const, state)
+    return state._replace(residual=residual, objective=objective, corrected=at)
 
 
 def _with_room(const: Constants, state: State) -> State:
     """Columns full of departures, made anew: one for each atom of the support."""
-    if not const.nonnegative:
-        return state  # a column a pick
+    if state.columns.shape[1] >= most_moves(const):
+        return state
     full = state.step == state.columns.shape[1]
-    return lax.cond(full, lambda: _looked_ahead(const, rebuilt(const, state)), lambda: state)
+    return lax.cond(full, lambda: rebuilt(const, state), lambda: state)
 
 
 def _refill(const: Constants, state: State) -> State:
@@ -166,7 +168,9 @@ def _refill(const: Constants, state: State) -> State:
     rows = jnp.pad(rows, ((0, 0), (0, 0), (0, width - n)))
     across = jnp.take_along_axis(state.columns, places[:, None, :], axis=2)
     across = jnp.swapaxes(state.signs[:, :, None] * across, 1, 2)  # (g, b, s)
-    chunk = min(CHUNK, state.columns.shape[1])
+    chunk = chunk_of(state.columns.shape[1])
+    if chunk == state.columns.shape[1]:
+        return state._replace(candidates=Candidates(places, rows - matmul(across, state.columns)))
 
     def less(i, rows):
         some = lax.dynamic_slice_in_dim(across, i * chunk, chunk, axis=2)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradmatch_jax.solvers import gram_columns, gram_form
+from gradmatch_jax.solvers import gram_columns
 from gradmatch_jax.solvers import problem as matching
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form
@@ -130,7 +130,7 @@ def test_how_many_are_read_at_once_changes_nothing(nonnegative, monkeypatch):
     problem = random_problem(1, 150, 60, 0.5, "mixture")
     whole = solve(problem, 50, nonnegative=nonnegative)
     monkeypatch.setattr(gram_columns, "CANDIDATES", 3)
-    monkeypatch.setattr(gram_form, "CHUNK", 8)
+    monkeypatch.setattr(gram_columns, "CHUNK", 8)
     jax.clear_caches()
     parts = solve(problem, 50, nonnegative=nonnegative)
     jax.clear_caches()
