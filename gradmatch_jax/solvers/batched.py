@@ -41,11 +41,9 @@ def leading(values: Float[Array, "g n"], b: int) -> Int[Array, "g b"]:
 
     A top k is a sort on a CPU, which takes as long as a thousand maxima.
     """
-    g, n = values.shape
-    tiles = n // _LANES
-    if n % _LANES or tiles < 2 * b:
+    tiled = _tiles(values)
+    if tiled.shape[1] < 2 * b:
         return lax.top_k(values, b)[1].astype(jnp.int32)
-    tiled = values.reshape(g, tiles, _LANES)
     best = lax.top_k(jnp.max(tiled, axis=2), b)[1].astype(jnp.int32)
     within = jnp.argmax(jnp.take_along_axis(tiled, best[:, :, None], axis=1), axis=2)
     return best * _LANES + within.astype(jnp.int32)
@@ -56,10 +54,14 @@ def largest(values: Float[Array, "g n"]) -> Int[Array, "g"]:
 
     XLA's argmax is one scalar loop there; its max is vectorised.
     """
-    g, n = values.shape
-    if n % _LANES:
-        return jnp.argmax(values, axis=1)
-    tiles = values.reshape(g, n // _LANES, _LANES)
-    tile = jnp.argmax(jnp.max(tiles, axis=2), axis=1)
-    within = jnp.argmax(tiles[jnp.arange(g), tile], axis=1)
+    tiled = _tiles(values)
+    tile = jnp.argmax(jnp.max(tiled, axis=2), axis=1)
+    within = jnp.argmax(tiled[jnp.arange(tile.shape[0]), tile], axis=1)
     return tile * _LANES + within
+
+
+def _tiles(values: Float[Array, "g n"]) -> Float[Array, "g t 64"]:
+    """In rows of 64, the last filled up with -inf."""
+    g, n = values.shape
+    filled = jnp.pad(values, ((0, 0), (0, -n % _LANES)), constant_values=-jnp.inf)
+    return filled.reshape(g, -1, _LANES)

@@ -14,8 +14,9 @@ from gradmatch_jax.solvers.batched import apply
 from gradmatch_jax.solvers.moves import Move
 from gradmatch_jax.solvers.problem import LEAST_LAM, Problem, first_slots
 
-# Remainders made at once; half where atoms are longer than WIDE, for each needs a row of G.
-CANDIDATES = 16
+# Remainders made at once: a product of so many takes about twice a pass over the columns and serves
+# five moves on a class of MNIST. Half where atoms are longer than WIDE: each needs a row of G.
+CANDIDATES = 8
 WIDE = 128
 # Moves between corrections, at least: one costs as much as several refills.
 CORRECT = 16

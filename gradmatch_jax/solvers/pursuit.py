@@ -119,7 +119,7 @@ def _costs(n: int, shape: tuple[int, int], k: int, *, small_lam: bool) -> dict[F
     def system(size: int) -> float:  # its products and owed updates, and a fresh inverse
         return 8e-10 * size**2 + 1e-10 * size**3 / REFRESH
 
-    # The Gram form makes the rows of G that it needs and reads its columns, once for a dozen moves,
+    # The Gram form makes the rows of G that it needs and reads its columns, once for some moves,
     # oftener at first; once for two or three where lam is small, and then its correlations anew.
     refill = 4.7e-8 * n + 1.1e-9 * n * (classes + width) + 5.3e-10 * k * (n + k)
     refill += 2e-10 * n * d if small_lam else 0.0
