@@ -124,7 +124,8 @@ def _costs(n: int, shape: tuple[int, int], k: int, *, small_lam: bool) -> dict[F
     refill = 4.7e-8 * n + 1.1e-9 * n * (classes + width) + 5.3e-10 * k * (n + k)
     refill += 2e-10 * n * d if small_lam else 0.0
     refills = k / 2.5 if small_lam else 8 + k / 12
-    gram = refills * refill + 2.3e-8 * k * (n + k) + 2e-11 * k**3
+    # Either has kernels enough to take 50 microseconds however few the atoms are.
+    gram = refills * refill + 2.3e-8 * k * (n + k) + 5e-5 * (refills + k) + 2e-11 * k**3
     return {
         Form.FEATURES: turn + k * (score + system(d)),
         Form.SUPPORT: turn + k * (score + system(k) + 1.5e-9 * k * (classes + width)),
