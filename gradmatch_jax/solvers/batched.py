@@ -41,7 +41,9 @@ def leading(values: Float[Array, "g n"], b: int) -> Int[Array, "g b"]:
 
     A top k is a sort on a CPU, which takes as long as a thousand maxima.
     """
-    tiled = _tiles(values)
+    g, n = values.shape
+    filled = jnp.pad(values, ((0, 0), (0, -n % _LANES)), constant_values=-jnp.inf)
+    tiled = filled.reshape(g, -1, _LANES)
     if tiled.shape[1] < 2 * b:
         return lax.top_k(values, b)[1].astype(jnp.int32)
     best = lax.top_k(jnp.max(tiled, axis=2), b)[1].astype(jnp.int32)
@@ -54,14 +56,10 @@ def largest(values: Float[Array, "g n"]) -> Int[Array, "g"]:
 
     XLA's argmax is one scalar loop there; its max is vectorised.
     """
-    tiled = _tiles(values)
-    tile = jnp.argmax(jnp.max(tiled, axis=2), axis=1)
-    within = jnp.argmax(tiled[jnp.arange(tile.shape[0]), tile], axis=1)
-    return tile * _LANES + within
-
-
-def _tiles(values: Float[Array, "g n"]) -> Float[Array, "g t 64"]:
-    """In rows of 64, the last filled up with -inf."""
     g, n = values.shape
-    filled = jnp.pad(values, ((0, 0), (0, -n % _LANES)), constant_values=-jnp.inf)
-    return filled.reshape(g, -1, _LANES)
+    if n % _LANES:  # not filled up: where rows are split over devices that brings them all together
+        return jnp.argmax(values, axis=1)
+    tiles = values.reshape(g, n // _LANES, _LANES)
+    tile = jnp.argmax(jnp.max(tiles, axis=2), axis=1)
+    within = jnp.argmax(tiles[jnp.arange(g), tile], axis=1)
+    return tile * _LANES + within
