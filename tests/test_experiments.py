@@ -122,7 +122,7 @@ def test_cached_selection_fills_its_budget(tmp_path):
     record = cifar10_selection.select(tmp_path / "g.npz", "gradmatch-per-class", 0.1, 16, 0)
     assert record["size"] == 9
     assert record["own_error"] < 0.5
-    assert cifar10_selection.peak_gb() > 0.01
+    assert cifar10_selection.peaks()["peak_gb"] > 0.01
 
 
 @pytest.mark.thorough

@@ -176,7 +176,7 @@ def moved(args: Devices, variant: Variant, devices: int, n: int) -> int:
 
 COLUMNS = fields(
     variant="{}", devices="{}", fraction=percent, n="{}", k="{}", seconds="{:.2f}",
-    compile_seconds="{:.1f}", bytes_per_device="{:,}", peak_gb="{:.2f}",
+    compile_seconds="{:.1f}", bytes_per_device="{:,}", peak_gb="{:.2f}", peak_device_gb="{:.1f}",
 )  # fmt: skip
 
 

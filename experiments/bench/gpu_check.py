@@ -4,7 +4,8 @@
     python -m experiments.bench.gpu_check --quick             # rehearsal on a CPU, some minutes
 
 (a) `omp`, one problem of n = 5000, d = 513, k = 50, 500, 1500, 4500; and per-class (exact and per
-    gradient) and per-batch selection of 1, 5, 10, 30 % of 10 x 5000 random factored gradients.
+    gradient), per-batch, CRAIG's and GLISTER's selection of 1, 5, 10, 30 % of 10 x 5000 random
+    factored gradients.
 (b) The pass over CIFAR-10's training images (45,000) that collects logits and features, images/s.
 (c) ResNet-18 training at batch 128, images/s, in bfloat16 and float32.
 (d) Full training against gradmatch-pb-warm and adaptive-random at 10 %, 30 epochs each: accuracy,
@@ -41,6 +42,8 @@ from gradmatch_jax.measure.versions import device_name
 from gradmatch_jax.models import build_model
 from gradmatch_jax.report.tables import rich_table
 from gradmatch_jax.selection.batch_subset import select_batches
+from gradmatch_jax.selection.coreset import select_coreset
+from gradmatch_jax.selection.glister import Validation, glister
 from gradmatch_jax.selection.groups import partition
 from gradmatch_jax.selection.subset import select_subset
 from gradmatch_jax.solvers.pursuit import omp
@@ -87,8 +90,9 @@ class Sizes:
 
 
 SMALL = Sizes(60, 16, (5,), (0.1,), 400, "mlp", 32)
-Variant = Literal["exact", "per_gradient", "batches"]
-VARIANTS: tuple[Variant, ...] = ("exact", "per_gradient", "batches")
+Variant = Literal["exact", "per_gradient", "batches", "craig", "glister"]
+VARIANTS: tuple[Variant, ...] = ("exact", "per_gradient", "batches", "craig", "glister")
+HELD = 5000  # validation examples of GLISTER
 Step = Callable[[], dict[str, Any]]
 
 
@@ -197,10 +201,15 @@ def time_selection(
     budget = budget_of(fraction, len(labels))
     key = jax.random.key(args.seed)
     groups = partition(labels, budget, CLASSES)
+    held = Validation(*(x[:HELD] for x in gradients), labels[:HELD])
 
     def select():
         if variant == "batches":
             return select_batches(gradients, budget, sizes.batch, key=key)
+        if variant == "craig":
+            return select_coreset(gradients, budget, labels=groups)
+        if variant == "glister":
+            return glister(gradients, held, budget, eta=0.01)
         return select_subset(gradients, budget, labels=groups, approximation=variant, key=key)
 
     answer, figures = timed(select, args.repeats)

@@ -157,7 +157,7 @@ def select(args: ImageNetSize, variant: Variant, fraction: float) -> dict[str, A
 
 COLUMNS = fields(
     variant="{}", fraction=percent, n="{}", C="{}", k="{}", num_matched="{}", seconds="{:.2f}",
-    compile_seconds="{:.1f}", matching_error="{:.4f}", peak_gb="{:.2f}",
+    compile_seconds="{:.1f}", matching_error="{:.4f}", peak_gb="{:.2f}", peak_device_gb="{:.1f}",
 )  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def one_epoch(net, pool, labels, batch):
     """Weighted SGD over all images, as the paper trains."""
     net.train()
     sgd = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
-    weights = torch.ones(len(pool))
+    weights = torch.ones(len(pool), device=pool.device)
     for i in range(0, len(pool) - batch + 1, batch):
         part = slice(i, i + batch)
         sgd.zero_grad()
@@ -93,19 +93,34 @@ def one_epoch(net, pool, labels, batch):
         sgd.step()
 
 
-def main(model, work, batch, images, repeats, threads):
+def main(model, work, batch, images, repeats, threads, device="cpu", bf16=False, compiled=False):
     """Seconds of each repetition after a first."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = True  # as JAX does by default
+    torch.backends.cudnn.benchmark = True
     net, shape = (LeNet(), (1, 28, 28)) if model == "lenet" else (resnet18(), (3, 32, 32))
-    pool = torch.randint(0, 256, (images, *shape), dtype=torch.uint8)
-    labels = torch.randint(0, 10, (images,))
-    once = {"pass": one_pass, "train": one_epoch}[work]
-    once(net, pool, labels, batch)
+    net = net.to(device)
+    pool = torch.randint(0, 256, (images, *shape), dtype=torch.uint8, device=device)
+    labels = torch.randint(0, 10, (images,), device=device)
+    if device != "cpu":
+        net = net.to(memory_format=torch.channels_last)
+        pool = pool.contiguous(memory_format=torch.channels_last)
+    if compiled:
+        net = torch.compile(net)
+    body = {"pass": one_pass, "train": one_epoch}[work]
+
+    def once():
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            body(net, pool, labels, batch)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    once()
     wall, cpu = [], []
     for _ in range(repeats):
         start, spent = time.perf_counter(), time.process_time()
-        once(net, pool, labels, batch)
+        once()
         wall.append(time.perf_counter() - start)
         cpu.append(time.process_time() - spent)
     return {"wall": wall, "cpu": cpu, "torch": torch.__version__}

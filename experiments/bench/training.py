@@ -2,12 +2,18 @@
 
     python -m experiments.bench.training --torch-python PATH_TO_A_PYTHON_WITH_TORCH
     python -m experiments.bench.training --env FOLDER     # makes an environment with torch there
+    python -m experiments.bench.training --bf16 --images 50000 --batches 128 --torch-pass-batch 1000
+                                         # on a GPU host whose Python has torch too
 
 LeNet and ResNet-18 on images of MNIST's and CIFAR-10's shape (random pixels: speed does not see
 them), weighted SGD steps and a pass over all images. PyTorch is a process of its own, asked for
 each figure right beside ours; both are pinned to --threads cores. Medians over --repeats after a
 first time, compilation apart; cpu-seconds beside wall, for machines that others use too. A pass
 takes the batch size that suits each: 50 for ours (whole calls of several), 200 for PyTorch's.
+
+On a GPU both have the images there and PyTorch its layout for it (channels last), and with --bf16
+both compute in it, PyTorch by autocast; its steps are eager, and with `compiled` in the record made
+by torch.compile.
 
 Target on one CPU core, LeNet: steps 1.3 times PyTorch's images a second at batches of 20 and 128,
 the pass 1.5 times.
@@ -47,12 +53,16 @@ class TrainingBenchmark:
     batches: tuple[int, ...] = (20, 128)
     """Mini-batch sizes of the steps."""
     images: int = 6000
-    """Of an epoch and of a pass of LeNet; ResNet-18 gets a twentieth."""
+    """Of an epoch and of a pass; on a CPU ResNet-18 gets a twentieth."""
     torch_pass_batch: int = 200
     torch_python: Path | None = None
     """A Python with torch; None: --env, or this one where it has torch."""
     env: Path | None = None
     """Make an environment with torch in this folder, if it is not there."""
+    bf16: bool = False
+    """Compute in bfloat16, on both sides."""
+    compiled: bool = False
+    """PyTorch by torch.compile."""
     threads: int = 1
     repeats: int = 5
     quick: bool = False
@@ -69,24 +79,28 @@ def main(args: TrainingBenchmark) -> None:
     start = time.perf_counter()
     pin(args.threads)
     python = args.torch_python or (environment(args.env) if args.env else Path(sys.executable))
-    records = []
+    records, gpu = [], jax.default_backend() == "gpu"
     for model in args.models:
-        images = args.images if model == "lenet" else max(args.images // 20, max(args.batches))
+        few = gpu or model == "lenet"
+        images = args.images if few else max(args.images // 20, max(args.batches))
         works = [("train", batch, batch) for batch in args.batches]
         for work, batch, theirs in (*works, ("pass", None, min(args.torch_pass_batch, images))):
             asked = {
                 "model": model, "work": work, "batch": theirs, "images": images,
-                "repeats": args.repeats, "threads": args.threads,
+                "repeats": args.repeats, "threads": args.threads, "bf16": args.bf16,
+                "compiled": args.compiled, "device": "cuda" if gpu else "cpu",
             }  # fmt: skip
             # Asked first: a Python without torch is found out before anything compiles.
             other = ask(python, "torch_side.py", asked, threads=args.threads)
-            record = compare(images, ours(model, images, work, batch, args.repeats), other)
+            record = compare(images, ours(args, model, images, work, batch), other)
             records.append({"model": model, "work": work, "batch": theirs} | record)
             append(args.results, records[-1] | stamp(args, start))
     Console().print(rich_table(COLUMNS, records, title="Images a second beside PyTorch"))
 
 
-def ours(model: str, images: int, work: str, batch: int | None, repeats: int) -> dict[str, Any]:
+def ours(
+    args: TrainingBenchmark, model: str, images: int, work: str, batch: int | None
+) -> dict[str, Any]:
     """Seconds of each repetition after a first, and what the first took to compile."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (images, *SHAPES[model]), dtype=np.uint8)
@@ -94,7 +108,7 @@ def ours(model: str, images: int, work: str, batch: int | None, repeats: int) ->
     channels = SHAPES[model][-1]
     prepare = ImagePrepare((0.13,) * channels, (0.31,) * channels)
     dataset = Dataset("random", split, split, split, 10, prepare, tuple("0123456789"))
-    network = build_model(model, SHAPES[model], 10)
+    network = build_model(model, SHAPES[model], 10, bf16=args.bf16)
     steps = make_steps(network, dataset, momentum=0.9, weight_decay=5e-4, augmented=False)
     feed, learner = Feed(split), steps.init(jax.random.key(0))
 
@@ -110,7 +124,7 @@ def ours(model: str, images: int, work: str, batch: int | None, repeats: int) ->
     def look() -> Any:
         return collect(steps, learner.variables, feed)
 
-    return clocked(train if work == "train" else look, repeats)
+    return clocked(train if work == "train" else look, args.repeats)
 
 
 def clocked(work: Callable[[], Any], repeats: int) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class Judged:
     """Which cases and arms, and where things are."""
 
     cases: tuple[str, ...] = ()
-    """None named: all of them."""
+    """None named: all of them that a CPU does."""
     arms: tuple[str, ...] = ()
     """None named: all of them."""
     quick: bool = False
@@ -52,7 +52,8 @@ class Judged:
         """The cases."""
         if self.quick:
             return (QUICK,)
-        return tuple(_named("case", name, CASES) for name in self.cases or CASES)
+        usual = [name for name, case in CASES.items() if not case.named]
+        return tuple(_named("case", name, CASES) for name in self.cases or usual)
 
     @property
     def methods(self) -> tuple[Arm, ...]:
@@ -130,7 +131,7 @@ def _jobs(
 
 def rates_of(case: Case) -> tuple[float, ...]:
     """The learning rates to choose from."""
-    usual = PRESETS[case.dataset].lr
+    usual = case.settings.get("lr", PRESETS[case.dataset].lr)
     return tuple(float(f"{factor * usual:.6g}") for factor in RATES)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-# The learning rates that each arm chooses from, as multiples of the default.
+# The learning rates that each arm chooses from, as multiples of the case's or else the default.
 RATES = (0.7, 1.0, 1.4, 2.0)
 # It chooses by the validation accuracy of these; the verdict is over all, the same for every arm.
 TUNED_ON = (0, 1)
@@ -40,6 +40,7 @@ class Case(NamedTuple):
 
     folder: of its files under --data-dir; "" for what is embedded.
     tuned_as: the case whose choice of learning rates holds here too: this one is run once, frozen.
+    named: run only where it is named, for it wants a GPU.
     """
 
     name: str
@@ -50,12 +51,14 @@ class Case(NamedTuple):
     epochs: int
     settings: Mapping[str, Any] = {}
     tuned_as: str | None = None
+    named: bool = False
 
 
 def _noisy(case: Case) -> Case:
     """The same with a fifth of the training labels wrong."""
     name = f"{case.name}-noise"
-    return case._replace(name=name, settings={"label_noise": 0.2}, tuned_as=case.name)
+    settings = dict(case.settings) | {"label_noise": 0.2}
+    return case._replace(name=name, settings=settings, tuned_as=case.name)
 
 
 _CLEAN = (
@@ -67,5 +70,11 @@ _CLEAN = (
     Case("cifar10-10", "cifar10", "cifar10", "lenet", 0.1, 60),
     Case("trec-10", "tsv", "text/trec", "embedding-bag", 0.1, 60),
 )
-CASES = {case.name: case for clean in _CLEAN for case in (clean, _noisy(clean))}
+# ResNet-18 as it is trained on a GPU: larger batches at a rate to match, a fifth of the paper's
+# epochs.
+_GPU = Case(
+    "resnet18-10", "cifar10", "cifar10", "resnet18", 0.1, 60,
+    {"batch_size": 128, "lr": 0.05, "bf16": True}, named=True,
+)  # fmt: skip
+CASES = {case.name: case for clean in (*_CLEAN, _GPU) for case in (clean, _noisy(clean))}
 QUICK = Case("quick", "digits", "", "logistic", 0.1, 2)
