@@ -43,17 +43,17 @@ COSTS: list[Column[Any]] = [
 
 
 def write_tables(
-    columns: list[Column[Any]], tables: Iterable[tuple[str, list[Any]]], out: Path | None
+    tables: Iterable[tuple[str, list[Column[Any]], list[Any]]], out: Path | None
 ) -> None:
-    """A table a case, printed, or to a Markdown file.
+    """Tables, printed, or to a Markdown file.
 
     Args:
-        columns: of each.
-        tables: a case's name and its rows.
+        tables: of each the heading, the columns and the rows.
         out: None prints.
     """
     text = "\n".join(
-        f"## {name}\n\n{markdown(columns, rows) if rows else NOTHING}" for name, rows in tables
+        f"## {name}\n\n{markdown(columns, rows) if rows else NOTHING}"
+        for name, columns, rows in tables
     )
     if out is None:
         print(text, end="")

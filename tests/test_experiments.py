@@ -98,19 +98,22 @@ def test_matching_error_on_digits(tmp_path, capsys):
 
 def test_gpu_check_goes_on_after_a_failure_and_resumes(tmp_path):
     args = gpu_check.GPUCheck(
-        quick=True, only=("pass-float32", "run-full"), data_dir=tmp_path / "absent",
+        quick=True, only=("pass-float32", "run"), data_dir=tmp_path / "absent",
         results=tmp_path / "r.jsonl",
     )  # fmt: skip
     assert gpu_check.main(args) == 1
+    names = ["pass-float32", "run-full", "run-gradmatch-pb-warm", "run-adaptive-random"]
     records = list(map(json.loads, args.results.read_text().splitlines()))
-    assert [r["step"] for r in records] == ["pass-float32", "run-full"]
+    assert [r["step"] for r in records] == names
     assert all("does not exist" in r["error"] for r in records)
-    args = dataclasses.replace(args, only=("pass-float32",), data_dir=None)
+    args = dataclasses.replace(args, data_dir=None)
     for _ in range(2):
         assert gpu_check.main(args) == 0
-    (record,) = gpu_check.done(args.results)
-    assert record["images"] == 400
-    assert record["config"]["data"] == "synthetic"
+    records = gpu_check.done(args.results)
+    assert [r["step"] for r in records] == names
+    assert records[0]["images"] == 400
+    assert records[0]["config"]["data"] == "synthetic"
+    assert [r["subset_size"] for r in records[1:]] == [400, 40, 40]
 
 
 @pytest.mark.thorough

@@ -1,11 +1,14 @@
 """The judging: rates by validation alone, pairs by seed, p-values of SciPy, a rehearsal whole."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from scipy import stats
 
 from experiments.judge import __main__ as judge
 from experiments.judge.cases import ARMS, CASES, QUICK, SEEDS, TUNED_ON
+from experiments.judge.overview import overview
 from experiments.judge.verdict import chosen, verdict
 from experiments.records import read
 from gradmatch_jax.sweep import identity
@@ -63,6 +66,42 @@ def test_every_arm_can_be_run_on_every_case():
             assert job.config.label_noise == (0.2 if case.tuned_as else 0.0)
         assert bool(judge.tuning(args, case, ARMS[0], base)) == (case.tuned_as is None)
     assert resolve(judge._base(CASES["trec-10"], None)).lr == judge.rates_of(CASES["trec-10"])[1]
+
+
+class Row(NamedTuple):
+    """A row of a case's table."""
+
+    arm: str
+    ended: list[dict]
+    references: dict[str, list[dict]]
+
+
+def test_the_overview_counts_who_is_ahead_and_behind():
+    """Against scipy's p of both tails, case by case."""
+    rng = np.random.default_rng(1)
+    fresh, tables, wins = "adaptive-random", {}, np.zeros(2, int)
+    for case in range(20):
+        base = 90 + rng.normal(size=5)
+        other = base + rng.choice([-1, 0, 1]) + 0.5 * rng.normal(size=5)
+        theirs, ours = ([run(s, x) for s, x in enumerate(column)] for column in (base, other))
+        references = {fresh: theirs}
+        tables[f"c{case}"] = [Row(fresh, theirs, references), Row("a", ours, references)]
+        for i, tail in enumerate(("greater", "less")):
+            wins[i] += stats.ttest_rel(other, base, alternative=tail).pvalue < 0.01
+    columns, (line,) = overview(tables)
+    cells = {column.heading: column.cell(line) for column in columns}
+    assert min(wins) > 0
+    assert (cells["ahead"], cells["behind"]) == tuple(map(str, wins))
+    assert sum("**" in cells[case] for case in tables) == wins.sum()
+    assert cells["passes"] == "1.0×"
+    one = dict(list(tables.items())[:1])
+    assert overview(one)[1] == [], "one case is its own table"
+
+
+def run(seed, accuracy):
+    """A record as far as the overview reads it."""
+    cost = {"strategy": "random", "examples": 10, "model": "mlp", "dataset": "digits"}
+    return record(0.1, seed, test=accuracy) | cost
 
 
 @pytest.mark.thorough

@@ -20,6 +20,7 @@ multiplies float32 convolutions in tf32 on such GPUs; what OMP and the Gram matr
 in full.
 """
 
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -47,7 +48,7 @@ from gradmatch_jax.selection.glister import Validation, glister
 from gradmatch_jax.selection.groups import partition
 from gradmatch_jax.selection.subset import select_subset
 from gradmatch_jax.solvers.pursuit import omp
-from gradmatch_jax.training.config import TrainConfig
+from gradmatch_jax.training.config import TrainConfig, resolve
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.loop import train
 from gradmatch_jax.training.passes import collect, run_epoch
@@ -105,6 +106,8 @@ def main(args: GPUCheck) -> int:
         if args.only and not name.startswith(args.only):
             continue
         settings: dict[str, Any] = {"quick": args.quick, "seed": args.seed}
+        if flags := os.environ.get("XLA_FLAGS"):
+            settings["xla_flags"] = flags
         if name.startswith(("pass", "train", "run")):
             settings["data"] = "synthetic" if args.data_dir is None else "cifar10"
         if name.startswith("run"):
@@ -201,7 +204,7 @@ def time_selection(
     budget = budget_of(fraction, len(labels))
     key = jax.random.key(args.seed)
     groups = partition(labels, budget, CLASSES)
-    held = Validation(*(x[:HELD] for x in gradients), labels[:HELD])
+    held = Validation(gradients.residuals[:HELD], gradients.features[:HELD], labels[:HELD])
 
     def select():
         if variant == "batches":
@@ -254,7 +257,7 @@ def time_training(args: GPUCheck, sizes: Sizes, bf16: bool) -> dict[str, Any]:
 
 def run(args: GPUCheck, sizes: Sizes, strategy: str) -> dict[str, Any]:
     """One training run through the driver."""
-    config = TrainConfig(
+    asked = TrainConfig(
         dataset="cifar10",
         model=sizes.model,
         strategy=strategy,
@@ -266,6 +269,7 @@ def run(args: GPUCheck, sizes: Sizes, strategy: str) -> dict[str, Any]:
         bf16=not args.quick,
         seed=args.seed,
     )
+    config = resolve(asked, strict=False)  # full training has no fraction, a fresh one no interval
     result = train(config, dataset=images(args, sizes))
     names = (
         "test_accuracy", "train_seconds", "selection_seconds", "compile_seconds", "train_size",

@@ -104,7 +104,7 @@ def main(model, work, batch, images, repeats, threads, device="cpu", bf16=False,
     pool = torch.randint(0, 256, (images, *shape), dtype=torch.uint8, device=device)
     labels = torch.randint(0, 10, (images,), device=device)
     if device != "cpu":
-        net = net.to(memory_format=torch.channels_last)
+        net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         pool = pool.contiguous(memory_format=torch.channels_last)
     if compiled:
         net = torch.compile(net)

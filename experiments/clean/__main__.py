@@ -220,7 +220,7 @@ COLUMNS: list[Column[Row]] = [
 
 def table(args: Table) -> None:
     """A table a case."""
-    write_tables(COLUMNS, [(case.name, rows(args, case)) for case in args.of], args.out)
+    write_tables([(case.name, COLUMNS, rows(args, case)) for case in args.of], args.out)
 
 
 Command = (

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from experiments.judge.cases import ARMS, CASES, QUICK, RATES, REFERENCE, SEEDS, TUNED_ON, Arm, Case
+from experiments.judge.overview import overview
 from experiments.judge.verdict import Record, chosen, verdict
 from experiments.on_ray import Ray
 from experiments.records import read
@@ -209,8 +210,11 @@ COLUMNS: list[Column[Row]] = [
 
 
 def table(args: Table) -> None:
-    """A table a case."""
-    write_tables(COLUMNS, [(case.name, list(rows(args, case))) for case in args.of], args.out)
+    """All cases side by side, then a table a case."""
+    found = {case.name: list(rows(args, case)) for case in args.of}
+    whole = overview(found)
+    write_tables([(f"All, over {REFERENCE}", *whole), *((k, COLUMNS, v) for k, v in found.items())],
+                 args.out)  # fmt: skip
 
 
 Command = (

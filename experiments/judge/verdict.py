@@ -57,5 +57,30 @@ def verdict(arm: Iterable[Record], other: Iterable[Record]) -> Verdict:
     return Verdict(len(shared), float(differences.mean()), p_t, float(signed.pvalue))
 
 
+SURE = 0.01  # of one tail
+
+
+def mark(found: Verdict) -> str:
+    """The difference as a cell: in bold where p < 0.01, one-tailed, that it is none, either way.
+
+    >>> mark(Verdict(5, 0.148, 0.0004, 0.031)), mark(Verdict(5, -0.3, 0.97, 1.0))
+    ('**+0.15**', '-0.30')
+    """
+    if found.difference is None:
+        return "–"
+    said = f"{found.difference:+.2f}"
+    return f"**{said}**" if ahead(found) or behind(found) else said
+
+
+def ahead(found: Verdict) -> bool:
+    """Whether p < 0.01 that the arm is no better."""
+    return found.p_t is not None and found.p_t < SURE
+
+
+def behind(found: Verdict) -> bool:
+    """Whether p < 0.01 that the other is no better."""
+    return found.p_t is not None and 1 - found.p_t < SURE
+
+
 def _by_seed(records: Iterable[Record]) -> dict[int, float]:
     return {r["seed"]: r["test_accuracy"] for r in records if "failed" not in r}

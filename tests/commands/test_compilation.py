@@ -1,5 +1,6 @@
 """Where compiled programs are kept, and that the next command loads them."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gradmatch_jax.commands.compilation import OFF, VARIABLE, keep_compiled
+from gradmatch_jax.commands.compilation import OFF, TRITON, VARIABLE, keep_compiled
 from gradmatch_jax.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,3 +64,18 @@ def test_the_second_command_compiles_nothing_anew(tmp_path):
         kept.append({p.name for p in (tmp_path / "cache").rglob("*-cache")})
     assert any(name.startswith("jit_many-") for name in kept[0]), "the training steps"
     assert kept[1] == kept[0]
+
+
+def test_products_on_a_gpu_are_left_to_cublas(clean, tmp_path):
+    clean.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX2")
+    keep_compiled(OFF)
+    if not any(map(importlib.util.find_spec, ("jax_cuda12_plugin", "jax_cuda13_plugin"))):
+        assert os.environ["XLA_FLAGS"] == "--xla_cpu_max_isa=AVX2", "nothing where there is no GPU"
+    (tmp_path / "jax_cuda13_plugin").mkdir()
+    clean.syspath_prepend(str(tmp_path))
+    for _ in range(2):
+        keep_compiled(OFF)
+        assert os.environ["XLA_FLAGS"] == f"--xla_cpu_max_isa=AVX2 {TRITON}=false"
+    clean.setenv("XLA_FLAGS", f"{TRITON}=true")
+    keep_compiled(OFF)
+    assert os.environ["XLA_FLAGS"] == f"{TRITON}=true", "the user's own word counts"

@@ -1,0 +1,76 @@
+"""All cases side by side: a line an arm, and how many it wins and loses."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from experiments.judge.cases import REFERENCE
+from experiments.judge.verdict import Record, Verdict, ahead, behind, mark, verdict
+from experiments.paper.costs import cost_of
+from gradmatch_jax.report.tables import Column
+
+
+class Judged(Protocol):
+    """A row of a case's table."""
+
+    @property
+    def arm(self) -> str:
+        """The arm's name."""
+        ...
+
+    @property
+    def references(self) -> Mapping[str, Sequence[Record]]:
+        """The runs of those that it is compared with."""
+        ...
+
+    @property
+    def ended(self) -> list[Record]:
+        """The runs that came to a figure."""
+        ...
+
+
+@dataclass(frozen=True)
+class Line:
+    """An arm on every case: its verdict against the reference, and its passes over the latter's."""
+
+    arm: str
+    verdicts: Mapping[str, Verdict]
+    passes: float | None
+
+
+def overview(tables: Mapping[str, Sequence[Judged]]) -> tuple[list[Column[Any]], list[Line]]:
+    """Columns and rows; of fewer than two cases there are none.
+
+    Args:
+        tables: every case's rows.
+    """
+    arms = dict.fromkeys(row.arm for rows in tables.values() for row in rows)
+    lines = [_line(arm, tables) for arm in arms if arm != REFERENCE]
+    columns: list[Column[Any]] = [
+        Column("arm", lambda line: line.arm),
+        *(_cell(case) for case in tables),
+        Column("ahead", lambda line: sum(map(ahead, line.verdicts.values()))),
+        Column("behind", lambda line: sum(map(behind, line.verdicts.values()))),
+        Column("passes", lambda line: line.passes, "{:.1f}×"),
+    ]
+    return columns, lines if len(tables) > 1 else []
+
+
+def _cell(case: str) -> Column[Any]:
+    return Column(case, lambda line: mark(line.verdicts[case]) if case in line.verdicts else None)
+
+
+def _line(arm: str, tables: Mapping[str, Sequence[Judged]]) -> Line:
+    verdicts, ratios = {}, []
+    for case, rows in tables.items():
+        for row in rows:
+            theirs = row.references.get(REFERENCE, [])
+            if row.arm == arm and row.ended and theirs:
+                verdicts[case] = verdict(row.ended, theirs)
+                ratios.append(_passes(row.ended) / _passes(theirs))
+    return Line(arm, verdicts, sum(ratios) / len(ratios) if ratios else None)
+
+
+def _passes(records: Sequence[Record]) -> float:
+    whole = [record for record in records if "failed" not in record]
+    return sum(cost_of(record).forwards for record in whole) / len(whole)
