@@ -94,6 +94,9 @@ def test_the_overview_counts_who_is_ahead_and_behind():
     assert (cells["ahead"], cells["behind"]) == tuple(map(str, wins))
     assert sum("**" in cells[case] for case in tables) == wins.sum()
     assert cells["passes"] == "1.0×"
+    means = [v.difference for v in line.verdicts.values()]
+    p = stats.wilcoxon(means, alternative="greater").pvalue
+    assert cells["p over the sets"] == f"{p:.3f}"
     one = dict(list(tables.items())[:1])
     assert overview(one)[1] == [], "one case is its own table"
 
