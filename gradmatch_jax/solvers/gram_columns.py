@@ -16,8 +16,11 @@ from gradmatch_jax.solvers.problem import LEAST_LAM, Problem, first_slots
 
 # Remainders made at once: a product of so many takes about twice a pass over the columns and serves
 # five moves on a class of MNIST. Half where atoms are longer than WIDE: each needs a row of G.
+# Where those are at hand and all columns take no more bytes than NEAR, and so stay in a cache, none
+# is made but what the next move needs.
 CANDIDATES = 8
 WIDE = 128
+NEAR = 2**20
 # Moves between corrections, at least: one costs as much as several refills.
 CORRECT = 16
 # Columns are read so many at a time, and no more than there are.
@@ -117,8 +120,11 @@ def chunk_of(places: int) -> int:
 
 def candidates(const: Constants) -> int:
     """How many: a row of G costs more than a remainder where atoms are long."""
-    wide = const.space is not None and sum(const.space.target.shape[1:]) > WIDE
-    return CANDIDATES // 2 if wide else CANDIDATES
+    (g, n), places = const.correlations.shape, places_for(const)
+    if const.space is None:
+        near = const.correlations.dtype.itemsize * g * places * (n + places) <= NEAR
+        return 1 if near else CANDIDATES
+    return CANDIDATES // 2 if sum(const.space.target.shape[1:]) > WIDE else CANDIDATES
 
 
 def weights_of(const: Constants, state: State) -> Float[Array, "g s"]:

@@ -160,16 +160,19 @@ def _with_room(const: Constants, state: State) -> State:
 def _refill(const: Constants, state: State) -> State:
     """Remainders of the atoms that are likely to be picked next, and what the next move needs."""
     n, width = const.correlations.shape[1], state.columns.shape[2]
-    places = leading(_gain(const, state), state.candidates.places.shape[1])
-    last = jnp.where(state.move.sign < 0, state.place, places[:, -1])
-    places = places.at[:, -1].set(last)
+    if _alone(state):
+        places = state.place[:, None]
+    else:
+        places = leading(_gain(const, state), state.candidates.places.shape[1])
+        last = jnp.where(state.move.sign < 0, state.place, places[:, -1])
+        places = places.at[:, -1].set(last)
     rows = rows_of_gram(const, jnp.minimum(places, n - 1))
     rows = jnp.where((places < n)[:, :, None], rows, 0.0)
     rows = jnp.pad(rows, ((0, 0), (0, 0), (0, width - n)))
     across = jnp.take_along_axis(state.columns, places[:, None, :], axis=2)
     across = jnp.swapaxes(state.signs[:, :, None] * across, 1, 2)  # (g, b, s)
     chunk = chunk_of(state.columns.shape[1])
-    if chunk == state.columns.shape[1]:
+    if _alone(state) or chunk == state.columns.shape[1]:
         return state._replace(candidates=Candidates(places, rows - matmul(across, state.columns)))
 
     def less(i, rows):
@@ -182,6 +185,8 @@ def _refill(const: Constants, state: State) -> State:
 
 def _stretch(const: Constants, state: State) -> State:
     """Moves until one needs a remainder that is not at hand, or all is done."""
+    if _alone(state):  # whose next move `_put_right` looks for
+        return _advance(const, state)
 
     def goes_on(state: State) -> Bool[Array, ""]:
         running = state.move.reasons == RUNNING
@@ -192,6 +197,11 @@ def _stretch(const: Constants, state: State) -> State:
     return lax.while_loop(
         goes_on, lambda state: _looked_ahead(const, _advance(const, state)), state
     )
+
+
+def _alone(state: State) -> bool:
+    """Whether there is one candidate, the next move's."""
+    return state.candidates.places.shape[1] == 1
 
 
 def _advance(const: Constants, state: State) -> State:

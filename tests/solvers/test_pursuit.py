@@ -125,11 +125,13 @@ def test_nonnegative_on_real_gradients_of_mnist(shared_data):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("nonnegative", [True, False])
-def test_how_many_are_read_at_once_changes_nothing(nonnegative, monkeypatch):
+@pytest.mark.parametrize("candidates", [1, 3, 8])
+def test_how_many_are_read_at_once_changes_nothing(candidates, nonnegative, monkeypatch):
     """Few candidates and short chunks of columns change the cost, not the answer."""
     problem = random_problem(1, 150, 60, 0.5, "mixture")
     whole = solve(problem, 50, nonnegative=nonnegative)
-    monkeypatch.setattr(gram_columns, "CANDIDATES", 3)
+    monkeypatch.setattr(gram_columns, "NEAR", 0)
+    monkeypatch.setattr(gram_columns, "CANDIDATES", candidates)
     monkeypatch.setattr(gram_columns, "CHUNK", 8)
     jax.clear_caches()
     parts = solve(problem, 50, nonnegative=nonnegative)
