@@ -9,8 +9,7 @@
 (b) The pass over CIFAR-10's training images (45,000) that collects logits and features, images/s.
 (c) ResNet-18 training at batch 128, images/s, in bfloat16 and float32.
 (d) Full training against gradmatch-pb-warm and adaptive-random at 10 %, 30 epochs each: accuracy,
-    seconds and speed-up. The paper's table 2 (one V100, 300 epochs, 10 %): FULL 95.09 %, 4.34 h;
-    GRAD-MATCHPB-WARM 92.26 %, 0.62 h, a speed-up of 7.
+    seconds and speed-up (the paper's, Table 2, one V100, 300 epochs: 7).
 
 Each step appends a JSON line to --results at once; a step whose line is there for the same device
 and settings is skipped, so the command can be repeated until all is done. A step that fails leaves
@@ -155,10 +154,8 @@ def images(args: GPUCheck, sizes: Sizes) -> Dataset:
     """CIFAR-10 as it is trained on, or noise in its shape."""
     if args.data_dir is not None:
         dataset = load_dataset("cifar10", args.data_dir)
-        if args.quick:
-            few = dataset.train.subset(np.arange(sizes.images))
-            return replace(dataset, train=few, test=few)
-        return dataset
+        few = dataset.train.subset(np.arange(sizes.images)) if args.quick else None
+        return dataset if few is None else replace(dataset, train=few, test=few)
     rng = np.random.default_rng(args.seed)
 
     def split(n: int) -> Split:
