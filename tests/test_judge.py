@@ -97,6 +97,10 @@ def test_the_overview_counts_who_is_ahead_and_behind():
     means = [v.difference for v in line.verdicts.values()]
     p = stats.wilcoxon(means, alternative="greater").pvalue
     assert cells["p over the sets"] == f"{p:.3f}"
+    tables["c0"] = [row._replace(ended=row.ended[:4]) for row in tables["c0"]]
+    columns, (line,) = overview(tables)
+    assert "(n = 4)" in columns[1].cell(line)
+    assert len(line.whole) == 19, "what is not whole is shown, not counted"
     one = dict(list(tables.items())[:1])
     assert overview(one)[1] == [], "one case is its own table"
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from scipy import stats
 
-from experiments.judge.cases import REFERENCE
+from experiments.judge.cases import REFERENCE, SEEDS
 from experiments.judge.verdict import Record, Verdict, ahead, behind, mark, verdict
 from experiments.paper.costs import cost_of
 from gradmatch_jax.report.tables import Column
@@ -41,6 +41,11 @@ class Line:
     verdicts: Mapping[str, Verdict]
     passes: float | None
 
+    @property
+    def whole(self) -> dict[str, Verdict]:
+        """Those of all seeds, which alone are counted."""
+        return {case: v for case, v in self.verdicts.items() if v.n == len(SEEDS)}
+
 
 def overview(tables: Mapping[str, Sequence[Judged]]) -> tuple[list[Column[Any]], list[Line]]:
     """Columns and rows; of fewer than two cases there are none.
@@ -50,14 +55,14 @@ def overview(tables: Mapping[str, Sequence[Judged]]) -> tuple[list[Column[Any]],
     """
     arms = dict.fromkeys(row.arm for rows in tables.values() for row in rows)
     lines = [_line(arm, tables) for arm in arms if arm != REFERENCE]
-    sure = holm({(line.arm, case): v.p_t for line in lines for case, v in line.verdicts.items()})
+    sure = holm({(line.arm, case): v.p_t for line in lines for case, v in line.whole.items()})
     columns: list[Column[Any]] = [
         Column("arm", lambda line: line.arm),
         *(_cell(case) for case in tables),
-        Column("ahead", lambda line: sum(map(ahead, line.verdicts.values()))),
+        Column("ahead", lambda line: sum(map(ahead, line.whole.values()))),
         Column("ahead by Holm", lambda line: sum(arm == line.arm for arm, _ in sure)),
-        Column("behind", lambda line: sum(map(behind, line.verdicts.values()))),
-        Column("p over the sets", lambda line: over_sets(line.verdicts.values()), "{:.3f}"),
+        Column("behind", lambda line: sum(map(behind, line.whole.values()))),
+        Column("p over the sets", lambda line: over_sets(line.whole.values()), "{:.3f}"),
         Column("passes", lambda line: line.passes, "{:.1f}×"),
     ]
     return columns, lines if len(tables) > 1 else []
@@ -93,7 +98,13 @@ def over_sets(verdicts: Iterable[Verdict]) -> float | None:
 
 
 def _cell(case: str) -> Column[Any]:
-    return Column(case, lambda line: mark(line.verdicts[case]) if case in line.verdicts else None)
+    def cell(line: Line) -> str | None:
+        found = line.verdicts.get(case)
+        if found is None or found.n == len(SEEDS):
+            return found and mark(found)
+        return f"{found.difference:+.2f} (n = {found.n})" if found.n else None
+
+    return Column(case, cell)
 
 
 def _line(arm: str, tables: Mapping[str, Sequence[Judged]]) -> Line:
