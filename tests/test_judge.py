@@ -96,7 +96,7 @@ def test_the_overview_counts_who_is_ahead_and_behind():
     assert cells["passes"] == "1.0×"
     means = [v.difference for v in line.verdicts.values()]
     p = stats.wilcoxon(means, alternative="greater").pvalue
-    assert cells["p over the sets"] == f"{p:.3f}"
+    assert cells["p over the sets"] == f"{p:.2g}"
     tables["c0"] = [row._replace(ended=row.ended[:4]) for row in tables["c0"]]
     columns, (line,) = overview(tables)
     assert "(n = 4)" in columns[1].cell(line)

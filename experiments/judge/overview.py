@@ -62,7 +62,7 @@ def overview(tables: Mapping[str, Sequence[Judged]]) -> tuple[list[Column[Any]],
         Column("ahead", lambda line: sum(map(ahead, line.whole.values()))),
         Column("ahead by Holm", lambda line: sum(arm == line.arm for arm, _ in sure)),
         Column("behind", lambda line: sum(map(behind, line.whole.values()))),
-        Column("p over the sets", lambda line: over_sets(line.whole.values()), "{:.3f}"),
+        Column("p over the sets", lambda line: over_sets(line.whole.values()), "{:.2g}"),
         Column("passes", lambda line: line.passes, "{:.1f}×"),
     ]
     return columns, lines if len(tables) > 1 else []
