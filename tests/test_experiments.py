@@ -21,7 +21,7 @@ from experiments.bench import (
 )
 from experiments.command import quickened
 from experiments.paper.lines import by_fraction
-from experiments.records import append, read
+from experiments.records import REVISION, append, read, revision, stamp
 from experiments.runs import run_all
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients, densify
@@ -114,6 +114,14 @@ def test_gpu_check_goes_on_after_a_failure_and_resumes(tmp_path):
     assert records[0]["images"] == 400
     assert records[0]["config"]["data"] == "synthetic"
     assert [r["subset_size"] for r in records[1:]] == [400, 40, 40]
+
+
+def test_a_copy_without_history_is_told_its_revision(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert revision() == "unknown"
+    monkeypatch.setenv(REVISION, "abc1234")
+    assert stamp({}, 0.0)["revision"] == "abc1234"
 
 
 @pytest.mark.thorough
