@@ -30,7 +30,7 @@ from rich.console import Console
 from experiments.paper.exhibit import Exhibit, Source, stand
 from experiments.paper.exhibits import IN_ORDER, find
 from experiments.paper.study import Asked, State
-from gradmatch_jax.errors import UserError
+from gradmatch_jax.errors import UserError, no_such
 from gradmatch_jax.report.tables import Column, rich_table
 
 Name = tyro.conf.Positional[str]
@@ -42,6 +42,9 @@ class Run(Asked):
 
     name: Name = ""
     """table3, figure4a, ...; see `list`."""
+    studies: tuple[str, ...] = ()
+    """Of these sources alone, by the names of their files: cifar10_lenet is the half of table2 that
+    a CPU does. None named: all of them."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def run(args: Run) -> None:
     exhibit = find(args.name)
     until = time.time() + 60 * args.minutes
     several = len({source.dataset for source in exhibit.sources}) > 1 and not args.quick
-    for source in exhibit.sources:
+    for source in of_studies(exhibit, args.studies):
         folder = args.data_dir
         if several and folder is not None:
             folder = folder / source.dataset
@@ -113,6 +116,14 @@ def run(args: Run) -> None:
         source.run(dataclasses.replace(args, data_dir=folder, minutes=minutes))
     for source, state in zip(exhibit.sources, exhibit.states(args), strict=True):
         print(f"{source.name}: {state}")
+
+
+def of_studies(exhibit: Exhibit, names: tuple[str, ...]) -> list[Source]:
+    """The sources that were named, or all of them."""
+    known = {source.name: source for source in exhibit.sources}
+    if missing := [name for name in names if name not in known]:
+        raise no_such(f"study of {exhibit.name}", missing[0], known)
+    return [source for name, source in known.items() if not names or name in names]
 
 
 def table(args: Table) -> None:
