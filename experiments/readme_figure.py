@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 
 from experiments.command import command
 from experiments.paper.draw import look
-from experiments.paper.lines import Run, accuracy_of, grouped
+from experiments.paper.lines import Run, accuracy_of, grouped, of_one_device
 from experiments.records import read
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.drawing import (
@@ -72,7 +72,8 @@ def points(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[Point]]:
         UserError: none has.
     """
     found: dict[str, list[Point]] = {}
-    for key, members in sorted(grouped(runs).items(), key=lambda item: item[0].fraction):
+    groups = grouped(of_one_device(runs))
+    for key, members in sorted(groups.items(), key=lambda item: item[0].fraction):
         whole = ended(members)
         if key.name in names and whole:
             accuracies = [accuracy_of(run) for run in whole]

@@ -106,31 +106,57 @@ def never_trained(folder: Path, row: dict[str, Any]) -> float | None:
     return 100.0 * float(unused.mean())
 
 
+class Recorded:
+    """Records by what their run was, to ask for those of a job."""
+
+    def __init__(self, records: Iterable[dict[str, Any]]):
+        self._known: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+        for record in records:
+            key = record["strategy"], record["warm"], round(record["fraction"], 9), record["seed"]
+            self._known.setdefault(key, []).append(record)
+
+    def of(self, job: Job) -> list[dict[str, Any]]:
+        """The records of runs with the job's settings, whatever they were called.
+
+        A setting that a record does not name is of a later revision, and does not count.
+        """
+        c = job.config
+        stored = self._known.get((c.strategy, c.warm, round(c.fraction, 9), c.seed), [])
+        return [record for record in stored if not _others(record, job)]
+
+
+def _others(record: dict[str, Any], job: Job) -> list[str]:
+    """What a record has otherwise than the job, in words."""
+    then = config_of(record)
+    return [f"{k} {then[k]}, not {v}" for k, v in job.settings.items() if then.get(k, v) != v]
+
+
 def recorded(results: Path, job: Job) -> bool:
     """Whether `results` has a record of the run.
-
-    Settings that the record does not have are of a later revision, and do not count.
 
     Raises:
         UserError: the record of that name is of other settings.
     """
-    name = run_name(job)
-    stored = [config_of(record) for record in read(results) if record["run"] == name]
-    for then in stored:
-        other = [f"{k} {then[k]}, not {v}" for k, v in job.settings.items() if then.get(k, v) != v]
-        if other:
+    records = read(results)
+    if Recorded(records).of(job):
+        return True
+    for record in records:
+        if record["run"] == run_name(job):
+            other = "; ".join(_others(record, job))
             raise UserError(
-                f"{results} has a {name} with {'; '.join(other)}: give other --runs and --results"
+                f"{results} has a {run_name(job)} with {other}: give other --runs and --results"
             )
-    return bool(stored)
+    return False
 
 
 # What settings were called at earlier revisions.
 _RENAMED = {"glister_greedy": "greedy", "glister_refresh": "refresh"}
+# What a strategy did before a setting was there, where that is not today's default.
+_BEFORE: dict[str, dict[str, Any]] = {"balanced": {"balance": "epochs"}}
 
 
 def config_of(record: dict[str, Any]) -> dict[str, Any]:
     """A record's settings by today's names; null, which meant a default, is left out."""
     config: dict[str, Any] = record["config"]
     known = {_RENAMED.get(k, k): v for k, v in config.items() if v is not None}
-    return identifying(known)
+    return identifying(_BEFORE.get(record["strategy"], {}) | known)

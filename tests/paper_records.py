@@ -52,6 +52,8 @@ def cells(text, strategy, fraction):
     """A row of a Markdown table by heading."""
     header, *lines = ([c.strip() for c in li.strip("|").split("|")] for li in text.splitlines())
     for found in lines:
-        if found[:2] == [strategy, fraction]:
-            return dict(zip(header, found, strict=True))
+        named = dict(zip(header, found, strict=False))
+        if (named.get("strategy"), named.get("k/n")) == (strategy, fraction):
+            assert len(found) == len(header)
+            return named
     raise AssertionError(f"no row {strategy} {fraction} in\n{text}")

@@ -11,6 +11,7 @@ from experiments.judge.cases import ARMS, CASES, QUICK, SEEDS, TUNED_ON
 from experiments.judge.overview import overview
 from experiments.judge.verdict import chosen, verdict
 from experiments.records import read
+from experiments.runs import config_of
 from gradmatch_jax.sweep import identity
 from gradmatch_jax.training.config import resolve
 
@@ -66,6 +67,20 @@ def test_every_arm_can_be_run_on_every_case():
             assert job.config.label_noise == (0.2 if case.tuned_as else 0.0)
         assert bool(judge.tuning(args, case, ARMS[0], base)) == (case.tuned_as is None)
     assert resolve(judge._base(CASES["trec-10"], None)).lr == judge.rates_of(CASES["trec-10"])[1]
+
+
+def test_a_record_is_found_by_its_settings_whatever_it_was_called():
+    """`balanced` was by epochs before it could be otherwise, and then by default."""
+    args, case = judge.Judged(cases=("trec-10",)), CASES["trec-10"]
+    names = {r["run"]: r for r in read(args.file(case))}
+    whole = {row.arm: row.runs for row in judge.rows(args, case)}
+    epochs = [f"tsv-balanced-0.1-seed{seed}" for seed in SEEDS]
+    assert {r["run"].partition("-lr-")[0] for r in whole["balanced, by epochs"]} == set(epochs)
+    assert all(r["run"].endswith("-balance-batches") for r in whole["balanced"])
+    old = next(r for r in names.values() if r["strategy"] == "balanced")
+    assert "balance" not in old["config"]
+    assert config_of(old)["balance"] == "epochs"
+    assert config_of(old | {"strategy": "random"}).keys() == old["config"].keys() & config_of(old)
 
 
 class Row(NamedTuple):

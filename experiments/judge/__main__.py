@@ -26,7 +26,7 @@ from experiments.judge.overview import overview
 from experiments.judge.verdict import Record, chosen, verdict
 from experiments.on_ray import Ray
 from experiments.records import read
-from experiments.runs import run_all, run_name
+from experiments.runs import Recorded, run_all
 from experiments.tabled import COSTS, Runs, status_of, write_tables
 from gradmatch_jax.errors import UserError, no_such
 from gradmatch_jax.report.tables import Column
@@ -163,9 +163,9 @@ def chosen_rate(args: Judged, case: Case, arm: Arm) -> float | None:
 def _records(
     args: Judged, case: Case, arm: Arm, seeds: tuple[int, ...], *rates: float
 ) -> list[Record]:
-    """An arm's records, by the names of its runs."""
-    names = {run_name(job) for job in _jobs(case, arm, _base(case, None), seeds, *rates)}
-    return [record for record in read(args.file(case)) if record["run"] in names]
+    """An arm's records, by the settings of its runs."""
+    known = Recorded(read(args.file(case)))
+    return [r for job in _jobs(case, arm, _base(case, None), seeds, *rates) for r in known.of(job)]
 
 
 @dataclass(frozen=True)

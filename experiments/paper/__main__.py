@@ -105,7 +105,8 @@ def run(args: Run) -> None:
     exhibit = find(args.name)
     until = time.time() + 60 * args.minutes
     several = len({source.dataset for source in exhibit.sources}) > 1 and not args.quick
-    for source in of_studies(exhibit, args.studies):
+    asked = of_studies(exhibit, args.studies)
+    for source in asked:
         folder = args.data_dir
         if several and folder is not None:
             folder = folder / source.dataset
@@ -114,8 +115,8 @@ def run(args: Run) -> None:
                 continue
         minutes = max(0.0, (until - time.time()) / 60)
         source.run(dataclasses.replace(args, data_dir=folder, minutes=minutes))
-    for source, state in zip(exhibit.sources, exhibit.states(args), strict=True):
-        print(f"{source.name}: {state}")
+    for source in asked:
+        print(f"{source.name}: {source.state(args)}")
 
 
 def of_studies(exhibit: Exhibit, names: tuple[str, ...]) -> list[Source]:

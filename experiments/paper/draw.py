@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.paper.lines import grouped
+from experiments.paper.lines import grouped, of_one_device
 from experiments.paper.points import FLOOR, Point, pareto
 from experiments.paper.study import Run
 from gradmatch_jax.report.drawing import (
@@ -179,13 +179,13 @@ def _legend(names: Sequence[str], kinds: Sequence[str]) -> list[Line2D]:
 def convergence(
     runs: Sequence[Run], names: Sequence[str], shape: Shape = WIDE, unit: str = "s"
 ) -> Figure:
-    """Test accuracy against seconds of training and selection, a panel a fraction.
+    """Test accuracy against seconds of training and selection on one device, a panel a fraction.
 
     Each curve is the mean of the runs of its row at the epochs that all of them tested; the legend
     of a panel says of how many. The axis of y is the error, logarithmic: near the end the curves of
     MNIST are a tenth of a point apart.
     """
-    groups = {key: ended(members) for key, members in grouped(runs).items()}
+    groups = {key: ended(members) for key, members in grouped(of_one_device(runs)).items()}
     shown = {k: v for k, v in groups.items() if v and k.name in (*names, "full", "infobatch")}
     fractions = sorted({key.fraction for key in shown if key.fraction < 1})
     columns = min(shape.columns, max(len(fractions), 1))

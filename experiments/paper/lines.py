@@ -3,13 +3,15 @@
 A row with fewer seeds than the study has is marked, one that nothing has been run for says so and
 keeps the paper's figures, runs of different settings have rows of their own that name them, and a
 column without a figure is left out. Seconds are training and selection (the latter also by itself),
-without evaluation and compilation. A speed-up is against our own full training in the same file
-(the paper's: its hours against its FULL), the ceiling the examples that full training visits over
-those this run visited.
+without evaluation and compilation. A speed-up is against our own full training in the same file and
+on the same device (the paper's: its hours against its FULL), the ceiling the examples that full
+training visits over those this run visited. Accuracies of several devices have a mean, seconds do
+not: they are those of the device that most of a row's runs are of.
 """
 
 import itertools
 import statistics
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -35,6 +37,7 @@ class Key(NamedTuple):
     fraction: float
     name: str
     settings: str = ""  # those that other runs of the same name and fraction have otherwise
+    device: str = ""  # where a run of the same seed was made on another as well
 
 
 class Line(NamedTuple):
@@ -43,22 +46,49 @@ class Line(NamedTuple):
     key: Key
     runs: list[Run]
     whole: list[Run]  # those that ended
-    full_seconds: float | None  # of our own full training
+    timed: list[Run]  # of these, those of one device
+    full: list[Run]  # our own full training on that device
     paper: Published | None
     paper_full: Published | None
+    device: str | None  # None: there is but one in the file
 
     def mean(self, value: Callable[[Run], float | None]) -> float | None:
         """The mean over the runs that ended; None where one has no such figure."""
-        found = [value(run) for run in self.whole]
-        whole = [x for x in found if x is not None]
-        return statistics.fmean(whole) if whole and len(whole) == len(found) else None
+        return mean_of(self.whole, value)
 
-    def values(self, value: Callable[[Run], float]) -> list[float] | None:
-        """A value a run that ended; None where there is none, or one lacks it."""
+    def values(self, value: Callable[[Run], float], timed: bool = False) -> list[float] | None:
+        """A value a run that ended, on one device if wanted; None where one lacks it."""
         try:
-            return [value(run) for run in self.whole] or None
+            return [value(run) for run in (self.timed if timed else self.whole)] or None
         except KeyError:
             return None
+
+    def gain(self, spent: Callable[[Run], float | None]) -> float | None:
+        """What full training takes of something over what this row takes, on one device."""
+        full, ours = mean_of(self.full, spent), mean_of(self.timed, spent)
+        return full / ours if full and ours else None
+
+
+def mean_of(runs: Sequence[Run], value: Callable[[Run], float | None]) -> float | None:
+    """The mean over runs; None where there are none, or one has no such figure."""
+    found = [value(run) for run in runs]
+    whole = [x for x in found if x is not None]
+    return statistics.fmean(whole) if whole and len(whole) == len(found) else None
+
+
+def device_of(run: Run) -> str:
+    return run.get("device", "")
+
+
+def of_one_device(runs: Sequence[Run]) -> list[Run]:
+    """Those of the device that most are of, the first of equal ones.
+
+    >>> [run["seed"] for run in of_one_device([
+    ...     {"seed": 0, "device": "a"}, {"seed": 1, "device": "b"}, {"seed": 2, "device": "b"}])]
+    [1, 2]
+    """
+    devices = Counter(map(device_of, runs))
+    return [run for run in runs if device_of(run) == devices.most_common(1)[0][0]]
 
 
 def accuracy_of(run: Run) -> float:
@@ -95,11 +125,6 @@ def difference(line: Line) -> float | None:
     return None if ours is None or line.paper is None else ours - line.paper.accuracy
 
 
-def speed_up(line: Line) -> float | None:
-    ours = line.mean(seconds_of)
-    return None if ours is None or line.full_seconds is None else line.full_seconds / ours
-
-
 def papers_speed_up(line: Line) -> float | None:
     if line.paper is None or line.paper_full is None:
         return None
@@ -126,16 +151,18 @@ def tera(value: float) -> str:
 
 
 COLUMNS: tuple[Column[Line], ...] = (
-    Column("strategy", lambda line: ", ".join(filter(None, line.key[1:]))),
+    Column("strategy", lambda line: ", ".join(filter(None, line.key[1:3]))),
+    Column("device", lambda line: line.device),
     Column("k/n", lambda line: line.key.fraction, "{:.0%}"),
     Column("seeds", seeds_cell),
     Column("validation %", lambda line: line.values(lambda r: r["validation_accuracy"]), spread(2)),
     Column("accuracy %", accuracy_cell),
     Column("paper %", lambda line: line.paper and line.paper.accuracy, "{:.2f}"),
     Column("difference", difference, "{:+.2f}"),
-    Column("seconds", lambda line: line.values(seconds_of), spread(1)),
-    Column("selecting", lambda line: line.values(lambda r: r["selection_seconds"]), spread(1)),
-    Column("speed-up", speed_up, "{:.1f}"),
+    Column("seconds", lambda line: line.values(seconds_of, timed=True), spread(1)),
+    Column("selecting", lambda line: line.values(lambda r: r["selection_seconds"], True),
+           spread(1)),
+    Column("speed-up", lambda line: line.gain(seconds_of), "{:.1f}"),
     Column("ceiling", lambda line: line.mean(ceiling), "{:.1f}"),
     Column("paper's speed-up", papers_speed_up, "{:.1f}"),
     Column("examples", lambda line: line.mean(seen), millions),
@@ -158,18 +185,19 @@ def lines_of(
     groups = grouped(runs)
     known = {(key.name, key.fraction) for key in groups}
     groups |= {Key(f, name): [] for name, f in expected if (name, f) not in known}
-    full = [seconds_of(run) for run in ended(runs) if run["strategy"] == "full"]
-    full_seconds = statistics.fmean(full) if full else None
-    yardstick = paper.get(("full", 1.0))
-    return [
-        Line(
-            key, members, ended(members), full_seconds, paper.get((key.name, key.fraction)),
-            yardstick,
-        )
-        for key, members in sorted(
-            groups.items(), key=lambda item: (item[0].fraction < 1, item[0].fraction)
-        )
-    ]  # fmt: skip
+    full = [run for run in ended(runs) if run["strategy"] == "full"]
+    several = len(set(map(device_of, runs))) > 1
+
+    def line(key: Key, members: list[Run]) -> Line:
+        whole = ended(members)
+        timed = of_one_device(whole)
+        here = device_of(timed[0]) if timed else None
+        same = [run for run in full if device_of(run) == here]
+        ours, theirs = paper.get((key.name, key.fraction)), paper.get(("full", 1.0))
+        return Line(key, members, whole, timed, same, ours, theirs, here if several else None)
+
+    ordered = sorted(groups.items(), key=lambda item: (item[0].fraction < 1, item[0].fraction))
+    return [line(key, members) for key, members in ordered]
 
 
 def by_fraction(
@@ -200,10 +228,23 @@ def grouped(runs: Sequence[Run]) -> dict[Key, list[Run]]:
         configs = [settings_of(run) for run in members]
         known = dict.fromkeys(itertools.chain.from_iterable(configs))
         varied = [k for k in known if any(c.get(k) != configs[0].get(k) for c in configs)]
+        rows: dict[str, list[Run]] = {}
         for run, config in zip(members, configs, strict=True):
-            settings = ", ".join(f"{k} {config.get(k)}" for k in varied)
-            groups.setdefault(Key(fraction, name, settings), []).append(run)
+            rows.setdefault(", ".join(f"{k} {config.get(k)}" for k in varied), []).append(run)
+        for settings, row in rows.items():
+            for device, alike in _apart(row).items():
+                groups[Key(fraction, name, settings, device)] = alike
     return groups
+
+
+def _apart(row: list[Run]) -> dict[str, list[Run]]:
+    """A row's runs by device, where two have made the same; else all of them, of no device."""
+    once = {(run.get("seed"), device_of(run)) for run in row}
+    again = len({seed for seed, _ in once}) < len(once)
+    found: dict[str, list[Run]] = {}
+    for run in row:
+        found.setdefault(device_of(run) if again else "", []).append(run)
+    return found
 
 
 def settings_of(run: Run) -> dict[str, Any]:
@@ -227,6 +268,11 @@ def notes(runs: list[Run], lines: list[Line], source: str = "") -> str:
     ]
     if not any(run["strategy"] == "full" for run in ended(runs)):
         said.append("No full training in the file yet: no speed-ups of ours.")
+    if len(devices := set(map(device_of, runs))) > 1:
+        said.append(
+            f"Of {len(devices)} devices: seconds are of the one that is named, and a speed-up is "
+            "over full training on the same."
+        )
     if runs and not any(joules(run) for run in ended(runs)):
         said.append(f"Energy {energy_sources(runs)}.")
     if any(line.runs and len(line.whole) < SEEDS for line in lines):

@@ -3,7 +3,16 @@
 import statistics
 from collections.abc import Callable
 
-from experiments.paper.lines import NONE, SEEDS, Paper, Run, accuracy_of, grouped
+from experiments.paper.lines import (
+    NONE,
+    SEEDS,
+    Paper,
+    Run,
+    accuracy_of,
+    device_of,
+    grouped,
+    of_one_device,
+)
 from experiments.paper.published import Published
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.summary import ended
@@ -14,6 +23,8 @@ from gradmatch_jax.strategies.registry import WARM
 def methods(runs: list[Run], paper: Paper = NONE) -> str:
     """A line a method: accuracy at each fraction, cold and warm, the paper's in brackets.
 
+    Of what was run on two devices that stands on which most of the file was.
+
     Raises:
         UserError: runs of several settings, which the line has no room for.
     """
@@ -21,7 +32,10 @@ def methods(runs: list[Run], paper: Paper = NONE) -> str:
     mixed = [f"{key.name} ({key.settings})" for key in keyed if key.settings]
     if mixed:
         raise UserError(f"--form methods is for one setting a method, not {'; '.join(mixed)}")
-    groups = {(key.name, key.fraction): group for key, group in keyed.items()}
+    usual = {device_of(run) for run in of_one_device(runs)}
+    groups = {
+        (k.name, k.fraction): v for k, v in keyed.items() if not k.device or k.device in usual
+    }
     fractions = sorted({fraction for _, fraction in groups if fraction < 1})
     whole = sorted(name for name, fraction in groups if fraction == 1)
     names = dict.fromkeys(name.removesuffix(WARM) for name, _ in groups)
@@ -63,7 +77,7 @@ def brief(runs: list[Run], paper: Published | None) -> str | None:
 
 def phases(runs: list[Run]) -> str | None:
     """Median seconds of training and of selection."""
-    whole = ended(runs)
+    whole = of_one_device(ended(runs))
     if not whole:
         return None
     spent = (

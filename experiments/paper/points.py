@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.paper.lines import Line, Paper, joules, lines_of
+from experiments.paper.lines import Paper, accuracy_of, joules, lines_of
 from experiments.paper.study import Run
 from gradmatch_jax.report.summary import ended, seconds_of
 
@@ -44,29 +44,19 @@ def measured(runs: Iterable[Run], by: Callable[[Run], float | None] = seconds_of
         by: what is saved, seconds or joules.
 
     Returns:
-        A point a strategy, fraction and setting; none where full training was not run, or where
-        `by` has no figure.
+        A point a strategy, fraction and setting; none where full training was not run on the same
+        device, or where `by` has no figure.
     """
-    lines = lines_of(list(runs))
-    full = [line for line in lines if line.key.name == "full" and line.whole]
-    if not full:
-        return []
-    accuracy = _accuracy(full[0])
-    spent = full[0].mean(by)
-    if spent is None:
-        return []
     points = []
-    for line in lines:
-        own = line.mean(by)
-        if line.whole and own and line is not full[0]:
-            fraction, name, settings = line.key
-            error = relative_error(_accuracy(line), accuracy)
-            points.append(Point(name, fraction, settings, spent / own, error, len(line.whole)))
+    for line in lines_of(list(runs)):
+        gain = line.gain(by)
+        if gain is not None and line.key.name != "full":
+            full = statistics.fmean(map(accuracy_of, line.full))
+            error = relative_error(statistics.fmean(map(accuracy_of, line.whole)), full)
+            fraction, name, *rest = line.key
+            said = ", ".join(filter(None, rest))
+            points.append(Point(name, fraction, said, gain, error, len(line.whole)))
     return points
-
-
-def _accuracy(line: Line) -> float:
-    return statistics.fmean(run["test_accuracy"] for run in line.whole)
 
 
 def energies(runs: Iterable[Run]) -> list[Point]:

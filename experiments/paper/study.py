@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from experiments.on_ray import Ray
 from experiments.records import read
-from experiments.runs import config_of, run_all
+from experiments.runs import Recorded, run_all
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.strategies.registry import STRATEGIES
 from gradmatch_jax.sweep import Grid, Job, plan
@@ -139,7 +139,7 @@ class Study:
 
     def _without_record(self, jobs: list[Job], asked: Asked) -> list[Job]:
         records = Recorded(read(self.file(asked)))
-        return [job for job in jobs if not records.has(job)]
+        return [job for job in jobs if not records.of(job)]
 
     def state(self, asked: Asked) -> State:
         """What of it there is, and the hours that the rest takes."""
@@ -180,25 +180,6 @@ def _planned(whole: Study, asked: Asked) -> tuple[Job, ...]:
         for fraction in part.fractions
     ]
     return tuple({job.folder: job for grid in grids for job in plan(grid, root)}.values())
-
-
-class Recorded:
-    """Records by what their run was, to ask whether one is of a job."""
-
-    def __init__(self, records: Iterable[Run]):
-        self._configs: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-        for run in records:
-            key = run["strategy"], run["warm"], round(run["fraction"], 9), run["seed"]
-            self._configs.setdefault(key, []).append(config_of(run))
-
-    def has(self, job: Job) -> bool:
-        """Whether there is one: settings that it does not name are of a later revision."""
-        c = job.config
-        stored = self._configs.get((c.strategy, c.warm, round(c.fraction, 9), c.seed), [])
-        return any(
-            all(then.get(name, value) == value for name, value in job.settings.items())
-            for then in stored
-        )
 
 
 def cost(job: Job) -> float:

@@ -32,7 +32,7 @@ class Parts(NamedTuple):
 
 
 def balanced(
-    task: Task, *, balance: Literal["epochs", "batches"] = "epochs", batch_size: int = 20
+    task: Task, *, balance: Literal["epochs", "batches"] = "batches", batch_size: int = 20
 ) -> Strategy:
     """Adaptive-random's epochs, without replacement until the data is used up, dealt evenly.
 
@@ -42,12 +42,12 @@ def balanced(
     nearest to zero. What an example's gradient was is known from the training step, which keeps a
     random projection of it: inner products to 1 / sqrt(64) of the norms.
 
-    An epoch's mini-batches are drawn from it at random, or dealt in the same way when it begins, by
-    what has been seen until then; it then trains in that order.
+    An epoch's mini-batches are dealt in the same way when it begins, by what has been seen until
+    then, and it trains in that order; with `balance="epochs"` they are drawn from it at random.
 
     Args:
         task: the problem's size and labels.
-        balance: what is dealt: the epochs, or the mini-batches of each as well.
+        balance: what is dealt: the epochs alone, or the mini-batches of each as well.
         batch_size: examples a mini-batch.
     """
     n, k, labels = len(task.labels), task.budget, np.asarray(task.labels)

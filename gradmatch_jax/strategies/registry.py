@@ -170,7 +170,7 @@ STRATEGIES = {
     "balanced": Entry(
         "balanced:balanced",
         "epoch",
-        "adaptive-random, each epoch dealt nearly the gradient of all the data",
+        "adaptive-random, each epoch and mini-batch dealt nearly the gradient of all the data",
         "GraB's balancing (Lu et al. 2022), widened to parts",
         reads=False,
     ),

@@ -41,8 +41,8 @@ class StrategySettings(MatchingOptions):
     """tempered: each class has the share of the draws that it has of the data."""
     fitted: bool = False
     """tempered: the temperature grows from 0 with the share of examples that training fits."""
-    balance: Literal["epochs", "batches"] = "epochs"
-    """balanced: deal nearly the gradient of all the data to each epoch, or to each mini-batch of
-    it as well."""
+    balance: Literal["epochs", "batches"] = "batches"
+    """balanced: deal nearly the gradient of all the data to each epoch alone, or to each mini-batch
+    of it as well."""
     spread: Annotated[float, Range(1)] = 2.0
     """order-dp: size of the random draw that the largest losses are taken of, over the budget."""

@@ -172,6 +172,18 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.count("\n") == 3
 
 
+def test_a_part_of_a_table_is_run_by_its_studys_name(tmp_path, capsys):
+    """The half of Table 2 that a CPU does; of the others not even the data is asked for."""
+    (tmp_path / "cifar10").mkdir()
+    asked = ["run", "table2", "--data-dir", str(tmp_path), "--results", str(RESULTS)]
+    whole = ["--seeds", "0", "--strategies", "random", "craig", "--fractions", "0.1"]
+    assert paper.main([*asked, "--studies", "cifar10_lenet", *whole]) == 0
+    said = capsys.readouterr().out
+    assert said == "cifar10_lenet: done\n", "these runs have their records"
+    assert paper.main([*asked, "--studies", "cifar10_lent"]) == 2
+    assert "Did you mean 'cifar10_lenet'" in capsys.readouterr().err
+
+
 @pytest.mark.thorough
 def test_list_has_a_line_a_name(tmp_path, capsys):
     assert paper.main(["list", "--results", str(tmp_path)]) == 0

@@ -1,5 +1,6 @@
 """Tables of accuracy and time: ours beside the paper's, what is missing, what settings differ."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from experiments.paper.exhibits.accuracy import TABLE3
 from experiments.paper.exhibits.energy import kwh
 from experiments.paper.lines import by_fraction
 from experiments.paper.methods import methods
+from experiments.paper.points import measured, relative_error
 from experiments.paper.study import Asked
 from experiments.records import read
 from experiments.runs import run_all
@@ -120,13 +122,53 @@ def test_tables_are_what_their_records_say(name):
 
 
 def test_the_readmes_table_is_what_the_records_say():
+    """Its columns are some of the short form's; the best method's name is in bold."""
     assert TABLE3.short is not None
     text = TABLE3.short(Evidence(Asked(results=ROOT / "results")))
-    row = next(line for line in text.splitlines() if line.startswith("| gradmatch-pb |"))
-    assert row == (
-        "| gradmatch-pb | 97.54 ± 0.14 [98.70] | 98.45 ± 0.17 [99.00] | 98.73 ± 0.04 [99.25] "
-        "| 98.98 ± 0.10 [99.30] | 44 + 78 | 137 + 54 |"
-    )
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("| method | 1% |"))
+    headings = _of_row(lines[first])
+    known = {cells[0]: cells for cells in map(_of_row, text.splitlines()) if len(cells) > 1}
+    rows = list(itertools.takewhile(bool, lines[first + 2 :]))
+    assert len(rows) == 6
+    for row in map(_of_row, rows):
+        name = row[0].strip("*")
+        if name in ("full", "infobatch"):
+            said = next(line for line in text.splitlines() if line.startswith(f"{name}: "))
+            assert said == f"{name}: {row[1]}, {row[3]} s"
+        else:
+            places = [known["method"].index(heading) for heading in headings[1:]]
+            assert row[1:] == [known[name][place] for place in places], name
+
+
+def _of_row(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def _on(device, *runs):
+    return [run | {"device": device} for run in runs]
+
+
+def test_seconds_of_two_devices_have_no_mean():
+    """Accuracies have; a speed-up is over full training on the same device."""
+    runs = _on("old", *(run("full", 1.0, seed, 99.0, seconds=800.0) for seed in range(3)))
+    runs += _on("old", run("craig", 0.01, 0, 97.0, seconds=40.0))
+    runs += _on("new", *(run("craig", 0.01, seed, 98.0, seconds=10.0) for seed in (1, 2)))
+    row = cells(by_fraction(runs), "craig", "1%")
+    assert (row["seeds"], row["accuracy %"]) == ("3", "97.67 ± 0.58")
+    assert (row["device"], row["seconds"], row["speed-up"]) == ("new", "10.0 ± 0.0", "–")
+    assert [point.name for point in measured(runs)] == [], "no full training to be faster than"
+    runs += _on("new", run("full", 1.0, 0, 99.5, seconds=100.0))
+    text = by_fraction(runs)
+    assert cells(text, "craig", "1%")["speed-up"] == "10.0"
+    full = [line for line in text.splitlines() if line.startswith("| full |")]
+    assert [_of_row(line)[1] for line in full] == ["old", "new"], "seed 0 was run on both"
+    (point,) = measured(runs)
+    assert point.gain == pytest.approx(10.0)
+    assert point.error == pytest.approx(relative_error(293 / 3, 99.5))
+    assert "Of 2 devices" in text
+    assert "| craig | 97.67 ± 0.58 | – | 9 + 1 |" in methods(runs)
+    assert "full: 99.00 ± 0.00, 799 + 1 s" in methods(runs), "where most were run"
 
 
 def test_rows_without_a_run_keep_the_papers_figure():

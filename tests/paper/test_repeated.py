@@ -9,7 +9,14 @@ from scipy import stats
 
 from experiments.paper import studies
 from experiments.paper.exhibit import Evidence
-from experiments.paper.exhibits.repeated import COMPARED, TABLE6, TABLE7, bounds, deviations
+from experiments.paper.exhibits.repeated import (
+    COMPARED,
+    SOURCES,
+    TABLE6,
+    TABLE7,
+    bounds,
+    deviations,
+)
 from experiments.paper.significance import accuracies, better, matrix
 from experiments.paper.study import Asked
 from experiments.records import read
@@ -44,15 +51,16 @@ def tested(measured):
     return matrix(measured, COMPARED)
 
 
-@pytest.mark.thorough
 def test_p_values_of_the_records_are_those_of_counting(measured, tested):
-    for (row, column), found in tested.items():
+    """Of twelve pairs: all the assignments of more are too many to go through."""
+    for row, column in itertools.permutations(COMPARED, 2):
         shared = sorted(measured[row].keys() & measured[column].keys())
-        differences = np.round([measured[row][w] - measured[column][w] for w in shared], 6)
-        assert found.n == len(shared) in (6, 9)
+        assert tested[row, column].n == len(shared) > 6
+        few = [{w: measured[name][w] for w in shared[::2][:12]} for name in (row, column)]
+        differences = np.round([few[0][w] - few[1][w] for w in few[0]], 6)
+        found = better(*few)
         assert found.p == pytest.approx(by_counting(differences), abs=1e-12)
         assert found.p >= 0.5**found.n
-    assert tested["adaptive-random", "gradmatch-pb-warm"].p == 0.5**6
 
 
 @pytest.mark.thorough
@@ -79,14 +87,16 @@ def test_pairs_are_of_the_same_seed_and_budget():
     assert "full" not in measured, "it has no budget"
 
 
-def test_deviations_of_the_records_are_numpys(records):
+def test_deviations_of_the_records_are_numpys():
+    """A seed that was run on two devices is one."""
+    records = read(RESULTS / f"{studies.MNIST.name}.jsonl")
     found = deviations(records)
     for name, fraction in (("gradmatch", 0.01), ("craig-warm", 0.05), ("full", 1.0)):
         base, warm = name.removesuffix("-warm"), name.endswith("-warm")
-        values = [
-            r["test_accuracy"] for r in records
+        values = list({
+            r["seed"]: r["test_accuracy"] for r in records[::-1]
             if (r["strategy"], r["warm"], r["fraction"]) == (base, warm, fraction)
-        ]  # fmt: skip
+        }.values())  # fmt: skip
         assert found[name, fraction] == (pytest.approx(np.std(values, ddof=1)), len(values))
     assert deviations([run("random", 0.1, 0, 90.0)]) == {("random", 0.1): (None, 1)}
 
@@ -103,7 +113,10 @@ def test_tables_state_their_n():
     evidence = Evidence(Asked(results=RESULTS))
     text = TABLE6.table(evidence)
     row = next(line for line in text.splitlines() if line.startswith("| adaptive-random |"))
-    assert "0.002 (n = 9)" in row
+    pairs = accuracies(run for study in SOURCES for run in evidence.runs(study))
+    n = len(pairs["adaptive-random"].keys() & pairs["gradmatch-per-class"].keys())
+    assert f"(n = {n}) | – |" in row
+    assert "| <0.0001 (n = " in row
     lower = next(line for line in text.splitlines() if line.startswith("| gradmatch-pb-warm |"))
     assert "[0.0002]" in lower
     line = next(x for x in TABLE7.table(evidence).splitlines() if x.startswith("| gradmatch-pb |"))

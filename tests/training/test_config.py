@@ -213,7 +213,7 @@ DOES_NOT_APPLY = [
     ("full-earlystop", {"weighting": "batch"}), ("forgetting", {"pool": 0.5}),
     ("order-dp", {"temperature": 0.5}), ("tempered", {"spread": 3.0}),
     ("gradmatch-pb", {"target_shares": "validation"}),
-    ("adaptive-random", {"balance": "batches"}),
+    ("adaptive-random", {"balance": "epochs"}),
 ]  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def test_a_setting_named_at_its_default_is_refused_too():
 APPLIES = [
     ("gradmatch", {"lam": 0.1, "pool": 0.5, "validation_target": True, "select_every": 5}),
     ("gradmatch", {"validation_target": True, "target_shares": "validation"}),
-    ("balanced-warm", {"balance": "batches", "batch_size": 10}),
+    ("balanced-warm", {"balance": "epochs", "batch_size": 10}),
     ("gradmatch-warm", {"kappa": 0.25}), ("glister", {"greedy": "naive", "refresh": 0.5}),
     ("infobatch", {"ratio": 0.3, "tail": 0.2, "weighting": "selection"}),
     ("el2n", {"proxy": "mlp", "proxy_epochs": 3, "proxy_runs": 2, "pool": 0.5}),

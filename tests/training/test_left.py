@@ -26,7 +26,7 @@ KINDS = {
     "gradmatch-pb-warm": {"epochs": 8, "select_every": 2, "fraction": 0.4},
     "infobatch": {"epochs": 4},
     "adaptive-random": {"epochs": 2, "fraction": 0.5},
-    "balanced": {"epochs": 3, "fraction": 0.5, "balance": "batches"},
+    "balanced": {"epochs": 3, "fraction": 0.5},
     # Two proxies, each from a fresh start.
     "el2n": {"epochs": 2, "proxy_epochs": 1, "proxy_runs": 2, "fraction": 0.4},
 }

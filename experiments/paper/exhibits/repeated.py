@@ -20,7 +20,9 @@ COMPARED = (*studies.PAPER, "gradmatch-per-class", *studies.FAIR)
 
 
 def p_of(p: float) -> str:
-    """Two figures, as far as they say anything: 0.0003, 0.031, 0.98."""
+    """Two figures, as far as they say anything: <0.0001, 0.0003, 0.031, 0.98."""
+    if p < 0.0001:
+        return "<0.0001"
     return f"{p:.4f}" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
@@ -64,11 +66,12 @@ TABLE6 = Exhibit(
 
 def deviations(runs: list[Run]) -> dict[tuple[str, float], tuple[float | None, int]]:
     """Sample standard deviation of test accuracy over seeds, and of how many runs."""
-    groups: dict[tuple[str, float], list[float]] = {}
-    for run in ended(runs):
-        groups.setdefault((label(run), run["fraction"]), []).append(accuracy_of(run))
+    groups: dict[tuple[str, float], dict[int, float]] = {}
+    for run in ended(runs):  # of a run made on two devices the first counts
+        seeds = groups.setdefault((label(run), run["fraction"]), {})
+        seeds.setdefault(run["seed"], accuracy_of(run))
     return {
-        key: (statistics.stdev(values) if len(values) > 1 else None, len(values))
+        key: (statistics.stdev(values.values()) if len(values) > 1 else None, len(values))
         for key, values in groups.items()
     }
 
