@@ -60,16 +60,19 @@ def adaptive_random(task: Task) -> Strategy:
 def _deal(state: Dealt, key: PRNGKeyArray, k: int) -> tuple[Int[Array, "k"], Dealt]:
     """The next k of the order, and what is left of it."""
     order, place = state["order"], state["place"]
-    n = len(order)
-    fresh = jax.random.permutation(key, n).astype(jnp.int32)
-    rank = jnp.zeros(n, jnp.int32).at[order].set(jnp.arange(n, dtype=jnp.int32))
-    held_last = jnp.argsort(rank[fresh] >= place, stable=True)
-    fresh = fresh[held_last]
-    slots = jnp.arange(k, dtype=jnp.int32)
-    left = n - place
-    taken = jnp.where(slots < left, order[(place + slots) % n], fresh[(slots - left) % n])
-    wraps = left < k
-    return taken, {
-        "order": jnp.where(wraps, fresh, order),
-        "place": jnp.where(wraps, k - left, place + k),
-    }
+    n, slots = len(order), jnp.arange(k, dtype=jnp.int32)
+    left, ahead = n - place, order[(place + slots) % n]
+
+    def go_on():
+        return ahead, order, place + k
+
+    def shuffle():
+        fresh = jax.random.permutation(key, n).astype(jnp.int32)
+        rank = jnp.zeros(n, jnp.int32).at[order].set(jnp.arange(n, dtype=jnp.int32))
+        held_last = jnp.argsort(rank[fresh] >= place, stable=True)
+        fresh = fresh[held_last]
+        return jnp.where(slots < left, ahead, fresh[(slots - left) % n]), fresh, k - left
+
+    # Two sorts of n, only where they are wanted: 20 ms an epoch of MNIST.
+    taken, order, place = jax.lax.cond(left < k, shuffle, go_on)
+    return taken, {"order": order, "place": place}
