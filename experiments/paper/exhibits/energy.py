@@ -1,5 +1,6 @@
 """Table 5 and Figure 3d: energy."""
 
+import re
 import statistics
 from collections.abc import Callable
 
@@ -27,16 +28,17 @@ def kwh(runs: list[Run]) -> Callable[[str, float], str | None]:
         own = 1.0 if name in ("full", "infobatch") else fraction
         mine = [run for run in ended(runs) if (label(run), run["fraction"]) == (name, own)]
         spent = [found / JOULES for run in mine if (found := joules(run)) is not None]
-        if mine and not spent:
-            return energy_sources(mine)
+        if mine and not spent:  # what is in parentheses stands under the table
+            return re.sub(r" \([^)]*\)", "", energy_sources(mine))
         return f"{statistics.fmean(spent):.4f} ({len(spent)})" if spent else None
 
     return cell
 
 
 def _table5(evidence: Evidence) -> str:
-    parts = []
+    parts, dark = [], []
     for study in (studies.CIFAR10, studies.CIFAR100, studies.MNIST):
+        dark += [run for run in ended(evidence.runs(study)) if joules(run) is None]
         known = study is not studies.MNIST and not evidence.asked.quick
         paper = published.figures(TABLE, study.dataset) if known else {}
         fractions = every(evidence.study(study).fractions)
@@ -46,6 +48,7 @@ def _table5(evidence: Evidence) -> str:
     return titled(*parts) + (
         "\nkWh of training and selection by RAPL's and NVML's counters (pyJoules), mean over the "
         "runs in parentheses. The paper has none of MNIST.\n"
+        + (f"Energy {energy_sources(dark)}.\n" if dark else "")
     )
 
 
