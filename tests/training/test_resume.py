@@ -40,6 +40,11 @@ RUNS: dict[str, dict[str, object]] = {  # 10 epochs each
     "adaptive-random": {
         "strategy": "adaptive-random", "epochs": 10, "fraction": 0.1, "model": "mnistnet",
     },
+    # What training saw of each example is part of what is restored.
+    **{
+        name: {"strategy": name, "epochs": 10, "fraction": 0.1}
+        for name in ("tempered", "order-dp", "balanced")
+    },
     # Saved within their epochs, and killed there.
     "gradmatch-pb-warm, within": {
         "strategy": "gradmatch-pb-warm", "epochs": 18, "fraction": 0.1, "select_every": 3,
