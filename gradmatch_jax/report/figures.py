@@ -24,6 +24,7 @@ from gradmatch_jax.report.drawing import (
 )  # fmt: skip
 from gradmatch_jax.report.labels import (
     LINE,
+    Box,
     Label,
     at_the_end,
     beside,
@@ -122,8 +123,7 @@ def _points(
     axes.set_ylim(*shown)
     speedups = [row.speedup or 1.0 for row in rows]
     log_ticks(axes, min(speedups) / 1.35, max(speedups) * 1.35, "{:g}×")
-    if full.accuracy is not None:
-        _full_line(axes, full.accuracy, shown)
+    written = [] if full.accuracy is None else [_full_line(axes, full.accuracy, shown)]
     labels, values = [], []
     for row, speedup in zip(rows, speedups, strict=True):
         accuracy, look = row.accuracy or 0.0, drawn[row.label]
@@ -140,11 +140,12 @@ def _points(
         ceiling = "" if row.ceiling is None else f" of {row.ceiling:.3g}×"
         said = f"{spread_out(accuracy, row.accuracy_std, 2)} %, {speedup:.1f}×{ceiling}"
         values.append(Value(axes, speedup, y, (row.label, said)))
-    beside(axes, labels)
+    beside(axes, labels, written)
     return values
 
 
-def _full_line(axes: Axes, accuracy: float, shown: Window) -> None:
+def _full_line(axes: Axes, accuracy: float, shown: Window) -> Box:
+    """The line of full training with its name; the box that the name takes."""
     inside = accuracy <= shown.high
     if inside:
         axes.axhline(accuracy, color=INK, linewidth=1, alpha=0.55)
@@ -152,6 +153,9 @@ def _full_line(axes: Axes, accuracy: float, shown: Window) -> None:
     place = (0.99, accuracy) if inside else (0.99, shown.high)
     axes.annotate(said, place, (0, 3), xycoords=("axes fraction", "data"), ha="right",
                   textcoords="offset points", annotation_clip=False)  # fmt: skip
+    right, _ = axes.transAxes.transform((place[0], 0.0))
+    _, bottom = axes.transData.transform((1.0, place[1]))
+    return float(right - width_of([said])), float(bottom), float(right), float(bottom + LINE)
 
 
 class Curve(NamedTuple):

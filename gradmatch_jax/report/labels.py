@@ -15,6 +15,9 @@ LINE = FONT + 3.5  # units from a line of text to the next
 _LETTER = 0.56 * FONT  # units a letter takes, of the page's fonts and a little more
 
 
+Box = tuple[float, float, float, float]
+
+
 class Label(NamedTuple):
     """A name, and the point it is of, in the axes' data."""
 
@@ -78,11 +81,14 @@ def at_the_end(axes: Axes, labels: Sequence[Label]) -> None:
         _text(axes, label.text, (box.x1 + 11, float(place)), "left")
 
 
-def beside(axes: Axes, labels: Sequence[Label]) -> None:
-    """Each near its point, where neither another label nor a point is in the way."""
+def beside(axes: Axes, labels: Sequence[Label], written: Sequence[Box] = ()) -> None:
+    """Each near its point, where neither another label, a point nor what is written is in the way.
+
+    written: boxes of the figure, as (left, bottom, right, top) in its units.
+    """
     box = axes.get_window_extent()
     points = axes.transData.transform(np.array([(label.x, label.y) for label in labels]))
-    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in points]
+    taken = [*written, *((x - 6, y - 6, x + 6, y + 6) for x, y in points)]
     for label, point in sorted(zip(labels, points, strict=True), key=lambda pair: -pair[1][1]):
         wide, tall = width_of([label.text]), height_of(label.text)
         place = _free(point, wide, tall, taken, (box.x0, box.y0, box.x1, box.y1))
@@ -96,9 +102,6 @@ def beside(axes: Axes, labels: Sequence[Label]) -> None:
         side = "left" if left else "right" if right else "center"
         x = {"left": place[0], "right": place[2], "center": (place[0] + place[2]) / 2}[side]
         _text(axes, label.text, (float(x), float(middle)), side)
-
-
-Box = tuple[float, float, float, float]
 
 
 def _free(

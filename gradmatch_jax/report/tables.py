@@ -75,7 +75,7 @@ def html(
     headings = [escape(c.heading) for c in columns]
     body, previous = [], None
     for i, row in enumerate(rows):
-        cells = [escape(c.cell(row)) for c in columns]
+        cells = [escape(c.cell(row)).replace(" %", "&nbsp;%") for c in columns]
         body.append(html_row(headings, cells, apart=bool(i) and apart(row) != previous))
         previous = apart(row)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"

@@ -7,6 +7,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from gradmatch_jax.data.splits import Split
@@ -14,6 +16,7 @@ from gradmatch_jax.report import write_report
 from gradmatch_jax.report.drawing import COLOURS, looks
 from gradmatch_jax.report.figures import curve, window
 from gradmatch_jax.report.gallery import pick, png_uri
+from gradmatch_jax.report.labels import Label, beside
 from gradmatch_jax.report.page import page
 from gradmatch_jax.report.summary import About, notes, summarise
 from made_runs import cells, failed_run, make_run, make_runs
@@ -223,3 +226,21 @@ def test_a_method_far_below_is_named_at_the_edge():
         make_run("craig", f, s, accuracy=20.0 + s) for f in (0.05, 0.1) for s in (0, 1)
     ]
     assert len(re.findall(r">craig 20.5( ↓)?<", page(runs))) == 2 * 2 + 2 * 2
+
+
+def test_no_name_stands_on_what_is_written():
+    figure = Figure(figsize=(4, 3))
+    axes = figure.subplots()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    point = Label("gradmatch", 0.5, 0.5, "black")
+    beside(axes, [point])
+    alone = boxes(figure)[-1]
+    taken = alone.x0, alone.y0, alone.x1, alone.y1
+    beside(axes, [point], [taken])
+    assert not boxes(figure)[-1].overlaps(alone), "it has gone elsewhere"
+
+
+def boxes(figure: Figure) -> list[Bbox]:
+    """Where the names in a figure of one panel stand."""
+    names = [text for text in figure.axes[0].texts if text.get_text()]
+    return [text.get_window_extent() for text in names]
