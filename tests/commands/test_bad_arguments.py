@@ -11,6 +11,7 @@ import pytest
 from gradmatch_jax.commands import select
 from gradmatch_jax.training import build, loop
 from refusals import refused, set_traps
+from toys import LONG
 
 # Every option that is a number, with what it may not be beside what none may.
 FLOATS = {
@@ -36,13 +37,18 @@ CHOICES = {
     "weighting": "mean", "like-by": "joules",
 }  # fmt: skip
 
+# What is refused by one line of code for every number: `.ci/more` tries each option with each.
+ALIKE = [
+    *((f"train --{name} {value}", f"--{name}")
+      for name, other in zip(FLOATS, itertools.cycle(NO_FLOAT), strict=False)
+      for value in ("nan", other)),
+    *((f"train --{name} {value}", f"--{name}")
+      for name, other in zip(INTS, itertools.cycle(NO_INT), strict=False)
+      for value in (str(10**20), other)),
+]  # fmt: skip
 TRAIN = [
-    *((f"train --{name} {value}", f"--{name}")
-      for (name, own), other in zip(FLOATS.items(), itertools.cycle(NO_FLOAT), strict=False)
-      for value in (own, "nan", other)),
-    *((f"train --{name} {value}", f"--{name}")
-      for (name, own), other in zip(INTS.items(), itertools.cycle(NO_INT), strict=False)
-      for value in (own, str(10**20), other)),
+    *((f"train --{name} {own}", f"--{name}") for name, own in (FLOATS | INTS).items()),
+    *ALIKE[::8],
     *((f"train --{name} {value}", f"'{value}'") for name, value in CHOICES.items()),
     *((f"train --{name} {case}", f"Did you mean '{meant}'")
       for name, (case, meant) in NAMES.items()),
@@ -259,8 +265,11 @@ def tree(folder):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.name != ".lock")
 
 
+EVERY = [*LINES, *(pytest.param(*case, marks=LONG) for case in ALIKE if case not in LINES)]
+
+
 @pytest.mark.thorough
-@pytest.mark.parametrize(("line", "said"), LINES, ids=[repr(line)[:80] for line, _ in LINES])
+@pytest.mark.parametrize(("line", "said"), EVERY, ids=lambda text: repr(text)[:80])
 def test_refused(place, untouched, monkeypatch, capsys, line, said):
     before = tree(place)
     answer = refused(monkeypatch, capsys, *shlex.split(line))

@@ -45,7 +45,7 @@ def one_device(tmp_path_factory):
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(x, marks=LONG) if x == "2 devices" else x for x in LAYOUTS],
+    params=[pytest.param(x, marks=LONG) if x != "2 processes of 4" else x for x in LAYOUTS],
 )
 def several(request, tmp_path_factory):
     return finished(tmp_path_factory.mktemp("layouts") / "several", *LAYOUTS[request.param])

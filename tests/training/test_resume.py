@@ -65,7 +65,7 @@ EPOCHS = 10
 # A run left alone, and the last that takes one up, save nothing on the way: it takes longer than
 # their training, and they end the same.
 UNSAVED = {"checkpoint_seconds": 9999, "checkpoint_steps": 0}
-RARE = ("adaptive-random", "infobatch, within")  # `.ci/more` has these too
+RARE = ("adaptive-random", "tempered", "infobatch, within")  # `.ci/more` has these too
 STREAMED = [name for name in RUNS if "dataset" in RUNS[name]]
 
 
@@ -132,9 +132,9 @@ def last_place(out):
 
 
 def interrupt(settings, out):
-    """Where a run was killed, twice."""
+    """Where a run was killed, and in `.ci/more` where once more, having been taken up."""
     kills, left, within = [], 0, "checkpoint_steps" in settings
-    for _ in range(2):
+    for _ in range(1 if LONG.args[0] else 2):
         rows, delay = left + random.randint(1, 2), random.uniform(0, 0.02 if within else 0.1)
         left = kill_after(settings, out, rows, delay)
         kills.append((rows, delay, left, last_place(out).name))
@@ -157,7 +157,7 @@ def pictures(folder):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Of each kind: arrays of a run left alone, of one killed twice, where it was, the folder."""
+    """Of each kind: arrays of a run left alone, of one killed, where it was, the folder."""
     readable = all(map(importlib.util.find_spec, ("grain", "PIL")))
     left_out = RARE if LONG.args[0] else ()
     names = [name for name in RUNS if readable or name not in STREAMED]
