@@ -96,6 +96,7 @@ def test_matching_error_on_digits(tmp_path, capsys):
     assert "gradmatch-per-class" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_gpu_check_goes_on_after_a_failure_and_resumes(tmp_path):
     args = gpu_check.GPUCheck(
         quick=True, only=("pass-float32", "run"), data_dir=tmp_path / "absent",

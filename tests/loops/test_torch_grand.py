@@ -71,6 +71,7 @@ def test_gradient_norms_are_those_of_a_loop(loss):
     np.testing.assert_allclose(some, np.asarray(plain)[[7, 3]], rtol=1e-4)
 
 
+@pytest.mark.thorough
 def test_grand_takes_the_largest_gradients():
     model = net()
     loader = loader_of("grand", model=model, proxy_epochs=1)

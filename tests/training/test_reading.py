@@ -42,6 +42,7 @@ def test_without_grain_it_is_asked_for_before_anything_is_read(monkeypatch, tmp_
     run(dataset=toy_dataset())
 
 
+@pytest.mark.thorough
 def test_grain_is_not_imported_before_there_is_a_stream():
     code = "import sys, gradmatch_jax.training.loop, gradmatch_jax.grain, gradmatch_jax.cli"
     code += "; assert 'grain' not in sys.modules"
