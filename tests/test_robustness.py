@@ -62,7 +62,8 @@ def test_a_long_run_is_bounded(tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("devices", [8, pytest.param(1, marks=LONG)])
+@LONG
+@pytest.mark.parametrize("devices", [8, 1])
 def test_the_same_seed_in_another_process(tmp_path_factory, devices):
     """To the last bit, whatever the number of host devices."""
     folder = tmp_path_factory.mktemp("seed")

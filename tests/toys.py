@@ -13,7 +13,7 @@ from gradmatch_jax.models.model import Model, Variables
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
 
-# What takes minutes of a core alone; `.ci/more` runs it.
+# What takes minutes of a core, or is much like what runs anyway; `.ci/more` runs it.
 LONG = pytest.mark.skipif("GRADMATCH_LONG" not in os.environ, reason="GRADMATCH_LONG is not set")
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from toys import LONG
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -51,7 +53,8 @@ def ended(process):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    ("number", "status", "times"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 1)]
+    ("number", "status", "times"),
+    [pytest.param(signal.SIGINT, 130, 2, marks=LONG), (signal.SIGTERM, 143, 1)],
 )
 def test_a_run_is_saved_and_can_go_on(tmp_path, number, status, times):
     out = tmp_path / "run"

@@ -12,6 +12,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.models import build_model, model, model_names
 from gradmatch_jax.models.layers import BatchNorm
 from gradmatch_jax.models.model import Model, Variables, from_nnx
+from toys import LONG
 
 SHALLOW = ("lenet", "mlp", "logistic")
 
@@ -42,7 +43,10 @@ def resnet():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("shape", [(28, 28, 1), (8, 8, 1), (9, 31, 2), (32, 32, 3)])
+@pytest.mark.parametrize(
+    "shape",
+    [(28, 28, 1), (9, 31, 2), *(pytest.param(x, marks=LONG) for x in ((8, 8, 1), (32, 32, 3)))],
+)
 @pytest.mark.parametrize("name", SHALLOW)
 def test_logits_are_the_last_linear_layer_of_the_features(name, shape):
     net = build_model(name, shape, 7)
@@ -75,7 +79,8 @@ def test_resnet_logits_are_the_last_linear_layer_of_the_features(resnet, train):
         ("resnet18", (32, 32, 3), 10, 11_173_962, 512),
         ("resnet18", (224, 224, 3), 1000, 11_689_512, 512),  # torchvision's resnet18
         ("resnet20", (32, 32, 3), 10, 269_722, 64),  # He et al. 2015, table 6: 0.27M
-        ("resnet164", (32, 32, 3), 10, 1_703_258, 256),  # He et al. 2016: 1.7M
+        # He et al. 2016: 1.7M
+        pytest.param("resnet164", (32, 32, 3), 10, 1_703_258, 256, marks=LONG),
     ],
 )
 def test_published_parameter_counts(name, shape, classes, parameters, width):

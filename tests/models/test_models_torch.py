@@ -9,6 +9,7 @@ from gradmatch_jax.models import build_model
 from gradmatch_jax.models.mnistnet import MnistNet
 from gradmatch_jax.models.model import from_nnx
 from gradmatch_jax.models.resnet_cifar import PreActResNet
+from toys import LONG
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -114,7 +115,7 @@ def test_mnistnet_drops_whole_channels_then_single_features():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("size", "imagenet"), [(16, False), (64, True)])
+@pytest.mark.parametrize(("size", "imagenet"), [pytest.param(16, False, marks=LONG), (64, True)])
 def test_resnet18_agrees_with_pytorch(size, imagenet):
     """Both stems, and with them strides, paddings, projected shortcuts and batch-norm."""
 

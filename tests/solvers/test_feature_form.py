@@ -14,6 +14,7 @@ from gradmatch_jax.solvers.problem import LEAST_LAM, Form, Problem, StopReason
 from gradmatch_jax.solvers.pursuit import choose_form, match
 from oracles import Problem as Oracle
 from oracles import digits_gradients, nonnegative_least_squares, random_problem
+from toys import LONG
 
 SLOTS = 40
 
@@ -144,7 +145,7 @@ def real_gradients(shared_data: Path, steps: int, own: bool) -> tuple[Oracle, At
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("steps", [2, 300])
+@pytest.mark.parametrize("steps", [pytest.param(2, marks=LONG), 300])
 @pytest.mark.parametrize("own", [True, False])
 def test_on_real_gradients_of_a_network(shared_data, steps, own):
     """Early and late, per gradient and exact, at every lam: the oracle's atoms and objective."""
