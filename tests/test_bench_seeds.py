@@ -6,6 +6,7 @@ import pytest
 
 from experiments.bench import seeds
 from experiments.records import read
+from gradmatch_jax.errors import UserError
 
 
 @pytest.mark.thorough
@@ -24,6 +25,13 @@ def test_seeds_at_once_are_trained_as_alone(model):
     assert not np.allclose(mapped[0], mapped[1]), "another seed, another network"
     first = jax.tree.leaves(learners[0].variables.params)[0]
     assert not np.allclose(mapped[0], first), "it was trained"
+
+
+def test_too_few_images_for_a_call_are_refused(tmp_path):
+    args = seeds.Seeds(images=1279, results=tmp_path / "r.jsonl")
+    with pytest.raises(UserError, match=r"--images 1279: .* takes 1280 images"):
+        seeds.main(args)
+    assert not args.results.exists()
 
 
 @pytest.mark.thorough

@@ -25,6 +25,7 @@ from experiments.bench.timing import timed
 from experiments.command import command, quickened
 from experiments.records import append, fields, stamp
 from gradmatch_jax.data import Dataset, ImagePrepare, Split
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.models import build_model
 from gradmatch_jax.report.tables import rich_table
 from gradmatch_jax.training.feed import Feed
@@ -53,8 +54,16 @@ QUICK: dict[str, Any] = {"models": ("mlp",), "seeds": (1, 2), "images": 1280, "r
 
 
 def main(args: Seeds) -> None:
-    """Time every number of seeds beside the first alone."""
+    """Time every number of seeds beside the first alone.
+
+    Raises:
+        UserError: fewer images than a call takes.
+    """
     args = quickened(args, **QUICK) if args.quick else args
+    if not examples(args):
+        raise UserError(
+            f"--images {args.images}: a call of {SCAN} steps takes {SCAN * args.batch_size} images"
+        )
     records = []
     for model in args.models:
         start = time.perf_counter()
