@@ -79,8 +79,7 @@ def test_resnet_logits_are_the_last_linear_layer_of_the_features(resnet, train):
         ("resnet18", (32, 32, 3), 10, 11_173_962, 512),
         ("resnet18", (224, 224, 3), 1000, 11_689_512, 512),  # torchvision's resnet18
         ("resnet20", (32, 32, 3), 10, 269_722, 64),  # He et al. 2015, table 6: 0.27M
-        # He et al. 2016: 1.7M
-        pytest.param("resnet164", (32, 32, 3), 10, 1_703_258, 256, marks=LONG),
+        pytest.param("resnet164", (32, 32, 3), 10, 1_703_258, 256, marks=LONG),  # He 2016: 1.7M
     ],
 )
 def test_published_parameter_counts(name, shape, classes, parameters, width):
