@@ -255,6 +255,9 @@ def test_a_pool_that_would_be_raised_is_not_measured_twice():
     names = [job.name for job in mnist.jobs(mnist.Mnist(study="pool", seeds=(0,)))]
     tenth = [name for name in names if name.startswith("craig-0.1-")]
     assert tenth == [f"craig-0.1-seed0-pool-{pool}" for pool in (0.2, 0.5, 1.0)]
+    alone = mnist.jobs(mnist.Mnist(study="speedup", seeds=(0,), fractions=(0.3,), pools=(1.0,)))
+    warm = [f"gradmatch{form}-warm-0.3-seed0-pool-1.0" for form in ("-pb", "")]
+    assert [job.name for job in alone] == [*warm, "full-1-seed0"]
 
 
 def test_the_readmes_figure_is_drawn_of_the_records_in_every_form(tmp_path):

@@ -10,11 +10,12 @@
 - fill: what the places left free by matching go to, at random or calibrated.
 
 Resumable; start it once a core, each pinned to one (taskset): times are compared, so leave the
-rest of the machine alone. `--fractions`, `--strategies` and `--seeds` name a part of a study. The
-tables: `python -m experiments.paper table results/mnist_STUDY.jsonl`.
+rest of the machine alone. `--fractions`, `--pools`, `--strategies` and `--seeds` name a part of a
+study. The tables: `python -m experiments.paper table results/mnist_STUDY.jsonl`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,6 +56,8 @@ class Mnist:
     """None named: all of the study's."""
     fractions: tuple[float, ...] = ()
     """None named: all of the study's."""
+    pools: tuple[float, ...] = ()
+    """None named: all of the study's."""
     seeds: tuple[int, ...] = (0, 1, 2)
     model: str = "lenet"
     epochs: int | None = None
@@ -85,6 +88,8 @@ def jobs(args: Mnist) -> list[Job]:
         for seed in args.seeds
         for fraction in args.fractions or study["fractions"]
     ]
+    if args.pools:
+        parts = [replace(grid, variants=_of_pools(grid.variants, args.pools)) for grid in parts]
     found = [job for grid in parts for job in plan(grid, args.runs / args.study)]
     return list({job.folder: job for job in found}.values())
 
@@ -94,6 +99,12 @@ def variants_of(study: dict[str, Any], fraction: float) -> tuple[dict[str, Any],
     variants: tuple[dict[str, Any], ...] = study["variants"]
     least = [v for v in variants if v.get("pool", 1.0) <= 2 * fraction]
     return tuple(v for v in variants if v not in least[:-1])
+
+
+def _of_pools(
+    variants: tuple[Mapping[str, Any], ...], pools: tuple[float, ...]
+) -> tuple[Mapping[str, Any], ...]:
+    return tuple(v for v in variants if v.get("pool", 1.0) in pools)
 
 
 def main(args: Mnist) -> None:
