@@ -157,6 +157,20 @@ def test_huge_numbers_elsewhere():
         matching_error(np.full((N, D), 1e25, np.float32), [0], [1.0])
 
 
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
+@pytest.mark.parametrize("where", [np.asarray, jnp.asarray])
+def test_eight_bits_are_numbers_too(dtype, where):
+    """Far below the largest float32, which they do not know."""
+    eighths = np.round(8 * np.asarray(DENSE[:12])).clip(-8, 8).astype(jnp.dtype(dtype))
+    found = select_subset(where(eighths), 4)
+    wide = select_subset(eighths.astype(np.float32), 4)
+    np.testing.assert_array_equal(found.indices, wide.indices)
+    spoilt = eighths.copy()
+    spoilt[3] = np.nan
+    with pytest.raises(UserError, match=r"^1 of 12 .*first: row 3"):
+        select_subset(where(spoilt), 4)
+
+
 def test_empty_sets():
     for name in SELECT:
         none = LastLayerGradients(*(x[:0] for x in FACTORED))
