@@ -21,6 +21,7 @@ from gradmatch_jax.strategies import STRATEGIES
 from gradmatch_jax.strategies.strategy import Snapshot, Task
 from gradmatch_jax.sweep import identity
 from gradmatch_jax.training.build import load
+from toys import LONG
 
 SST2 = "label\ttext\n1\ta stirring film .\n0\tno film at all .\n0\tno stirring film .\n"
 TREC = "label\ttext\nHUM\tWho was at all ?\nLOC\tWhere was it at ?\nHUM\tWho was it ?\n"
@@ -141,6 +142,7 @@ def test_clean_and_random_has_both_each_epoch(held, budget, clean_ones):
     assert found[0] != found[1]
 
 
+@LONG  # the judge's, which runs by the same sweep, is always there
 @pytest.mark.thorough
 def test_a_rehearsal_is_run_read_and_done(tmp_path, capsys):
     where = ["--results", str(tmp_path), "--quick"]
