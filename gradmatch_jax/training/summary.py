@@ -1,6 +1,7 @@
 """What a run came to, from its state and its log."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,22 +38,44 @@ def summarise(run: Run, state: TrainState, log: list[dict[str, Any]]) -> dict[st
         "num_matched": [s["num_matched"] for s in selections],
         "matching_error": [s["matching_error"] for s in selections],
         "stopped": [s["stopped"] for s in selections],
-        "warning": warning(log[-1]["train_loss"], run.num_classes),
+        "warning": warning([_number(row["train_loss"]) for row in log], run.num_classes),
         **run.facts,
     }
 
 
-def warning(loss: float | None, classes: int) -> str | None:
+def _number(loss: float | None) -> float:
+    """As a log that was read back from JSON has none where it was not finite."""
+    return math.nan if loss is None else loss
+
+
+def warning(losses: Sequence[float], classes: int) -> str | None:
     """What looks wrong with a run that ended, if anything does.
 
     A loss that exploded and stayed is finite: an lr of 50 ends at 187. Guessing costs ln C, and a
-    network that has learnt anything costs less than twice that.
+    network that has learnt anything costs less than twice that. One that had learnt and then only
+    guesses has collapsed: a step too long, on a few heavy examples say, left its units dead.
 
-    >>> warning(187.0, 10)
+    Args:
+        losses: the training loss of each epoch.
+        classes: C.
+
+    >>> warning([187.0], 10)
     'the training loss ended at 187, above the 2.3 of guessing: lower --lr'
-    >>> warning(0.3, 10)
+    >>> warning([1.2, 0.3], 10)
+    >>> warning([1.1, 0.01, 2.29, 2.3], 10)
+    'the training loss went from 0.01 to 2.29 in epoch 2 and ended at guessing, 2.3: lower --lr'
     """
     guess = math.log(max(classes, 2))
-    if loss is None or loss <= 2 * guess:
+    if not losses or not losses[-1] >= 0.95 * guess:  # nan is neither
         return None
-    return f"the training loss ended at {loss:.3g}, above the {guess:.2g} of guessing: lower --lr"
+    if losses[-1] > 2 * guess:
+        said = f"the training loss ended at {losses[-1]:.3g}, above the {guess:.2g} of guessing"
+        return f"{said}: lower --lr"
+    learnt = [epoch for epoch, loss in enumerate(losses) if loss < guess / 2]
+    if not learnt:
+        return None
+    last = learnt[-1]
+    return (
+        f"the training loss went from {losses[last]:.3g} to {losses[last + 1]:.3g} in epoch "
+        f"{last + 1} and ended at guessing, {guess:.2g}: lower --lr"
+    )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from gradmatch_jax.selection.result import unweighted
 from gradmatch_jax.strategies.strategy import Strategy, stateless
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
+from gradmatch_jax.training.summary import warning
 from toys import as_streams, linear, needs_grain, toy, toy_dataset
 
 
@@ -152,3 +154,20 @@ def test_an_exploded_loss_that_stays_is_warned_of(tmp_path):
     summary = train(config, tmp_path).summary
     assert "above the 2.3 of guessing: lower --lr" in summary["warning"]
     assert toy(epochs=3).summary["warning"] is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([], None),
+        ([2.5, 2.4, 2.31], None),  # has not learnt yet
+        ([1.1, 0.02, 0.4, 2.1], None),  # hard examples, and better than guessing
+        ([1.1, 0.02, 4.0, 2.31], "from 0.02 to 4 in epoch 2 and ended at guessing, 2.3"),
+        ([0.02, math.nan, 2.31], "from 0.02 to nan in epoch 1 and ended at guessing, 2.3"),
+        ([0.02, 187.0], "ended at 187, above the 2.3 of guessing"),
+        ([0.02, math.nan], None),  # another end of a run, told elsewhere
+    ],
+)
+def test_a_network_that_had_learnt_and_collapsed_is_warned_of(losses, said):
+    found = warning(losses, 10)
+    assert found is None if said is None else said in found
