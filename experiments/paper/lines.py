@@ -64,8 +64,15 @@ class Line(NamedTuple):
             return None
 
     def gain(self, spent: Callable[[Run], float | None]) -> float | None:
-        """What full training takes of something over what this row takes, on one device."""
-        full, ours = mean_of(self.full, spent), mean_of(self.timed, spent)
+        """What full training takes of something over what this row takes, on one device.
+
+        Of the same seeds where there are any: those are of one session of the machine, mostly.
+        """
+        both = {run["seed"] for run in self.full} & {run["seed"] for run in self.timed}
+        full, ours = (
+            mean_of([run for run in runs if not both or run["seed"] in both], spent)
+            for runs in (self.full, self.timed)
+        )
         return full / ours if full and ours else None
 
 

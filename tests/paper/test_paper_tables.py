@@ -184,6 +184,15 @@ def test_seconds_of_two_devices_have_no_mean():
     assert "full: 99.00 ± 0.00, 799 + 1 s" in methods(runs), "where most were run"
 
 
+def test_a_speed_up_is_over_full_training_of_the_same_seeds():
+    """Seed 1 was run when the machine was slower: its row is set beside its own full training."""
+    runs = [run("full", 1.0, 0, 99.0, seconds=100.0), run("full", 1.0, 1, 99.0, seconds=300.0)]
+    runs += [run("craig", 0.1, 1, 98.0, seconds=60.0), run("craig", 0.2, 2, 98.0, seconds=50.0)]
+    runs += [run("craig", 0.3, seed, 98.0, seconds=40.0 + 20.0 * seed) for seed in (0, 1)]
+    found = [cells(by_fraction(runs), "craig", f"{k}%")["speed-up"] for k in (10, 20, 30)]
+    assert found == ["5.0", "4.0", "4.0"], "of seed 1; of none in common, all; of both"
+
+
 def test_rows_without_a_run_keep_the_papers_figure():
     row = cells(by_fraction([], PAPER, [("gradmatch", 0.03)]), "gradmatch", "3%")
     assert (row["accuracy %"], row["paper %"]) == ("not measured", "99.17")
