@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 
 from experiments.command import command
 from experiments.paper.draw import look
-from experiments.paper.lines import Run, accuracy_of, grouped, of_one_device
+from experiments.paper.lines import Run, accuracy_of, device_of, grouped, of_one_device
 from experiments.records import read
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.drawing import (
@@ -66,22 +66,26 @@ class Point:
 
 
 def points(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[Point]]:
-    """By method, the smallest budget first; those that have runs.
+    """By method, the smallest budget first; those that have runs on the device that most are of.
+
+    Accuracies are of every seed, wherever it was run; seconds are of that device alone.
 
     Raises:
         UserError: none has.
     """
     found: dict[str, list[Point]] = {}
-    groups = grouped(of_one_device(runs))
-    for key, members in sorted(groups.items(), key=lambda item: item[0].fraction):
-        whole = ended(members)
-        if key.name in names and whole:
-            accuracies = [accuracy_of(run) for run in whole]
-            spread = statistics.stdev(accuracies) if len(whole) > 1 else 0.0
-            seconds = statistics.median(map(seconds_of, whole))
-            mean = statistics.fmean(accuracies)
-            point = Point(key.fraction, seconds, mean, spread, len(whole))
-            found.setdefault(key.name, []).append(point)
+    device = device_of(of_one_device(runs)[0]) if runs else ""
+    rows: dict[tuple[float, str], list[Run]] = {}
+    for key, members in grouped(runs).items():
+        rows.setdefault((key.fraction, key.name), []).extend(ended(members))
+    for (fraction, name), whole in sorted(rows.items(), key=lambda item: item[0][0]):
+        here = [run for run in whole if device_of(run) == device]
+        if name in names and here:
+            seeds = {run["seed"]: accuracy_of(run) for run in (*whole, *here)}  # its own count
+            mean = statistics.fmean(seeds.values())
+            spread = statistics.stdev(seeds.values()) if len(seeds) > 1 else 0.0
+            seconds = statistics.median(map(seconds_of, here))
+            found.setdefault(name, []).append(Point(fraction, seconds, mean, spread, len(seeds)))
     if not found:
         raise UserError("no run of these methods in the records: see `--records`")
     return found

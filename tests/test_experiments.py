@@ -283,3 +283,18 @@ def test_the_readmes_points_are_means_and_medians(tmp_path):
     assert point.seconds == pytest.approx(np.median([seconds_of(r) for r in runs]))
     with pytest.raises(UserError, match="no run of these methods"):
         readme_figure.points(runs, ("craig",))
+
+
+def test_the_readmes_points_of_two_devices():
+    """Each seed counts once, its accuracy wherever it was run; seconds are of one device."""
+    old = [run("full", 1.0, s, 99.0, seconds=800.0) for s in range(3)]
+    old += [run("random", 0.1, 2, 93.0, seconds=80.0)]
+    new = [run("random", 0.1, s, 90.0 + s, seconds=8.0) for s in range(2)]
+    new += [run("full", 1.0, 2, 50.0, seconds=100.0), run("craig", 0.1, 0, 98.0, seconds=9.0)]
+    runs = [r | {"device": "old"} for r in old] + [r | {"device": "new"} for r in new]
+    found = readme_figure.points(runs, ("full", "random", "craig"))
+    assert set(found) == {"full", "random"}, "craig was not run on the old one"
+    (point,) = found["random"]
+    assert (point.accuracy, point.runs) == (pytest.approx(274 / 3), 3)
+    assert point.seconds == pytest.approx(seconds_of(old[-1]))
+    assert (found["full"][0].accuracy, found["full"][0].runs) == (99.0, 3)
