@@ -1,6 +1,7 @@
 """The command `gradmatch-jax`. Only what a subcommand needs is imported, when it runs."""
 
 import contextlib
+import gc
 import io
 import os
 import re
@@ -157,7 +158,13 @@ def _in_one_line(box: str) -> str:
     return f"{said} (see --help)"
 
 
+# Tracing makes objects by the hundred thousand, which live: by its own thresholds Python's
+# collector looks through them all again and again, a twentieth of a second `compare`.
+_COLLECT = (50_000, 20, 50)
+
+
 def _run(command: Any, asked: Asked) -> None:
+    gc.set_threshold(*_COLLECT)
     from gradmatch_jax.commands import compare, predict, runs, select, strategies, train
 
     if isinstance(command, train.TrainCommand):
