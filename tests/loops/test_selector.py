@@ -108,6 +108,7 @@ def test_the_same_epoch_again_gives_the_same_and_arrays_are_the_callers_own():
         selector(0)
 
 
+@pytest.mark.thorough
 def test_warm_plan_begins_with_everything():
     selector = Selector("gradmatch-warm", fraction=0.2, labels=LABELS, epochs=10, every=2)
     assert selector.epochs == 6  # T_s = 5 on subsets after T_f = 1

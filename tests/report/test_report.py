@@ -91,6 +91,7 @@ def test_page_is_whole_and_self_contained(tmp_path):
     assert found.tags.count("svg") == 2 * 2 + 3
 
 
+@pytest.mark.thorough
 def test_page_is_a_function_of_its_input():
     assert page(make_runs(), [make_gallery()]) == page(make_runs(), [make_gallery()])
 

@@ -89,6 +89,7 @@ def test_batches_match_a_dense_reference(nonnegative):
     assert float(selection.matching_error) == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_batches_fill_what_matching_leaves():
     zero = LastLayerGradients(jnp.zeros((N, C)), random_gradients().features)
     options = {"key": jax.random.key(3), "lam": 1e-3} | SIGNED

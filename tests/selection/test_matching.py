@@ -18,6 +18,7 @@ from oracles import nonnegative_least_squares
 from plain_omp import LABELS, assert_same, random_gradients, select
 
 
+@pytest.mark.thorough
 def test_both_forms_select_the_same_and_say_so():
     features, gram = select(form="features"), select(form="gram")
     assert_same(features, gram, rtol=1e-3)

@@ -86,6 +86,7 @@ def test_validation_target():
     assert_same(select(gradients, target=own, **SIGNED), select(gradients, **SIGNED))
 
 
+@pytest.mark.thorough
 def test_relative_lam_is_scale_invariant_and_absolute_is_not():
     gradients = random_gradients()
     large = gradients._replace(residuals=1000 * gradients.residuals)

@@ -38,6 +38,7 @@ def by_index(selection):
     return dict(zip(selection.indices.tolist(), selection.weights.tolist(), strict=True))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["gradmatch", "gradmatch-per-class"])
 def test_a_validation_target_has_the_class_shares_that_are_asked_for(name):
     """Fifteen of each class are held out, where training has 20, 15, 15 and 10."""

@@ -140,6 +140,7 @@ def test_a_run_left_in_its_epochs_ends_as_one_left_alone(kind, tmp_path):
             np.testing.assert_array_equal(a[name], b[name])
 
 
+@pytest.mark.thorough
 def test_saving_within_epochs_changes_nothing(tmp_path):
     """And the default saves after epochs alone."""
     wanted = run("infobatch", tmp_path / "alone")

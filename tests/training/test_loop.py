@@ -185,6 +185,7 @@ def test_the_strategys_state_is_carried_on(monkeypatch):
     assert sorted(np.concatenate([indices for indices, *_ in spy.calls])) == list(range(60))
 
 
+@pytest.mark.thorough
 def test_seed_decides_everything():
     def weights(**settings):
         return np.asarray(toy(**settings).state.learner.variables.params["W"])
