@@ -128,8 +128,9 @@ def test_tables_are_what_their_records_say(name):
     assert text == file.read_text(encoding="utf-8")
 
 
-def test_a_files_own_table_is_what_its_records_say(capsys):
-    file = ROOT / "results" / "cifar10_lenet.jsonl"
+@pytest.mark.parametrize("name", ["cifar10_lenet", "mnist_speedup"])
+def test_a_files_own_table_is_what_its_records_say(capsys, name):
+    file = ROOT / "results" / f"{name}.jsonl"
     assert paper.main(["table", str(file)]) == 0
     assert capsys.readouterr().out == file.with_suffix(".md").read_text(encoding="utf-8")
 
