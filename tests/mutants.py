@@ -1,7 +1,7 @@
 """Mutants: the package with one fault each, and the tests that must notice it.
 
-    python tests/mutants.py             # all of them
-    python tests/mutants.py --quick     # those that CI runs
+    python tests/mutants.py             # all of them, in `.ci/more`
+    python tests/mutants.py --quick     # those that `.ci/run` takes the time for
     python tests/mutants.py momentum    # those whose name says so
 
 Each fault is one edit, made in a temporary copy; the copy's tests then run. A mutant is "killed"
@@ -17,9 +17,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from queue import Queue
+from typing import NamedTuple, TypeVar
 
+T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("gradmatch_jax", "tests", "examples", "experiments", "pyproject.toml", "README.md")
 
@@ -153,24 +157,24 @@ MUTANTS = (
         "(scores < -rounding)", "(scores < -jnp.inf)",
     ),
     _solver(
-        "forms on residuals: the first to leave is the last", "residual_loop", "_next_move",
+        "the first to leave is the last", "moves", "next_move",
         "first = largest(-way)", "first = largest(jnp.where(negative, way, -jnp.inf))",
     ),
     _solver(
         "feature form: the matrix moves the wrong way", "feature_form", "_follow",
-        "matrix = system.matrix + sign", "matrix = system.matrix - sign",
+        "owe(recent.matrix, place, atom, sign)", "owe(recent.matrix, place, atom, -sign)",
     ),
     _solver(
         "feature form: the ridge is dropped from the matrix", "feature_form", "_start",
-        "_System(lam * eye,", "_System(0.0 * lam * eye,",
+        "_Settled(lam * eye,", "_Settled(0.0 * lam * eye,",
     ),
     _solver(
         "support form: the residual moves the wrong way", "support_form", "_solution",
         "const.target - fitted", "const.target + fitted",
     ),
     _solver(
-        "support form: the ridge is dropped from the normal equations", "support_form", "_refined",
-        "_products(const, left, right, x) - weights", "_products(const, left, right, x)",
+        "support form: the ridge is dropped from the normal equations", "support_form",
+        "_correction", "* (own - recent.weights)", "* own",
     ),
     _solver(
         "support form: an atom that leaves keeps its slot", "support_form", "_follow",
@@ -223,8 +227,44 @@ def verdict(folder: Path, mutant: Mutant) -> str:
         file.write_text(source, encoding="utf-8")
 
 
+def copied(folder: Path) -> Path:
+    """A copy of what the tests read, in `folder`."""
+    for part in PARTS:
+        copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+        copy(ROOT / part, folder / part)
+    return folder
+
+
+def judged(chosen: list[Mutant], copies: Queue[Path]) -> list[str]:
+    """The verdicts on mutants, each printed as it falls: in each copy one at a time.
+
+    Raises:
+        RuntimeError: tests fail without a fault.
+    """
+
+    def lent(work: Callable[[Path], T]) -> T:
+        folder = copies.get()
+        try:
+            return work(folder)
+        finally:
+            copies.put(folder)
+
+    def one(mutant: Mutant) -> str:
+        start = time.perf_counter()
+        found = lent(lambda folder: verdict(folder, mutant))
+        print(f"{found:9} {time.perf_counter() - start:5.0f} s  {mutant.name}", flush=True)
+        return found
+
+    with ThreadPoolExecutor(copies.qsize()) as pool:
+        every = sorted({mutant.tests for mutant in chosen})
+        passed = pool.map(lambda tests: lent(lambda folder: passes(folder, tests)), every)
+        if failing := [tests for tests, well in zip(every, passed, strict=True) if not well]:
+            raise RuntimeError(f"{', '.join(failing)} fails without a fault")
+        return list(pool.map(one, chosen))
+
+
 def main() -> int:
-    """Run the mutants that were asked for; the exit status."""
+    """Run the mutants that were asked for, one a core; the exit status."""
     parser = argparse.ArgumentParser(description="The package with one fault each.")
     parser.add_argument("words", nargs="*", help="only mutants whose name holds one of these")
     parser.add_argument("--quick", action="store_true", help="only those that CI runs")
@@ -235,21 +275,19 @@ def main() -> int:
         if (mutant.quick or not asked.quick)
         and (not asked.words or any(word in mutant.name for word in asked.words))
     ]
-    verdicts = []
+    if not chosen:
+        parser.error(f"no mutant's name holds {' or '.join(asked.words)}")
+    copies: Queue[Path] = Queue()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for part in PARTS:
-            copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
-            copy(ROOT / part, folder / part)
-        for tests in sorted({mutant.tests for mutant in chosen}):
-            if not passes(folder, tests):
-                print(f"{tests} fails without a fault")
-                return 1
-        for mutant in chosen:
-            start = time.perf_counter()
-            verdicts.append(verdict(folder, mutant))
-            seconds = time.perf_counter() - start
-            print(f"{verdicts[-1]:9} {seconds:5.0f} s  {mutant.name}", flush=True)
+        for core in range(min(os.cpu_count() or 1, len(chosen))):
+            folder = Path(temporary) / str(core)
+            folder.mkdir()
+            copies.put(copied(folder))
+        try:
+            verdicts = judged(chosen, copies)
+        except RuntimeError as error:
+            print(error)
+            return 1
     killed = verdicts.count("killed")
     print(f"{killed} of {len(verdicts)} mutants killed")
     return 0 if killed == len(verdicts) else 1

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import gradmatch_jax
+import mutants
 from gradmatch_jax import cli, gradients
 
 PACKAGE = Path(gradmatch_jax.__file__).parent
@@ -171,3 +172,15 @@ def test_annotations_are_offered_and_checked(pytestconfig):
     assert "gradmatch_jax" in pytestconfig.getoption("--jaxtyping-packages")
     with pytest.raises(TypeError, match="Type-check error"):
         gradients.gram("not atoms")
+
+
+def test_no_mutant_is_stale():
+    """Each fault of `tests/mutants.py` still has the code that it edits, and its tests."""
+    names = [mutant.name for mutant in mutants.MUTANTS]
+    assert len(set(names)) == len(names)
+    for mutant in mutants.MUTANTS:
+        source = (PACKAGE / mutant.file).read_text(encoding="utf-8")
+        mutated = mutants.mutate(source, mutant)
+        assert mutated is not None, f"{mutant.name}: the code that it edits is gone"
+        ast.parse(mutated)
+        assert (ROOT / mutant.tests.split()[0]).exists(), mutant.name
