@@ -134,7 +134,7 @@ MUTANTS = (
     ),
     Mutant(
         "OMP: the ridge is dropped from the pivots",
-        "solvers/gram_form.py", "greedy_support",
+        "solvers/gram_columns.py", "constants_of",
         (("problem.squares() + ", "problem.squares() + 0.0 * "),), OMP, quick=False,
     ),
     Mutant(

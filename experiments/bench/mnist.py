@@ -30,7 +30,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     "speedup": {
         "strategies": ("gradmatch-pb-warm", "gradmatch-warm", "full"),
         "fractions": (0.01, 0.05, 0.1, 0.2, 0.3),
-        "variants": ({"pool": 1.0}, {"pool": 0.1}),
+        "variants": ({"pool": 1.0}, {"pool": 0.1}, {"pool": 0.2}),
     },
     "pool": {
         "strategies": ("gradmatch", "gradmatch-pb", "gradmatch-per-class", "craig"),
@@ -88,6 +88,9 @@ def jobs(args: Mnist) -> list[Job]:
         for seed in args.seeds
         for fraction in args.fractions or study["fractions"]
     ]
+    known = [variant["pool"] for variant in study["variants"] if "pool" in variant]
+    if unknown := [pool for pool in args.pools if pool not in known]:
+        raise UserError(f"--pools {unknown[0]:g} is none of the study's: {known or 'it has none'}")
     if args.pools:
         parts = [replace(grid, variants=_of_pools(grid.variants, args.pools)) for grid in parts]
     found = [job for grid in parts for job in plan(grid, args.runs / args.study)]

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.inputs.atoms import LastLayerGradients
-from gradmatch_jax.solvers.batched import matmul
+from gradmatch_jax.solvers.batched import columns_at, matmul
 
 # Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
 _HIGHEST = lax.Precision.HIGHEST
@@ -74,6 +74,14 @@ class AtomColumns(NamedTuple):
     def products(self, target: Float[Array, "g C W"]) -> Float[Array, "g n"]:
         """c_i = <a_i, target>."""
         return jnp.sum(self.left * matmul(target, self.right), axis=1)
+
+    def weighted_sum(self, weights: Float[Array, "g n"]) -> Float[Array, "g C W"]:
+        """sum_i w_i a_i."""
+        return matmul(self.left * weights[:, None, :], jnp.swapaxes(self.right, 1, 2))
+
+    def at(self, places: Int[Array, "g k"]) -> "AtomColumns":
+        """The atoms at `places`, all of them within range, as columns again."""
+        return AtomColumns(columns_at(self.left, places), columns_at(self.right, places))
 
     def take(self, places: Int[Array, "g k"]) -> Atoms:
         """The atoms at `places`; at -1 the last one, which the caller masks."""

@@ -5,12 +5,13 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.atoms import AtomColumns
-from gradmatch_jax.solvers.batched import apply
+from gradmatch_jax.solvers.batched import apply, apply_from_left
 from gradmatch_jax.solvers.moves import Move
 from gradmatch_jax.solvers.problem import LEAST_LAM, Problem, first_slots
 
@@ -21,6 +22,11 @@ from gradmatch_jax.solvers.problem import LEAST_LAM, Problem, first_slots
 CANDIDATES = 8
 WIDE = 128
 NEAR = 2**20
+# Of more than MANY long atoms those of the next FORESEEN moves (`foresight`): most are made.
+# Shorter ones are foreseen as well by their correlations. On a CPU: an accelerator waits for every
+# kernel of a move, however few atoms it is about.
+MANY = 512
+FORESEEN = 12
 # Moves between corrections, at least: one costs as much as several refills.
 CORRECT = 16
 # Columns are read so many at a time, and no more than there are.
@@ -77,6 +83,11 @@ class Constants(NamedTuple):
     slots: int
 
     @property
+    def width(self) -> int | None:
+        """Numbers of an atom's factors; None where only G is given."""
+        return None if self.space is None else sum(self.space.target.shape[1:])
+
+    @property
     def dual(self) -> bool:
         """Whether columns have their second part."""
         return self.nonnegative or self.space is not None
@@ -101,6 +112,22 @@ def space_of(problem: Problem) -> Space | None:
     )
 
 
+def constants_of(problem: Problem, slots: int, *, eps: float, nonnegative: bool) -> Constants:
+    """What the loop reads of a problem."""
+    correlations = problem.correlated()
+    machine = float(jnp.finfo(correlations.dtype).eps)
+    diagonal = problem.squares() + problem.lam[:, None]
+    largest, space = jnp.max(jnp.abs(correlations), axis=1, initial=0.0), space_of(problem)
+    rounding = jnp.broadcast_to(4 * machine * largest[:, None], correlations.shape)
+    if space is not None:
+        rounding = jnp.where(space.needed, space.rounding, rounding)
+    small = eps - 4 * machine * problem.target_sq_norm
+    return Constants(
+        problem, correlations, diagonal, 8 * machine * diagonal, rounding, small, space,
+        nonnegative, slots,
+    )  # fmt: skip
+
+
 def most_moves(const: Constants) -> int:
     """Of any problem: a pick for each slot where none leaves, else the limit of `moves`."""
     return 4 * const.slots + 4 if const.nonnegative else const.slots
@@ -118,13 +145,25 @@ def chunk_of(places: int) -> int:
     return min(CHUNK, places)
 
 
+def foresees(n: int, width: int | None) -> bool:
+    """Whether remainders are made by moves that are foreseen.
+
+    Args:
+        n: atoms.
+        width: numbers of an atom's factors; None where only G is known.
+    """
+    return n > MANY and (width is None or width > WIDE) and jax.default_backend() == "cpu"
+
+
 def candidates(const: Constants) -> int:
     """How many: a row of G costs more than a remainder where atoms are long."""
     (g, n), places = const.correlations.shape, places_for(const)
-    if const.space is None:
-        near = const.correlations.dtype.itemsize * g * places * (n + places) <= NEAR
-        return 1 if near else CANDIDATES
-    return CANDIDATES // 2 if sum(const.space.target.shape[1:]) > WIDE else CANDIDATES
+    size = const.correlations.dtype.itemsize * g * places * (n + places)
+    if const.space is None and size <= NEAR:
+        return 1
+    if foresees(n, const.width):
+        return min(FORESEEN, const.slots)
+    return CANDIDATES // 2 if (const.width or 0) > WIDE else CANDIDATES
 
 
 def weights_of(const: Constants, state: State) -> Float[Array, "g s"]:
@@ -143,11 +182,11 @@ def rows_of_gram(const: Constants, places: Int[Array, "g b"]) -> Float[Array, "g
 def corrected(const: Constants, space: Space, state: State) -> tuple[Array, Array]:
     """(r, -w) and E_lam: on an exact support a_j . (t - A_S' w) = lam w_j."""
     n, taken = const.correlations.shape[1], state.support >= 0
-    chosen, weights = space.columns.take(state.support), weights_of(const, state)
+    chosen, weights = space.columns.at(jnp.maximum(state.support, 0)), weights_of(const, state)
     rest = space.target - chosen.weighted_sum(weights)
     miss = jnp.where(taken, chosen.products(rest) - const.problem.lam[:, None] * weights, 0.0)
     dual = state.columns[:, :, n:]
-    change = apply(jnp.swapaxes(dual, 1, 2), state.signs * apply(dual, miss))
+    change = apply_from_left(state.signs * apply(dual, miss), dual)
     change = jnp.where(taken, change, 0.0)
     rest = rest - chosen.weighted_sum(change)
     correlations = jnp.where(const.problem.free, space.columns.products(rest), 0.0)

@@ -18,9 +18,10 @@ support's own system and sum_s y_s u_s its weights, so that r and -w, the pivots
 vector each, and a departure is the step of a pick from another place, with the opposite sign.
 
 A step reads all columns, which no cache holds; so the remainders G_j - sum_s d_s d_s[j] of a few
-candidates at a time, those of largest residual correlation now, are made by one matrix product, and
-carried along until a move needs another atom's: on a class of MNIST one product serves five moves.
-Only the rows of G that it needs are made of the atoms. Problems come in batches.
+candidates at a time are made by one matrix product, and carried along until a move needs another
+atom's. Candidates are what the next moves are foreseen to need (`foresight`: seven to nine moves a
+product), or, of few atoms, those of largest residual correlation now. Only the rows of G that it
+needs are made of the atoms. Problems come in batches.
 """
 
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.batched import leading, matmul
+from gradmatch_jax.solvers.foresight import foreseen
 from gradmatch_jax.solvers.gram_columns import (
     CORRECT,
     Candidates,
@@ -35,12 +37,13 @@ from gradmatch_jax.solvers.gram_columns import (
     State,
     candidates,
     chunk_of,
+    constants_of,
     corrected,
+    foresees,
     most_moves,
     places_for,
     rebuilt,
     rows_of_gram,
-    space_of,
     weights_of,
 )
 from gradmatch_jax.solvers.moves import Move, Standing, Weights, next_move
@@ -56,25 +59,25 @@ def greedy_support(
     candidate has a correlation (a positive one, if `nonnegative`) above rounding error.
     Returns the supports, in pick order, -1 in the slots left over; and why each problem stopped.
     """
-    correlations = problem.correlated()
-    machine = float(jnp.finfo(correlations.dtype).eps)
-    diagonal = problem.squares() + problem.lam[:, None]
-    largest, space = jnp.max(jnp.abs(correlations), axis=1, initial=0.0), space_of(problem)
-    rounding = jnp.broadcast_to(4 * machine * largest[:, None], correlations.shape)
-    if space is not None:
-        rounding = jnp.where(space.needed, space.rounding, rounding)
-    small = eps - 4 * machine * problem.target_sq_norm
-    const = Constants(
-        problem, correlations, diagonal, 8 * machine * diagonal, rounding, small, space,
-        nonnegative, slots,
-    )  # fmt: skip
+    const = constants_of(problem, slots, eps=eps, nonnegative=nonnegative)
     end = lax.while_loop(
-        lambda state: jnp.any(state.move.reasons == RUNNING),
-        lambda state: _stretch(const, _refill(const, _put_right(const, state))),
-        _start(const),
+        _running, lambda state: _with_room(const, _until_full(const, state)), _start(const)
     )
     support, _ = first_slots(end.support, end.feasible, end.support >= 0)
     return support[:, :slots], end.move.reasons
+
+
+def _running(state: State) -> Bool[Array, ""]:
+    return jnp.any(state.move.reasons == RUNNING)
+
+
+def _until_full(const: Constants, state: State) -> State:
+    """Moves until all is done, or there is no column left for one."""
+    return lax.while_loop(
+        lambda state: _running(state) & (state.step < state.columns.shape[1]),
+        lambda state: _stretch(const, _refill(const, _put_right(const, state))),
+        state,
+    )
 
 
 def _start(const: Constants) -> State:
@@ -128,8 +131,8 @@ def _looked_ahead(const: Constants, state: State) -> State:
 
 
 def _put_right(const: Constants, state: State) -> State:
-    """With room for a column, the residual as it is, and the next move by that."""
-    return _looked_ahead(const, _refined(const, _with_room(const, state)))
+    """With the residual as it is, and the next move by that."""
+    return _looked_ahead(const, _refined(const, state))
 
 
 def _refined(const: Constants, state: State) -> State:
@@ -150,11 +153,13 @@ def _refined(const: Constants, state: State) -> State:
 
 
 def _with_room(const: Constants, state: State) -> State:
-    """Columns full of departures, made anew: one for each atom of the support."""
+    """Columns full of departures, made anew: one for each atom of the support.
+
+    Around the loop over moves, not in it: what a branch gives, the columns too, is copied.
+    """
     if state.columns.shape[1] >= most_moves(const):
         return state
-    full = state.step == state.columns.shape[1]
-    return lax.cond(full, lambda: rebuilt(const, state), lambda: state)
+    return lax.cond(_running(state), lambda: rebuilt(const, state), lambda: state)
 
 
 def _refill(const: Constants, state: State) -> State:
@@ -162,6 +167,8 @@ def _refill(const: Constants, state: State) -> State:
     n, width = const.correlations.shape[1], state.columns.shape[2]
     if _alone(state):
         places = state.place[:, None]
+    elif foresees(n, const.width):
+        places = foreseen(const, state, state.candidates.places.shape[1])
     else:
         places = leading(_gain(const, state), state.candidates.places.shape[1])
         last = jnp.where(state.move.sign < 0, state.place, places[:, -1])

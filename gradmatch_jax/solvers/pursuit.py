@@ -18,6 +18,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number, as_floats
 from gradmatch_jax.inputs.values import as_budget, as_number, is_traced
 from gradmatch_jax.solvers.feature_form import FEATURES
+from gradmatch_jax.solvers.gram_columns import foresees
 from gradmatch_jax.solvers.gram_form import greedy_support
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
@@ -120,10 +121,13 @@ def _costs(n: int, shape: tuple[int, int], k: int, *, small_lam: bool) -> dict[F
         return 8e-10 * size**2 + 1e-10 * size**3 / REFRESH
 
     # The Gram form makes the rows of G that it needs and reads its columns, once for some moves,
-    # oftener at first; once for two or three where lam is small, and then its correlations anew.
+    # oftener at first; of short atoms once for two or three where lam is small, and then its
+    # correlations anew.
     refill = 4.7e-8 * n + 1.1e-9 * n * (classes + width) + 5.3e-10 * k * (n + k)
     refill += 2e-10 * n * d if small_lam else 0.0
     refills = k / 2.5 if small_lam else 8 + k / 12
+    if foresees(n, classes + width):
+        refills, refill = 4 + k / 9, refill + 7e-4 + 1.1e-6 * k
     # Either has kernels enough to take 50 microseconds however few the atoms are.
     gram = refills * refill + 2.3e-8 * k * (n + k) + 5e-5 * (refills + k) + 2e-11 * k**3
     return {

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gradmatch_jax.solvers import gram_columns
+from gradmatch_jax.solvers import foresight, gram_columns
 from gradmatch_jax.solvers import problem as matching
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form
@@ -125,14 +125,17 @@ def test_nonnegative_on_real_gradients_of_mnist(shared_data):
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("nonnegative", [True, False])
-@pytest.mark.parametrize("candidates", [1, 3, 8])
-def test_how_many_are_read_at_once_changes_nothing(candidates, nonnegative, monkeypatch):
-    """Few candidates and short chunks of columns change the cost, not the answer."""
-    problem = random_problem(1, 150, 60, 0.5, "mixture")
+@pytest.mark.parametrize("made", [{"CANDIDATES": 1}, {"CANDIDATES": 3}, {"MANY": 0}], ids=str)
+@pytest.mark.parametrize("atoms", ["independent", "mixture"])
+def test_how_many_are_read_at_once_changes_nothing(made, atoms, nonnegative, monkeypatch):
+    """Few candidates, foreseen ones and short chunks of columns change the cost, not the answer."""
+    problem = random_problem(1, 150, 60, 0.5, atoms)
     whole = solve(problem, 50, nonnegative=nonnegative)
     monkeypatch.setattr(gram_columns, "NEAR", 0)
-    monkeypatch.setattr(gram_columns, "CANDIDATES", candidates)
     monkeypatch.setattr(gram_columns, "CHUNK", 8)
+    monkeypatch.setattr(foresight, "AMONG", 12)  # few enough to miss some
+    for name, value in made.items():
+        monkeypatch.setattr(gram_columns, name, value)
     jax.clear_caches()
     parts = solve(problem, 50, nonnegative=nonnegative)
     jax.clear_caches()
