@@ -73,11 +73,17 @@ def _running(state: State) -> Bool[Array, ""]:
 
 def _until_full(const: Constants, state: State) -> State:
     """Moves until all is done, or there is no column left for one."""
+
+    def goes_on(state: State) -> Bool[Array, ""]:
+        return _running(state) & (_always_room(const, state) | (state.step < state.signs.shape[1]))
+
     return lax.while_loop(
-        lambda state: _running(state) & (state.step < state.columns.shape[1]),
-        lambda state: _stretch(const, _refill(const, _put_right(const, state))),
-        state,
+        goes_on, lambda state: _stretch(const, _refill(const, _put_right(const, state))), state
     )
+
+
+def _always_room(const: Constants, state: State) -> bool:
+    return state.columns.shape[1] >= most_moves(const)
 
 
 def _start(const: Constants) -> State:
@@ -157,7 +163,7 @@ def _with_room(const: Constants, state: State) -> State:
 
     Around the loop over moves, not in it: what a branch gives, the columns too, is copied.
     """
-    if state.columns.shape[1] >= most_moves(const):
+    if _always_room(const, state):
         return state
     return lax.cond(_running(state), lambda: rebuilt(const, state), lambda: state)
 
