@@ -30,7 +30,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     "speedup": {
         "strategies": ("gradmatch-pb-warm", "gradmatch-warm", "full"),
         "fractions": (0.01, 0.05, 0.1, 0.2, 0.3),
-        "variants": ({"pool": 1.0}, {"pool": 0.1}, {"pool": 0.2}),
+        "variants": ({"pool": 1.0}, {"pool": 0.1}, {"pool": 0.2}, {"pool": 0.5}),
     },
     "pool": {
         "strategies": ("gradmatch", "gradmatch-pb", "gradmatch-per-class", "craig"),
