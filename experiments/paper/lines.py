@@ -5,8 +5,9 @@ keeps the paper's figures, runs of different settings have rows of their own tha
 column without a figure is left out. Seconds are training and selection (the latter also by itself),
 without evaluation and compilation. A speed-up is against our own full training in the same file and
 on the same device (the paper's: its hours against its FULL), the ceiling the examples that full
-training visits over those this run visited. Accuracies of several devices have a mean, seconds do
-not: they are those of the device that most of a row's runs are of.
+training visits over those this run visited; the share of it that a run reaches by its own clock,
+whatever else the machine did, is the share of its seconds that is training. Accuracies of several
+devices have a mean, seconds do not: they are those of the device that most of a row's runs are of.
 """
 
 import itertools
@@ -169,6 +170,8 @@ COLUMNS: tuple[Column[Line], ...] = (
     Column("seconds", lambda line: line.values(seconds_of, timed=True), spread(1)),
     Column("selecting", lambda line: line.values(lambda r: r["selection_seconds"], True),
            spread(1)),
+    Column("training %", lambda line: line.values(
+        lambda r: 100 * r["train_seconds"] / seconds_of(r), True), spread(1)),
     Column("speed-up", lambda line: line.gain(seconds_of), "{:.1f}"),
     Column("ceiling", lambda line: line.mean(ceiling), "{:.1f}"),
     Column("paper's speed-up", papers_speed_up, "{:.1f}"),

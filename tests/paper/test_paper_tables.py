@@ -43,6 +43,7 @@ def test_table_sets_ours_beside_the_paper(tmp_path):
     assert row["seconds"] == "10.0 ± 0.0"
     assert row["speed-up"] == "50.0"
     assert row["selecting"] == "1.0 ± 0.0"
+    assert row["training %"] == "90.0 ± 0.0"
     assert row["ceiling"] == "100.0"
     assert row["paper's speed-up"] == "16.4"  # 0.82 h / 0.05 h
     warm = cells(text, "gradmatch-warm", "1%")
