@@ -44,12 +44,34 @@ def dot(a: Float[Array, "g d"], b: Float[Array, "g d"]) -> Float[Array, "g"]:
     return jnp.einsum("gd,gd->g", a, b, precision=_HIGHEST)
 
 
-def inverse_of(system: Float[Array, "g d d"]) -> Float[Array, "g d d"]:
-    """Of positive definite matrices, by Cholesky."""
+def inverse_of(system: Float[Array, "g d d"], lam: Float[Array, "g"]) -> Float[Array, "g d d"]:
+    """Of lam I + A' A, by Cholesky: for products that are refined.
+
+    Its norm is 1 / lam at most. Where rounding has taken that from the system (late exact gradients
+    at lam = 1e-5 of their mean squared norm: it may not even be positive definite), its diagonal is
+    raised, by the least of 1e-6, 1e-5, .. 1 of itself that mends it: corrections by an inverse that
+    is too small converge, those by one that is twice too large do not.
+    """
     eye = jnp.broadcast_to(jnp.eye(system.shape[-1], dtype=system.dtype), system.shape)
-    factor = jnp.linalg.cholesky(system)
-    half = lax.linalg.triangular_solve(factor, eye, left_side=True, lower=True)
-    return matmul(jnp.swapaxes(half, -1, -2), half)
+
+    def inverse(share: Array) -> Array:
+        factor = jnp.linalg.cholesky(system * (1 + share[:, None, None] * eye))
+        half = lax.linalg.triangular_solve(factor, eye, left_side=True, lower=True)
+        return matmul(jnp.swapaxes(half, -1, -2), half)
+
+    def broken(share: Array, found: Array) -> Array:
+        vector = jnp.sum(found, axis=1)
+        for _ in range(4):  # power iterations
+            vector = apply(found, vector / jnp.linalg.norm(vector, axis=1, keepdims=True))
+        sound = lam * jnp.linalg.norm(vector, axis=1) <= 1.5  # not where it is nan
+        return ~sound & (share < 1)
+
+    def raised(at: tuple[Array, Array]) -> tuple[Array, Array]:
+        share = jnp.where(broken(*at), jnp.maximum(10 * at[0], 1e-6), at[0])
+        return share, inverse(share)
+
+    none = jnp.zeros_like(lam)
+    return lax.while_loop(lambda at: jnp.any(broken(*at)), raised, (none, inverse(none)))[1]
 
 
 def leading(values: Float[Array, "g n"], b: int) -> Int[Array, "g b"]:

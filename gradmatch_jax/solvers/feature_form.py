@@ -94,7 +94,7 @@ def _settle(
     stale = recent.drifted | (age > REFRESH - OWED)
 
     def afresh():
-        inverse = inverse_of(matrix)
+        inverse = inverse_of(matrix, const.lam)
         x = apply(inverse, const.target)
         for _ in range(2):
             x = x + apply(inverse, const.target - apply(matrix, x))

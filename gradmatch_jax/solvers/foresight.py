@@ -15,7 +15,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.batched import apply_from_left, columns_at
-from gradmatch_jax.solvers.gram_columns import Constants, State, weights_of
+from gradmatch_jax.solvers.gram_columns import Constants, State, step_of, weights_of
 from gradmatch_jax.solvers.moves import Standing, Weights, next_move
 
 # Atoms that are looked at.
@@ -74,10 +74,7 @@ def foreseen(const: Constants, state: State, count: int) -> Int[Array, "g b"]:
             row = row.at[:, first + i].set(jnp.maximum(move.sign, 0.0))
             taken = taken.at[one_of, j].set(taken[one_of, j] & (move.sign > 0))
             taken = taken.at[:, first + i].set(move.sign > 0)
-        square = jnp.where(move.sign == 0, 1.0, move.sign * near.pivots[one_of, j])
-        pivot = move.sign / jnp.sqrt(jnp.maximum(square, jnp.finfo(row.dtype).tiny))
-        column, y = pivot[:, None] * row, pivot * near.residual[one_of, j]
-        signed = move.sign[:, None] * column
+        column, signed, y = step_of(move.sign, j, row, near.residual, near.pivots)
         way = move.step[:, None] * (now - near.feasible)
         return _Near(
             residual=near.residual - y[:, None] * signed,

@@ -93,6 +93,29 @@ class Constants(NamedTuple):
         return self.nonnegative or self.space is not None
 
 
+class Step(NamedTuple):
+    """A move's column, d, with its sign, and its y: r <- r - y (sign d), pivots - (sign d) d."""
+
+    column: Float[Array, "g m"]
+    signed: Float[Array, "g m"]
+    y: Float[Array, "g"]
+
+
+def step_of(
+    sign: Float[Array, "g"],
+    place: Int[Array, "g"],
+    row: Float[Array, "g m"],
+    residual: Float[Array, "g m"],
+    pivots: Float[Array, "g m"],
+) -> Step:
+    """Of the move to `place` whose remainder is `row`, at whatever places are looked at."""
+    g = jnp.arange(place.shape[0])
+    square = jnp.where(sign == 0, 1.0, sign * pivots[g, place])
+    pivot = sign / jnp.sqrt(jnp.maximum(square, jnp.finfo(row.dtype).tiny))
+    column = pivot[:, None] * row
+    return Step(column, sign[:, None] * column, pivot * residual[g, place])
+
+
 def space_of(problem: Problem) -> Space | None:
     """That of the problem's atoms."""
     atoms, target = problem.atoms, problem.target

@@ -44,6 +44,7 @@ from gradmatch_jax.solvers.gram_columns import (
     places_for,
     rebuilt,
     rows_of_gram,
+    step_of,
     weights_of,
 )
 from gradmatch_jax.solvers.moves import Move, Standing, Weights, next_move
@@ -224,10 +225,7 @@ def _advance(const: Constants, state: State) -> State:
     row = rows[g, jnp.argmax(places == place[:, None], axis=1)]
     if const.dual:
         row = row.at[:, n + state.step].set(jnp.maximum(move.sign, 0.0))
-    square = jnp.where(move.sign == 0, 1.0, move.sign * state.pivots[g, place])
-    pivot = move.sign / jnp.sqrt(jnp.maximum(square, jnp.finfo(row.dtype).tiny))
-    column, y = pivot[:, None] * row, pivot * state.residual[g, place]
-    signed = move.sign[:, None] * column
+    column, signed, y = step_of(move.sign, place, row, state.residual, state.pivots)
     across = jnp.take_along_axis(signed, places, axis=1)
     state = state._replace(
         columns=state.columns.at[:, state.step].set(column),

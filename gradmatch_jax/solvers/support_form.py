@@ -153,9 +153,8 @@ def _settle(
     def afresh():
         left, right = recent.left, recent.right
         gram = matmul(left, jnp.swapaxes(left, 1, 2)) * matmul(right, jnp.swapaxes(right, 1, 2))
-        diagonal = jnp.where(taken, const.lam[:, None], 1.0)
-        eye = jnp.eye(gram.shape[1], dtype=gram.dtype)
-        inverse = inverse_of(jnp.where(both, gram, 0.0) + diagonal[:, :, None] * eye[None])
+        ridge = const.lam[:, None, None] * jnp.eye(gram.shape[1], dtype=gram.dtype)[None]
+        inverse = inverse_of(jnp.where(both, gram, 0.0) + ridge, const.lam)
         inverse = jnp.where(both, inverse, 0.0)
         again = recent._replace(weights=jnp.zeros_like(recent.weights))
         for _ in range(3):
