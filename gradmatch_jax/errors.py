@@ -83,4 +83,4 @@ def no_such(kind: str, name: object, known: Iterable[str]) -> UserError:
     lower = {n.lower(): n for n in reversed(names)}
     close = difflib.get_close_matches(str(name).lower(), list(lower), n=1)
     hint = f" Did you mean {lower[close[0]]!r}?" if close else ""
-    return UserError(f"no {kind} named {name!r}; there are {', '.join(names)}.{hint}")
+    return UserError(f"no {kind} named {name!r}; there are {', '.join(names) or 'none'}.{hint}")

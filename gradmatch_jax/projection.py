@@ -23,7 +23,7 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, as_array, as_key, checked
+from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, as_array, as_key, checked, on_device
 from gradmatch_jax.inputs.values import as_count, short
 
 # Of the gradients that are held at once.
@@ -79,7 +79,7 @@ def projected_gradients(
     parts = []
     for batch in batches:
         example = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
-        arrays = jax.tree.map(lambda x: jnp.asarray(as_array("batches", x)), example)
+        arrays = jax.tree.map(lambda x: on_device(as_array("batches", x)), example)
         count = _rows(jax.tree.leaves(arrays))
         for start in range(0, count, at_once):
             rows = slice(start, start + at_once)

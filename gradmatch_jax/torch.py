@@ -107,6 +107,12 @@ class SubsetLoader:
         self.dataset, self.epoch, self._shuffle = dataset, 0, as_flag("shuffle", shuffle)
         held = None if validation is None else labels_of(validation)
         labels = labels_of(dataset) if labels is None else labels
+        for name, given in (("labels", labels), ("plain", dataset if plain is None else plain)):
+            if len(given) != len(dataset):
+                raise UserError(
+                    f"{name} has {len(given)} entries and the data set {len(dataset)}: they are of "
+                    "the same examples, in order"
+                )
         self.selector = Selector(
             strategy,
             labels=labels,
@@ -116,7 +122,11 @@ class SubsetLoader:
             **settings,
         )
         passes = {k: v for k, v in ours.items() if k in OF_A_PASS}
-        passes["batch_size"] = pass_batch_size or 4 * batch_size
+        passes["batch_size"] = (
+            4 * batch_size
+            if pass_batch_size is None
+            else as_count("pass_batch_size", pass_batch_size, least=1)
+        )
         plain = dataset if plain is None else plain
         self._forward = torch_forward(model, head, plain, **passes)
         self._validation = self._norms = None
@@ -126,7 +136,7 @@ class SubsetLoader:
         if validation is not None:
             self._validation = torch_forward(model, head, validation, **passes)
         self._drawn, self._taken = _Drawn(), np.zeros(0, np.int64)
-        self._seed = as_count("seed", settings.get("seed", 0))
+        self._seed = self.selector.seed
         relative = self.selector.weighting == "batch"
         collate = _Collate(ours.pop("collate_fn", None), relative)
         self._loader = DataLoader(

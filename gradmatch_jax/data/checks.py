@@ -7,6 +7,7 @@ from jaxtyping import Float, Int, Int32, Shaped
 
 from gradmatch_jax.data.splits import InputSource, Split
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.arrays import is_half, to_numpy
 
 MAX_VOCABULARY = 1_000_000  # an embedding of 64 for each is 256 MB
 
@@ -48,11 +49,14 @@ def _is_array(inputs: Any) -> bool:
 
 def _as_array(where: str, inputs: Any) -> np.ndarray:
     try:
-        return np.asarray(inputs)
+        x = np.asarray(inputs if isinstance(inputs, list | tuple) else to_numpy(where, inputs))
+    except UserError:
+        raise
     except ValueError as error:  # rows of several lengths
         raise UserError(
             f"{where}: inputs must have one shape a row; pad sequences with 0"
         ) from error
+    return x.astype(np.float32) if is_half(x.dtype) else x
 
 
 def _as_inputs(where: str, x: np.ndarray) -> Shaped[np.ndarray, "n ..."]:

@@ -1,5 +1,6 @@
 """A data set ready for training, from splits that were read or from arrays of one's own."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from gradmatch_jax.data.checks import check_alike, check_labels, count_classes, 
 from gradmatch_jax.data.prepare import ImagePrepare, Prepare, fitted
 from gradmatch_jax.data.splits import Parts, Split, stratified_indices
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.labels import as_num_classes
+from gradmatch_jax.inputs.values import INSIDE, SEED, as_number, as_whole, short
 
 _TEST_FRACTION = 0.2  # paper, appendix A.3.1: 20 % as test where a set has no test split
 _TEST_SEED = 0  # not the run's seed: every run must be scored on the same rows
@@ -91,8 +94,8 @@ class Dataset:
             make_split(f"{name} x_train, y_train", x_train, y_train),
             make_split(f"{name} x_test, y_test", x_test, y_test),
             validation,
-            tuple(class_names),
-            tuple(vocabulary),
+            _words("class_names", class_names),
+            _words("vocabulary", vocabulary),
         )
         return assemble(name, parts, NOTHING_ASSUMED, validation_fraction, seed, prepare=prepare)
 
@@ -134,8 +137,8 @@ def assemble(
     Raises:
       UserError: if the splits do not fit each other, or the labels the classes.
     """
-    if not 0.0 < validation_fraction < 1.0:
-        raise UserError(f"validation_fraction must be between 0 and 1, not {validation_fraction}")
+    share = as_number("validation_fraction", validation_fraction, INSIDE)
+    seed = as_whole("seed", seed, SEED)
     train, test, validation = parts.train, parts.test, parts.validation
     others = [split for split in (test, validation) if split is not None]
     num_classes = field.num_classes or len(parts.class_names) or count_classes(name, train, others)
@@ -147,7 +150,7 @@ def assemble(
     if test is None:
         train, test = _hold_out(name, train, _TEST_FRACTION, _TEST_SEED)
     if validation is None:
-        train, validation = _hold_out(name, train, validation_fraction, seed)
+        train, validation = _hold_out(name, train, share, seed)
     return Dataset(
         name=name,
         train=train,
@@ -160,6 +163,12 @@ def assemble(
     )
 
 
+def _words(name: str, given: Any) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise UserError(f"{name} must be a tuple of strings, not {short(given)}")
+    return tuple(str(word) for word in given)
+
+
 def check(dataset: Dataset) -> None:
     """Check a `Dataset` that was put together by hand.
 
@@ -167,9 +176,16 @@ def check(dataset: Dataset) -> None:
       UserError: an empty split, other numbers of labels than inputs, labels beyond the classes,
         nan or inf, splits of several shapes or types, or a `prepare` that cannot be hashed.
     """
+    if not isinstance(dataset, Dataset):
+        raise UserError(f"dataset must be a Dataset, not {short(dataset)}: Dataset.from_arrays")
     name, train = dataset.name, dataset.train
+    as_num_classes(dataset.num_classes)
+    if not callable(dataset.prepare):
+        raise UserError(f"{name}: prepare must be a function, not {short(dataset.prepare)}")
     for part in ("train", "validation", "test"):
         split = getattr(dataset, part)
+        if not isinstance(split, Split):
+            raise UserError(f"{name} {part} must be a Split, not {short(split)}")
         made = make_split(f"{name} {part}", split.inputs, split.labels)
         if made.shape != split.shape or made.dtype != split.dtype:
             raise UserError(

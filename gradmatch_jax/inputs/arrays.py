@@ -84,8 +84,13 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def as_floats(name: str, value: ArrayLike, shape: tuple[int | None, ...] | None = None) -> Array:
-    """`value` on the device, in float32 or wider; of `shape`, where None is any length."""
+def as_floats(
+    name: str,
+    value: ArrayLike,
+    shape: tuple[int | None, ...] | None = None,
+    dtype: Any = None,
+) -> Array:
+    """`value` on the device, in float32 or wider (or `dtype`); of `shape`: None is any length."""
     array = as_array(name, value)
     wanted = shape is None or len(shape) == array.ndim
     if not wanted or any(
@@ -93,17 +98,27 @@ def as_floats(name: str, value: ArrayLike, shape: tuple[int | None, ...] | None 
     ):
         expected = str(shape).replace("None", "n")
         raise UserError(f"{name} must be of shape {expected}, not {array.shape}")
-    dtype = working_dtype(array.dtype)
+    dtype = working_dtype(array.dtype) if dtype is None else dtype
     if not isinstance(array, Tracer) and array.size:
         check_finite(name, array.reshape(len(array) if array.ndim else 1, -1), dtype=dtype)
-    return _on_device(array, dtype)
+    return converted(array, dtype)
 
 
-def _on_device(array: AnyArray, dtype: Any) -> Array:
-    """What is on the host is converted there: on the device that compiles for every shape."""
+def converted(array: AnyArray, dtype: Any) -> Array:
+    """`array` in that dtype, on the device. What is on the host is converted there: on the device
+    that compiles for every shape."""
     if isinstance(array, np.ndarray):
         return jnp.asarray(array.astype(dtype, copy=False))
     return array.astype(dtype)
+
+
+def on_device(array: AnyArray) -> Array:
+    """`array` as it is, but for integers that JAX would cut to 32 bits: those become floats."""
+    if isinstance(array, np.ndarray) and array.dtype.kind in "iu" and array.size:
+        kept = np.iinfo(jax.dtypes.canonicalize_dtype(array.dtype))
+        if array.min() < kept.min or array.max() > kept.max:
+            return converted(array, working_dtype(array.dtype))
+    return jnp.asarray(array)
 
 
 def working_dtype(dtype: Any) -> Any:
@@ -140,7 +155,7 @@ def as_rows(
         check_finite(name, *arrays, dtype=dtype)
     if stored and all(is_half(x.dtype) for x in arrays):
         return tuple(jnp.asarray(x) for x in arrays)
-    return tuple(_on_device(x, dtype) for x in arrays)
+    return tuple(converted(x, dtype) for x in arrays)
 
 
 def is_half(dtype: Any) -> bool:

@@ -10,7 +10,7 @@ from jax.core import Tracer
 from jaxtyping import Array
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.arrays import ArrayLike, as_array, kind_of, to_numpy
+from gradmatch_jax.inputs.arrays import ArrayLike, as_array, kind_of, on_device, to_numpy
 from gradmatch_jax.inputs.values import as_count, short
 
 # Classes that may be missing between two labels, beside as many as occur: 255 marks "no label".
@@ -97,7 +97,7 @@ def labels_of_loss(loss: object, labels: ArrayLike, n: int) -> Array:
     """n labels of a loss of one's own: of any numbers, for only the loss knows what they mean."""
     if not callable(loss):
         raise UserError(f"loss must be a function of (logits, label), not {short(loss)}")
-    array = jnp.asarray(as_array("labels", labels))
+    array = on_device(as_array("labels", labels))
     if array.ndim == 0 or len(array) != n:
         raise UserError(f"labels have shape {array.shape}, expected ({n},): one an example")
     return array
@@ -109,6 +109,14 @@ def as_num_classes(num_classes: Any) -> int:
     if count > MOST_CLASSES:
         raise UserError(f"num_classes must be at most {MOST_CLASSES}, not {count}")
     return count
+
+
+def as_rows_of(name: str, value: ArrayLike, n: int) -> np.ndarray:
+    """Rows 0..n-1, as NumPy integers (k,); no padding."""
+    rows = np.asarray(as_indices(name, value, n))
+    if np.any(rows < 0):
+        raise UserError(f"{name} hold -1, which is padding; pass rows of 0..{n - 1}")
+    return rows
 
 
 def as_indices(name: str, value: ArrayLike, n: int = 2**31) -> Array:

@@ -77,7 +77,7 @@ def as_plain(value: Any) -> Any:
     if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
         return type(value)(as_plain(v) for v in value)
     item = getattr(value, "item", None)
-    if item is None or np.ndim(value) > 0:
+    if item is None or isinstance(value, type) or np.ndim(value) > 0:
         return value
     try:
         return item()
@@ -192,6 +192,8 @@ def short(value: Any) -> str:
         return "a number of more than 40 digits"
     if isinstance(value, str | bytes | int | float | complex | bool | type(None)):
         text = repr(value)
+    elif isinstance(value, type):
+        text = f"the type {value.__name__}"
     else:
         kind = type(value)
         text = kind.__name__ if kind.__module__ == "builtins" else f"a {kind.__name__}"

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.values import as_count
+from gradmatch_jax.inputs.values import as_count, as_flag, short
 from gradmatch_jax.loops.selector import Selector
 from gradmatch_jax.training.order import relative
 
@@ -50,9 +50,16 @@ def weighted_batches(
     rows, weights = selector(epoch, forward, validation=validation)
     size = as_count("batch_size", batch_size, least=1)
     n = selector.count
-    for leaf in jax.tree.leaves(arrays):
-        if np.ndim(leaf) == 0 or len(leaf) != n:
-            raise UserError(f"arrays have shape {np.shape(leaf)} and there are {n} labels")
+    whole = as_flag("whole", whole)
+    leaves = jax.tree.leaves(arrays)
+    if not leaves or not isinstance(arrays, tuple | list):
+        raise UserError(f"arrays must be a tuple of arrays, (x, y) or (x,), not {short(arrays)}")
+    for leaf in leaves:
+        # What is indexed otherwise than by rows, as data frames and sparse matrices are, is none.
+        if not hasattr(leaf, "dtype") or hasattr(leaf, "iloc") or hasattr(leaf, "tocsr"):
+            raise UserError(f"arrays hold {short(leaf)}; pass numpy.asarray of it, or its values")
+        if len(leaf.shape) == 0 or leaf.shape[0] != n:
+            raise UserError(f"arrays have shape {tuple(leaf.shape)} and there are {n} labels")
     if not selector.ordered(epoch):
         order = np.random.default_rng([selector.seed, epoch]).permutation(len(rows))
         rows, weights = rows[order], weights[order]

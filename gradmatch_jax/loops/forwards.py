@@ -15,7 +15,8 @@ from jaxtyping import Array
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike
-from gradmatch_jax.inputs.values import as_count, short
+from gradmatch_jax.inputs.labels import as_rows_of
+from gradmatch_jax.inputs.values import as_count, as_name, short
 
 # (logits, features) of a batch, of any array library.
 Pass = tuple[Any, Any]
@@ -84,7 +85,7 @@ def nnx_forward(
         [(5, 2), (5, 4)]
     """
     found = [path for path, part in nnx.iter_graph(model) if part is head and path]
-    if not found:
+    if not found or not isinstance(head, nnx.Module):
         raise UserError("head is no part of the model; pass its last linear layer, as model.head")
     *way, name = found[0]
 
@@ -107,8 +108,8 @@ def nnx_forward(
             owner[name] = noted
         else:
             object.__setattr__(owner, str(name), noted)
-        copy(batch)
-        return _one(calls)
+        answer = copy(batch)
+        return _last(answer, _one(calls))
 
     return _in_batches(lambda batch: run(nnx.split(model), batch), inputs, batch_size)
 
@@ -151,7 +152,7 @@ def linen_forward(
     """
     if not callable(variables):
         raise UserError(f"variables must be a function, () -> variables, not {short(variables)}")
-    wanted = tuple(head.split("/"))
+    wanted = tuple(as_name("head", head).split("/"))
 
     @jax.jit
     def run(given: Any, batch: Any) -> Pass:
@@ -164,8 +165,8 @@ def linen_forward(
             return output
 
         with linen.intercept_methods(note):
-            module.apply(given, batch, **arguments)
-        return _one(calls, head)
+            answer = module.apply(given, batch, **arguments)
+        return _last(answer, _one(calls, head))
 
     return _in_batches(lambda batch: run(variables(), batch), inputs, batch_size)
 
@@ -179,17 +180,32 @@ def _one(calls: list[Pass], name: str = "head") -> Pass:
     return calls[0]
 
 
+def _last(answer: Any, call: Pass) -> Pass:
+    """`call`: the model is as wide as its head; what keeps the width, a softmax say, may follow."""
+    wide, logits = np.shape(answer) if hasattr(answer, "shape") else (), np.shape(call[0])
+    if len(wide) == 2 and wide != logits:
+        raise UserError(
+            f"head gives {logits[-1]} numbers an example and the model {wide[1]}: it is no last "
+            "layer; pass the one whose outputs are the logits"
+        )
+    return call
+
+
 def _in_batches(run: Callable[[Any], Pass], inputs: Any, batch_size: int) -> Callable[..., Pass]:
     """`run` over all inputs or some rows of them; one shape of batch, so one compilation."""
     leaves = jax.tree.leaves(inputs)
     if not leaves or any(np.ndim(leaf) == 0 for leaf in leaves) or len(leaves[0]) == 0:
         raise UserError("inputs must be arrays of n rows, one a training example")
-    size = min(as_count("batch_size", batch_size, least=1), len(leaves[0]))
+    n = len(leaves[0])
+    if other := [len(leaf) for leaf in leaves if len(leaf) != n]:
+        raise UserError(f"inputs have {n} rows and {other[0]}; pass one a training example in each")
+    size = min(as_count("batch_size", batch_size, least=1), n)
 
     def forward(rows: ArrayLike | None = None) -> Pass:
-        wanted = np.arange(len(leaves[0])) if rows is None else np.asarray(rows)
+        wanted = np.arange(n) if rows is None else as_rows_of("rows", rows, n)
         # The last batch wraps to the first rows: its shape is the others'.
-        order = wanted[np.arange(-(-len(wanted) // size) * size) % len(wanted)]
+        count = max(1, -(-len(wanted) // size)) * size
+        order = np.resize(wanted if len(wanted) else np.zeros(1, int), count)
         parts = [
             run(jax.tree.map(lambda x, part=part: x[part], inputs))
             for part in order.reshape(-1, size)

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
 from gradmatch_jax.errors import UserError, no_such
 from gradmatch_jax.gradients import last_layer_gradients
-from gradmatch_jax.inputs.arrays import ArrayLike, as_array, as_rows
+from gradmatch_jax.inputs.arrays import ArrayLike, as_array, as_floats, as_rows, check_finite
 from gradmatch_jax.inputs.values import short
 from gradmatch_jax.loops.targets import Targets
 from gradmatch_jax.losses import Loss
@@ -53,11 +54,18 @@ def snapshot_of(
         )
     if "gradient_norms" in strategy.needs:
         given = _called("gradient_norms", asked.gradient_norms, train_rows)
-        norms = jnp.asarray(as_array("gradient_norms", given))
+        norms = as_floats("gradient_norms", given)
         wanted = (_count(objective.train, train_rows),)
         if norms.shape != wanted:
             raise UserError(f"gradient_norms gave {norms.shape}, expected {wanted}: one an example")
     return Snapshot(train, validation, norms, rows)
+
+
+def recorded_names(strategy: Strategy, classes: int) -> tuple[str, ...]:
+    """What the strategy's `record` gives, by shape: nothing is computed."""
+    rows = [jax.ShapeDtypeStruct((2, width), np.float32) for width in (classes, 1)]
+    labels = jax.ShapeDtypeStruct((2,), np.int32)
+    return tuple(jax.eval_shape(strategy.record, *rows, labels))
 
 
 def recorded_of(
@@ -101,8 +109,12 @@ def seen_of(
         raise UserError(f"{name} observes {missing[0]}; pass that, or logits")
     values = {field: np.asarray(as_array(field, recorded[field])) for field in wanted}
     for field, value in values.items():
-        if value.shape[:1] != taken.shape:
-            raise UserError(f"{field} have shape {value.shape} and there are {len(taken)} rows")
+        if value.shape != taken.shape:
+            raise UserError(
+                f"{field} have shape {value.shape} and there are {len(taken)} rows; pass one "
+                "number a row"
+            )
+        check_finite(field, value, dtype=np.float32)
     return Seen(taken, values)
 
 

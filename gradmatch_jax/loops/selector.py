@@ -3,15 +3,23 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, as_key
 from gradmatch_jax.inputs.labels import as_indices
-from gradmatch_jax.inputs.values import SHARE, as_budget, as_count, as_flag, as_number, short
-from gradmatch_jax.loops.looks import Asked, Objective, joined, recorded_of, seen_of, snapshot_of
+from gradmatch_jax.inputs.values import (
+    SEED,
+    SHARE,
+    as_budget,
+    as_count,
+    as_flag,
+    as_number,
+    as_whole,
+    short,
+)
+from gradmatch_jax.loops import looks
 from gradmatch_jax.loops.memory import Memory, packed, unpacked
 from gradmatch_jax.loops.rhythm import Rhythm, rhythm_of
 from gradmatch_jax.loops.settings import entry_of, settings_of
@@ -106,7 +114,7 @@ class Selector:
         train, held = targets_of(labels, loss, groups, num_classes), None
         if validation_labels is not None:
             held = validation_targets(validation_labels, train, loss, groups)
-        self._objective = Objective(loss, smoothing, train, held)
+        self._objective = looks.Objective(loss, smoothing, train, held)
         n = self.count = len(train.groups)
         self.budget = as_budget(budget, fraction, n) if entry.regime.budgeted else n
         held_groups = None if held is None else held.groups
@@ -130,9 +138,9 @@ class Selector:
             tail=tail,
             proxy_epochs=proxy_epochs,
         )
-        self.seed, self._asked = as_count("seed", seed), forward
+        self.seed, self._asked = as_whole("seed", seed, SEED), forward
         self._key = as_key(self.seed)
-        self._wanted = self._recorded_names()
+        self._wanted = looks.recorded_names(self._strategy, train.classes)
         self._identity = (
             f"{name}, {self.budget} of {n} examples, seed {seed}, pool {share:g}, "
             f"{self._rhythm.in_words}"
@@ -213,7 +221,7 @@ class Selector:
             self._close_epoch()
             now = planned[-1]
             if any(e.select for e in planned) or not (now.full or self._memory.selected):
-                self._select(epoch, Asked(forward or self._asked, validation, gradient_norms))
+                self._select(epoch, looks.Asked(forward or self._asked, validation, gradient_norms))
             self._memory.epoch = epoch
         chosen = examples_of(self._rhythm.at(epoch), self._memory.selection, self.count)
         return np.array(chosen.indices, np.int64), np.array(chosen.weights, np.float32)
@@ -243,8 +251,8 @@ class Selector:
         taken = np.asarray(as_indices("rows", rows, self.count))
         if logits is not None:
             parts = self._strategy, self._wanted, self._objective
-            recorded |= recorded_of(self.name, *parts, taken, logits, features)
-        self._memory.seen.append(seen_of(self.name, self._wanted, taken, recorded))
+            recorded |= looks.recorded_of(self.name, *parts, taken, logits, features)
+        self._memory.seen.append(looks.seen_of(self.name, self._wanted, taken, recorded))
         self._memory.observed = True
 
     def state(self) -> dict[str, np.ndarray]:
@@ -269,20 +277,14 @@ class Selector:
         self._memory = unpacked(given, self._memory)
         return self
 
-    def _recorded_names(self) -> tuple[str, ...]:
-        """What `record` gives, by shape: nothing is computed."""
-        train = self._objective.train
-        rows = [jax.ShapeDtypeStruct((2, width), np.float32) for width in (train.classes, 1)]
-        labels = jax.ShapeDtypeStruct((2,), np.int32)
-        return tuple(jax.eval_shape(self._strategy.record, *rows, labels))
-
     def _close_epoch(self) -> None:
         """Hand the strategy what was observed since the last call."""
-        parts, self._memory.seen = self._memory.seen, []
+        memory = self._memory
+        parts, memory.seen = memory.seen, []
         if parts:
-            self._memory.strategy = self._strategy.observe(self._memory.strategy, joined(parts))
+            memory.strategy = self._strategy.observe(memory.strategy, looks.joined(parts))
 
-    def _select(self, epoch: int, asked: Asked) -> None:
+    def _select(self, epoch: int, asked: looks.Asked) -> None:
         memory, strategy = self._memory, self._strategy
         if self._wanted and epoch > 0 and not memory.observed:
             wanted = ", ".join(f"{name}=.." for name in self._wanted)
@@ -292,7 +294,7 @@ class Selector:
             )
         key = epoch_keys(self._key, epoch)[0]
         rows = strategy.rows(memory.strategy, key)
-        snapshot = snapshot_of(strategy, rows, asked, self._objective)
+        snapshot = looks.snapshot_of(strategy, rows, asked, self._objective)
         answer = strategy.select(memory.strategy, snapshot, key)
         memory.selection, memory.strategy = check_answer(self.name, strategy, answer, self.count)
         memory.selected = True

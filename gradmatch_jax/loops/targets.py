@@ -7,7 +7,7 @@ from jaxtyping import Int, Shaped
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, as_array
-from gradmatch_jax.inputs.labels import as_labels
+from gradmatch_jax.inputs.labels import as_labels, as_num_classes
 from gradmatch_jax.inputs.values import as_count, as_plain
 from gradmatch_jax.losses import Loss, check_loss
 
@@ -47,6 +47,7 @@ def targets_of(
         [0, 0, 1, 1]
     """
     check_loss(loss, 0.0)
+    num_classes = None if num_classes is None else as_num_classes(num_classes)
     softmax = loss is None or loss == "softmax"
     if softmax:
         values = np.asarray(as_labels(labels, None, num_classes))

@@ -41,7 +41,16 @@ from gradmatch_jax.gradients import (
     take,
     weighted_sum,
 )
-from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key, as_rows
+from gradmatch_jax.inputs.arrays import (
+    ArrayLike,
+    Count,
+    Key,
+    Number,
+    as_array,
+    as_key,
+    as_rows,
+    check_finite,
+)
 from gradmatch_jax.inputs.atoms import as_atoms
 from gradmatch_jax.inputs.labels import as_labels
 from gradmatch_jax.inputs.values import SHARE, as_budget, as_number, check_literal
@@ -158,6 +167,7 @@ def _as_validation(validation: Validation, gradients: LastLayerGradients) -> Val
     logits, features, labels = validation
     (logits,) = as_rows("validation logits", logits)
     (features,) = as_rows("validation features", features, bias=True)
+    labels = as_array("validation labels", labels)
     if np.shape(labels)[:1] != logits.shape[:1] or features.shape[0] != logits.shape[0]:
         raise UserError(
             f"{np.size(labels)} validation labels, {logits.shape[0]} rows of logits and "
@@ -173,6 +183,8 @@ def _as_validation(validation: Validation, gradients: LastLayerGradients) -> Val
         )
     labels = jnp.asarray(as_labels(labels, logits.shape[0], widths[0], "validation labels"))
     dtype = gradients.residuals.dtype
+    if not any(isinstance(x, Tracer) for x in (logits, features)):
+        check_finite("validation logits and features", logits, features, dtype=dtype)
     return Validation(logits.astype(dtype), features.astype(dtype), labels)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from gradmatch_jax.errors import UserError, no_such
-from gradmatch_jax.inputs.values import NOT_NEGATIVE, is_traced
+from gradmatch_jax.inputs.values import NOT_NEGATIVE, is_traced, short
 from gradmatch_jax.settings import fitted
 
 LamScale = Literal["absolute", "relative"]
@@ -69,6 +69,8 @@ def with_changes(options: MatchingOptions, changes: Mapping[str, Any]) -> Matchi
         >>> with_changes(MatchingOptions(), {"lam": 0.1, "fill": "none"}).fill
         'none'
     """
+    if not isinstance(options, MatchingOptions):
+        raise UserError(f"options must be MatchingOptions(..), not {short(options)}")
     for name in changes:
         if name not in NAMES:
             raise no_such("option", name, NAMES)

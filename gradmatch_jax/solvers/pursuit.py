@@ -182,7 +182,7 @@ def omp(
     n = gram.shape[0]
     if gram.shape != (n, n):
         raise UserError(f"gram must be a square matrix, not of shape {gram.shape}")
-    correlations = as_floats("correlations", correlations, (n,)).astype(gram.dtype)
+    correlations = as_floats("correlations", correlations, (n,), gram.dtype)
     target_sq_norm = as_number("target_sq_norm", target_sq_norm)
     budget = as_budget(budget, fraction, n)
     return _omp(gram, correlations, target_sq_norm, budget, options)

@@ -1,5 +1,6 @@
 """A strategy of the user's own, and what it returns, checked before SGD trains on it."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import jax
 import numpy as np
 
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.values import short
 from gradmatch_jax.selection.result import Selection
 from gradmatch_jax.strategies.registry import Entry
 from gradmatch_jax.strategies.strategy import State, Strategy, Task
@@ -27,13 +29,20 @@ def as_entry(strategy: Any) -> Entry:
     if isinstance(strategy, Strategy):
         made = strategy
         return Entry(lambda task: made, "interval", "of the user's own", "")
-    if callable(strategy):
+    if callable(strategy) and not isinstance(strategy, type) and _takes_a_task(strategy):
         function: Any = strategy
         return Entry(function, "interval", "of the user's own", "")
     raise UserError(
         f"strategy must be a name in the configuration, an Entry, a Strategy or a function of the "
-        f"task, not {type(strategy).__name__}"
+        f"task, not {short(strategy)}"
     )
+
+
+def _takes_a_task(function: Callable[..., Any]) -> bool:
+    try:
+        return bool(inspect.signature(function).parameters)
+    except ValueError:  # of what is not written in Python
+        return True
 
 
 def check_answer(name: str, strategy: Strategy, answer: Any, n: int) -> tuple[Selection, State]:

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from gradmatch_jax.strategies.strategy import Strategy, Task
 
 WARM = "-warm"
+# It names folders of runs and is typed behind --strategy.
+NAME = re.compile("[a-z0-9][a-z0-9-]*")
 
 
 class Entry(NamedTuple):
@@ -43,9 +46,7 @@ class Entry(NamedTuple):
 
 
 STRATEGIES = {
-    "full": Entry(
-        "baselines:full", "once", "all examples, weight 1", "the skyline", regime=FULL, reads=False
-    ),
+    "full": Entry("baselines:full", "once", "all examples, weight 1", "the skyline", FULL, False),
     "full-earlystop": Entry(
         "baselines:full",
         "once",
@@ -212,8 +213,10 @@ def register(name: str, entry: Entry) -> None:
         >>> STRATEGIES.pop("my-random").reselect
         'epoch'
     """
-    if not isinstance(name, str) or not name.strip() or name != "".join(name.split()):
-        raise UserError(f"{name!r} is no name for a strategy; use letters, digits and hyphens")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} is no name for a strategy; use lower-case letters, digits and hyphens"
+        )
     if name in STRATEGIES:
         raise UserError(f"there is a strategy {name!r} already; choose another name")
     if name.endswith(WARM):
@@ -233,6 +236,11 @@ def checked_entry(name: str, entry: Entry) -> Entry:
         )
     if entry.reselect not in get_args(Reselect):
         raise no_such("reselect", entry.reselect, get_args(Reselect))
+    if isinstance(entry.build, str) and entry.build.count(":") != 1:
+        raise UserError(
+            f"strategy {name!r}: build is a function of the task, or 'module:function' in this "
+            f"package, not {entry.build!r}"
+        )
     if not isinstance(entry.regime, Regime):
         raise UserError(f"strategy {name!r}: regime must be a Regime, not {entry.regime!r}")
     return entry
@@ -286,4 +294,7 @@ def build_strategy(
     entry = strategy if isinstance(strategy, Entry) else find_entry(strategy)
     wanted = keywords(entry)
     given = {name: value for name, value in (settings or {}).items() if name in wanted}
-    return builder(entry)(task, **given)
+    made = builder(entry)(task, **given)
+    if not hasattr(made, "select"):
+        raise UserError(f"a strategy's function must return a Strategy, not {made!r:.40}")
+    return made

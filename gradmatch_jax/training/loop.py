@@ -9,7 +9,8 @@ import numpy as np
 
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.data.dataset import check
-from gradmatch_jax.inputs.values import as_path
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.inputs.values import as_path, short
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import Selection
 from gradmatch_jax.strategies.check import OWN, OwnStrategy, as_entry
@@ -85,7 +86,9 @@ def train(
         >>> train(config).summary["subset_size"]
         129
     """
+    log = (log,) if isinstance(log, str) else tuple(log)
     check_log(log, out)
+    _check_kinds(config, model, on_epoch=on_epoch, on_note=on_note, stop=stop)
     entry = None
     if strategy is not None:
         entry = as_entry(strategy)
@@ -115,6 +118,20 @@ def train(
                 on_epoch(row, total)
 
             return _train(run, state, folder.left, folder, written, stop)
+
+
+def _check_kinds(config: Any, model: Any, **calls: Any) -> None:
+    """An error where what was handed over is of another kind, before an epoch is lost on it."""
+    if not isinstance(config, TrainConfig):
+        raise UserError(f"config must be TrainConfig(..), not {short(config)}")
+    if not (model is None or isinstance(model, Model)):
+        raise UserError(
+            f"model must be a Model of two functions, not {short(model)}; a name goes into the "
+            "configuration: TrainConfig(model='mlp')"
+        )
+    for name, call in calls.items():
+        if not callable(call):
+            raise UserError(f"{name} must be a function, not {short(call)}")
 
 
 def _at_work(run: Run) -> str:
