@@ -7,7 +7,6 @@ from jaxtyping import Float, Int, Int32, Shaped
 
 from gradmatch_jax.data.splits import InputSource, Split
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.arrays import is_half, to_numpy
 
 MAX_VOCABULARY = 1_000_000  # an embedding of 64 for each is 256 MB
 
@@ -48,6 +47,8 @@ def _is_array(inputs: Any) -> bool:
 
 
 def _as_array(where: str, inputs: Any) -> np.ndarray:
+    from gradmatch_jax.inputs.arrays import to_numpy  # JAX, which listing data sets does without
+
     try:
         x = np.asarray(inputs if isinstance(inputs, list | tuple) else to_numpy(where, inputs))
     except UserError:
@@ -56,7 +57,7 @@ def _as_array(where: str, inputs: Any) -> np.ndarray:
         raise UserError(
             f"{where}: inputs must have one shape a row; pad sequences with 0"
         ) from error
-    return x.astype(np.float32) if is_half(x.dtype) else x
+    return x.astype(np.float32) if x.dtype.name == "bfloat16" else x
 
 
 def _as_inputs(where: str, x: np.ndarray) -> Shaped[np.ndarray, "n ..."]:

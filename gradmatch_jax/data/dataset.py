@@ -10,8 +10,7 @@ from gradmatch_jax.data.checks import check_alike, check_labels, count_classes, 
 from gradmatch_jax.data.prepare import ImagePrepare, Prepare, fitted
 from gradmatch_jax.data.splits import Parts, Split, stratified_indices
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.labels import as_num_classes
-from gradmatch_jax.inputs.values import INSIDE, SEED, as_number, as_whole, short
+from gradmatch_jax.inputs.values import INSIDE, SEED, as_count, as_number, as_whole, short
 
 _TEST_FRACTION = 0.2  # paper, appendix A.3.1: 20 % as test where a set has no test split
 _TEST_SEED = 0  # not the run's seed: every run must be scored on the same rows
@@ -179,7 +178,7 @@ def check(dataset: Dataset) -> None:
     if not isinstance(dataset, Dataset):
         raise UserError(f"dataset must be a Dataset, not {short(dataset)}: Dataset.from_arrays")
     name, train = dataset.name, dataset.train
-    as_num_classes(dataset.num_classes)
+    as_count("num_classes", dataset.num_classes, least=1)
     if not callable(dataset.prepare):
         raise UserError(f"{name}: prepare must be a function, not {short(dataset.prepare)}")
     for part in ("train", "validation", "test"):

@@ -188,7 +188,7 @@ def test_a_test_set_unlike_the_training_set(x_test, message):
 def test_other_arguments_are_checked():
     with pytest.raises(UserError, match="give both x_val and y_val or neither"):
         own(FLOATS, x_val=FLOATS)
-    with pytest.raises(UserError, match="validation_fraction must be between 0 and 1"):
+    with pytest.raises(UserError, match="validation_fraction must be above 0 and below 1"):
         own(FLOATS, validation_fraction=0.0)
     with pytest.raises(UserError, match=r"labels outside 0\.\.1"):
         own(FLOATS, class_names=("a", "b"))
