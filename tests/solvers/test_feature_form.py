@@ -216,6 +216,8 @@ def test_the_form_is_chosen_and_settable():
     assert choose_form(MatchingOptions(), 400, (10, 513), 40) is Form.GRAM
     assert choose_form(MatchingOptions(), 6000, (10, 85), 600, 0.5) is Form.GRAM
     assert choose_form(MatchingOptions(), 6000, (1, 85), 60, 0.5) is Form.FEATURES
+    assert choose_form(MatchingOptions(), 5000, (1, 513), 1500, 1e-3) is Form.FEATURES
+    assert choose_form(MatchingOptions(), 5000, (1, 513), 500, 1e-3) is Form.GRAM
     assert choose_form(MatchingOptions(lam=0.0), 6000, (1, 85), 600) is Form.GRAM
     with pytest.raises(UserError, match="needs lam > 0"):
         with_changes(MatchingOptions(lam=0.0), {"form": "features"})
