@@ -109,11 +109,8 @@ def seen_of(
         raise UserError(f"{name} observes {missing[0]}; pass that, or logits")
     values = {field: np.asarray(as_array(field, recorded[field])) for field in wanted}
     for field, value in values.items():
-        if value.shape != taken.shape:
-            raise UserError(
-                f"{field} have shape {value.shape} and there are {len(taken)} rows; pass one "
-                "number a row"
-            )
+        if value.shape[:1] != taken.shape:  # `balanced` records a sketch a row
+            raise UserError(f"{field} have shape {value.shape} and there are {len(taken)} rows")
         check_finite(field, value, dtype=np.float32)
     return Seen(taken, values)
 

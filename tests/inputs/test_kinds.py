@@ -105,7 +105,7 @@ def test_heads_that_are_none():
 
 def test_records_that_are_no_numbers():
     watched = gm.Selector("infobatch", labels=Y, epochs=8)
-    for losses in (np.r_[np.nan, np.ones(11)], np.r_[np.inf, np.ones(11)], np.ones((12, 2))):
+    for losses in (np.r_[np.nan, np.ones(11)], np.r_[np.inf, np.ones(11)], np.ones(11)):
         with pytest.raises(UserError, match=r"losses have shape|nan or inf"):
             watched.observe(np.arange(12), losses=losses)
 
