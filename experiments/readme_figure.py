@@ -18,7 +18,8 @@ from matplotlib.axes import Axes
 
 from experiments.command import command
 from experiments.paper.draw import look
-from experiments.paper.lines import Run, accuracy_of, device_of, grouped, of_one_device
+from experiments.paper.lines import accuracy_of
+from experiments.paper.rows import Run, device_of, grouped, of_one_device
 from experiments.records import read
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.drawing import (

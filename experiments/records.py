@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.measure.versions import device_name, versions
 from gradmatch_jax.report.tables import Column
 from gradmatch_jax.training.files import finite
@@ -57,21 +58,56 @@ def revision() -> str:
 
 
 def append(results: Path, record: dict[str, Any]) -> None:
-    """Add one JSON line."""
+    """Add one JSON line, on a line of its own.
+
+    What a killed process or an editor left without a line's end before it is ended if it is a
+    record, and cut off if it is half of one.
+    """
     results.parent.mkdir(parents=True, exist_ok=True)
-    with results.open("a") as file:
-        file.write(json.dumps(finite(record)) + "\n")
+    with results.open("ab+") as file:
+        file.seek(0)
+        whole, _, last = file.read().rpartition(b"\n")
+        ended = b""
+        if last:
+            try:
+                json.loads(last)
+                ended = b"\n"
+            except ValueError:
+                file.truncate(len(whole) + 1 if whole else 0)
+        file.write(ended + json.dumps(finite(record)).encode() + b"\n")
 
 
 def read(results: Path) -> list[dict[str, Any]]:
     """The records, oldest first; none where there is no file.
 
-    A line that another process has not written to its end is left out.
+    A last line that another process has not written to its end is left out.
+
+    Raises:
+        UserError: a line that is no record, named by its number.
     """
     if not results.exists():
         return []
-    whole = results.read_text().rpartition("\n")[0]
-    return [json.loads(line) for line in whole.splitlines() if line.strip()]
+    lines = results.read_bytes().split(b"\n")
+    found = []
+    for i, line in enumerate(lines):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line, parse_constant=_refused)
+            if not isinstance(record, dict):
+                raise ValueError("no JSON object")
+        except ValueError as error:
+            if i == len(lines) - 1:
+                break
+            raise UserError(
+                f"{results}:{i + 1} is no record ({error}); take that line out"
+            ) from error
+        found.append(record)
+    return found
+
+
+def _refused(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON number")
 
 
 def fields(**forms: str | Callable[[Any], str]) -> list[Column[dict[str, Any]]]:

@@ -14,7 +14,9 @@ import numpy as np
 
 from experiments.records import append, read, stamp
 from gradmatch_jax.data import Dataset
-from gradmatch_jax.errors import Stopped, UserError
+from gradmatch_jax.errors import Stopped, UserError, no_such
+from gradmatch_jax.inputs.values import short
+from gradmatch_jax.strategies.registry import STRATEGIES
 from gradmatch_jax.sweep import Job, identifying, sweep
 from gradmatch_jax.training.folder import SELECTION
 
@@ -104,6 +106,33 @@ def never_trained(folder: Path, row: dict[str, Any]) -> float | None:
             return None
         unused = ~np.isin(arrays["train_rows"], arrays["history_indices"])
     return 100.0 * float(unused.mean())
+
+
+# What every table and figure reads of a run.
+_NEEDED = {
+    "run": str, "config": dict, "strategy": str, "warm": bool, "fraction": int | float, "seed": int,
+}  # fmt: skip
+_ENDED = dict.fromkeys(("test_accuracy", "train_seconds", "selection_seconds"), int | float)
+
+
+def read_runs(results: Path) -> list[dict[str, Any]]:
+    """The records of runs, with all that tables and figures read of one.
+
+    Raises:
+        UserError: a line that is no record, or a record that is none of a run.
+    """
+    found = read(results)
+    for place, record in enumerate(found, 1):
+        needed = _NEEDED if "failed" in record else _NEEDED | _ENDED
+        for name, kind in needed.items():
+            if not isinstance(record.get(name), kind):
+                raise UserError(
+                    f"{results}: record {place} is none of a run: {name} is "
+                    f"{short(record.get(name))}; take it out, or name another file"
+                )
+        if record["strategy"] not in STRATEGIES:
+            raise no_such(f"strategy ({results}, record {place})", record["strategy"], STRATEGIES)
+    return found
 
 
 class Recorded:

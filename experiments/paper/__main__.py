@@ -19,7 +19,7 @@ out.
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,7 +29,7 @@ from rich.console import Console
 
 from experiments.paper.exhibit import Exhibit, Source, stand
 from experiments.paper.exhibits import IN_ORDER, find
-from experiments.paper.study import Asked, State
+from experiments.paper.study import Asked, State, Study
 from gradmatch_jax.errors import UserError, no_such
 from gradmatch_jax.report.tables import Column, rich_table
 
@@ -106,6 +106,9 @@ def run(args: Run) -> None:
     until = time.time() + 60 * args.minutes
     several = len({source.dataset for source in exhibit.sources}) > 1 and not args.quick
     asked = of_studies(exhibit, args.studies)
+    _check_strategies(asked, args)
+    if args.data_dir is not None and not args.data_dir.is_dir():
+        raise UserError(f"--data-dir {args.data_dir}: there is no such folder")
     for source in asked:
         folder = args.data_dir
         if several and folder is not None:
@@ -117,6 +120,26 @@ def run(args: Run) -> None:
         source.run(dataclasses.replace(args, data_dir=folder, minutes=minutes))
     for source in asked:
         print(f"{source.name}: {source.state(args)}")
+
+
+def _check_strategies(sources: Sequence[Source], asked: Asked) -> None:
+    """An error where a strategy was named that none of the studies has."""
+    studies = [s for s in sources if isinstance(s, Study)]
+    known = {name for study in studies for part in study.parts for name in part.strategies}
+    for name in asked.strategies if studies else ():
+        if name not in known:
+            raise no_such("strategy of it", name, sorted(known))
+
+
+def _known_folder(args: Any) -> None:
+    """An error where the records' folder was named and is not there."""
+    if not args.quick and args.results != Path("results") and not args.results.is_dir():
+        raise UserError(f"--results {args.results}: there is no such folder")
+
+
+def _file(name: str, path: Path) -> None:
+    if path.is_dir():
+        raise UserError(f"{name} {path} is a folder: name a file in it")
 
 
 def of_studies(exhibit: Exhibit, names: tuple[str, ...]) -> list[Source]:
@@ -133,6 +156,7 @@ def table(args: Table) -> None:
     if args.out is None:
         print(text, end="")
     else:
+        _file("--out", args.out)
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(text, encoding="utf-8")
 
@@ -141,13 +165,14 @@ def _table(args: Table) -> str:
     from experiments.paper.exhibit import Evidence
     from experiments.paper.lines import by_fraction
     from experiments.paper.methods import methods
-    from experiments.records import read
+    from experiments.runs import read_runs
 
     if args.name.endswith(".jsonl"):
         file = Path(args.name)
         if not file.exists():
             raise UserError(f"no {file}: name a file of records, or a table (see `list`)")
-        return {"runs": by_fraction, "methods": methods}[args.form](read(file))
+        return {"runs": by_fraction, "methods": methods}[args.form](read_runs(file))
+    _known_folder(args)
     exhibit = find(args.name)
     evidence = Evidence(Asked(seeds=args.seeds, quick=args.quick, results=args.results))
     if args.form == "runs":
@@ -166,6 +191,7 @@ def figure(args: Figure) -> None:
     exhibit = find(args.name)
     if exhibit.figure is None:
         raise UserError(f"{args.name} is a table: `python -m experiments.paper table {args.name}`")
+    _known_folder(args)
     asked = Asked(seeds=args.seeds, quick=args.quick, results=args.results)
     out = args.out or asked.records / "figures" / f"{args.name}.svg"
     if out.suffix not in (".svg", ".png", ".pdf"):
@@ -181,6 +207,7 @@ def figure(args: Figure) -> None:
 
 def listing(args: List) -> None:
     """Print every exhibit, a line a source: what there is of it, what is left, on what."""
+    _known_folder(args)
     asked = Asked(seeds=args.seeds, quick=args.quick, results=args.results)
     known: dict[int, State] = {}  # by source: several exhibits share one
 
@@ -219,6 +246,8 @@ def report(args: Report) -> None:
     """Write the page."""
     from experiments.paper.page import write
 
+    _file("--out", args.out)
+    _known_folder(args)
     write(args.out, Asked(quick=args.quick, results=args.results))
     print(args.out)
 

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from experiments.paper.lines import grouped, of_one_device
 from experiments.paper.points import FLOOR, Point, pareto
+from experiments.paper.rows import grouped, of_one_device
 from experiments.paper.study import Run
 from gradmatch_jax.report.drawing import (
     COLOURS,

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from experiments.paper.published import Published, accuracy_and_time
 from experiments.paper.study import Asked, Measurement, Run, State, Study
 from experiments.records import read
+from experiments.runs import read_runs
 from gradmatch_jax.report.drawing import Shape
 
 Source = Study | Measurement
@@ -25,7 +26,8 @@ class Evidence(NamedTuple):
 
     def runs(self, source: Source) -> list[Run]:
         """The records of a study, of the seeds that were asked for."""
-        found = read(source.file(self.asked))
+        file = source.file(self.asked)
+        found = read_runs(file) if isinstance(source, Study) else read(file)
         wanted = self.asked.seeds
         return [run for run in found if not wanted or run.get("seed") in wanted]
 

@@ -10,35 +10,21 @@ whatever else the machine did, is the share of its seconds that is training. Acc
 devices have a mean, seconds do not: they are those of the device that most of a row's runs are of.
 """
 
-import itertools
 import statistics
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from experiments.paper.costs import CONVENTION, cost_of, seen
 from experiments.paper.published import Published
-from experiments.runs import config_of
-from gradmatch_jax.report.summary import ended, label_of, seconds_of
+from experiments.paper.rows import Key, Run, device_of, grouped, of_one_device, of_same_seeds
+from gradmatch_jax.report.summary import ended, seconds_of
 from gradmatch_jax.report.tables import Column, filled, markdown, mean_and_std
-from gradmatch_jax.sweep import identity
-from gradmatch_jax.training.config import TrainConfig
 
 SEEDS = 3
 NOT_MEASURED = "not measured"
-Run = dict[str, Any]
 Paper = Mapping[tuple[str, float], Published]
 NONE: Paper = MappingProxyType({})
-
-
-class Key(NamedTuple):
-    """What the runs of a row share."""
-
-    fraction: float
-    name: str
-    settings: str = ""  # those that other runs of the same name and fraction have otherwise
-    device: str = ""  # where a run of the same seed was made on another as well
 
 
 class Line(NamedTuple):
@@ -69,12 +55,13 @@ class Line(NamedTuple):
 
         Of the same seeds where there are any: those are of one session of the machine, mostly.
         """
-        both = {run["seed"] for run in self.full} & {run["seed"] for run in self.timed}
-        full, ours = (
-            mean_of([run for run in runs if not both or run["seed"] in both], spent)
-            for runs in (self.full, self.timed)
-        )
+        full, ours = (mean_of(runs, spent) for runs in self.compared)
         return full / ours if full and ours else None
+
+    @property
+    def compared(self) -> tuple[list[Run], list[Run]]:
+        """The runs of full training and of this row that a gain is of."""
+        return of_same_seeds(self.full, self.timed)
 
 
 def mean_of(runs: Sequence[Run], value: Callable[[Run], float | None]) -> float | None:
@@ -84,28 +71,8 @@ def mean_of(runs: Sequence[Run], value: Callable[[Run], float | None]) -> float 
     return statistics.fmean(whole) if whole and len(whole) == len(found) else None
 
 
-def device_of(run: Run) -> str:
-    return run.get("device", "")
-
-
-def of_one_device(runs: Sequence[Run]) -> list[Run]:
-    """Those of the device that most are of, the first of equal ones.
-
-    >>> [run["seed"] for run in of_one_device([
-    ...     {"seed": 0, "device": "a"}, {"seed": 1, "device": "b"}, {"seed": 2, "device": "b"}])]
-    [1, 2]
-    """
-    devices = Counter(map(device_of, runs))
-    return [run for run in runs if device_of(run) == devices.most_common(1)[0][0]]
-
-
 def accuracy_of(run: Run) -> float:
     return run["test_accuracy"]
-
-
-def label(run: Run) -> str:
-    """What the run's strategy is called: NAME-warm."""
-    return label_of(run["strategy"], run["warm"])
 
 
 def ceiling(run: Run) -> float:
@@ -226,42 +193,6 @@ def by_fraction(
     """
     lines = lines_of(runs, paper, expected)
     return markdown(filled(COLUMNS, lines), lines) + "\n" + notes(runs, lines, source)
-
-
-def grouped(runs: Sequence[Run]) -> dict[Key, list[Run]]:
-    """The runs of each row, in the file's order."""
-    named: dict[tuple[float, str], list[Run]] = {}
-    for run in runs:
-        named.setdefault((run["fraction"], label(run)), []).append(run)
-    groups: dict[Key, list[Run]] = {}
-    for (fraction, name), members in named.items():
-        configs = [settings_of(run) for run in members]
-        known = dict.fromkeys(itertools.chain.from_iterable(configs))
-        varied = [k for k in known if any(c.get(k) != configs[0].get(k) for c in configs)]
-        rows: dict[str, list[Run]] = {}
-        for run, config in zip(members, configs, strict=True):
-            rows.setdefault(", ".join(f"{k} {config.get(k)}" for k in varied), []).append(run)
-        for settings, row in rows.items():
-            for device, alike in _apart(row).items():
-                groups[Key(fraction, name, settings, device)] = alike
-    return groups
-
-
-def _apart(row: list[Run]) -> dict[str, list[Run]]:
-    """A row's runs by device, where two have made the same; else all of them, of no device."""
-    once = {(run.get("seed"), device_of(run)) for run in row}
-    again = len({seed for seed, _ in once}) < len(once)
-    found: dict[str, list[Run]] = {}
-    for run in row:
-        found.setdefault(device_of(run) if again else "", []).append(run)
-    return found
-
-
-def settings_of(run: Run) -> dict[str, Any]:
-    """The run's configuration but what its row names and its seed; the default for what its
-    revision did not have, or what does not apply to it."""
-    config = identity(TrainConfig()) | config_of(run)
-    return {k: v for k, v in config.items() if k not in ("strategy", "fraction", "warm", "seed")}
 
 
 def notes(runs: list[Run], lines: list[Line], source: str = "") -> str:

@@ -3,17 +3,9 @@
 import statistics
 from collections.abc import Callable
 
-from experiments.paper.lines import (
-    NONE,
-    SEEDS,
-    Paper,
-    Run,
-    accuracy_of,
-    device_of,
-    grouped,
-    of_one_device,
-)
+from experiments.paper.lines import NONE, SEEDS, Paper, accuracy_of
 from experiments.paper.published import Published
+from experiments.paper.rows import Run, device_of, grouped, of_one_device
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import Column, markdown, mean_and_std

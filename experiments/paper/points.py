@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from experiments.paper.lines import Paper, accuracy_of, joules, lines_of
+from experiments.paper.rows import of_same_seeds
 from experiments.paper.study import Run
 from gradmatch_jax.report.summary import ended, seconds_of
 
@@ -19,7 +20,7 @@ class Point(NamedTuple):
     settings: str
     gain: float  # speed-up, or full training's energy over its own
     error: float  # 100 (A_full - A) / A_full, percent; negative: above full training
-    runs: int  # that it is a mean of; 0: the paper's
+    runs: int  # that gain and error are means of, the fewer; 0: the paper's
 
     @property
     def drawn(self) -> float:
@@ -47,16 +48,27 @@ def measured(runs: Iterable[Run], by: Callable[[Run], float | None] = seconds_of
         A point a strategy, fraction and setting; none where full training was not run on the same
         device, or where `by` has no figure.
     """
-    points = []
-    for line in lines_of(list(runs)):
+    points, runs = [], list(runs)
+    everywhere = [run for run in ended(runs) if run["strategy"] == "full"]
+    for line in lines_of(runs):
         gain = line.gain(by)
         if gain is not None and line.key.name != "full":
-            full = statistics.fmean(map(accuracy_of, line.full))
-            error = relative_error(statistics.fmean(map(accuracy_of, line.whole)), full)
+            # Seconds are of one device, an accuracy is of any: of the same seeds, all of them.
+            both = of_same_seeds(everywhere, line.whole)
+            full, own = map(_accuracy, both)
             fraction, name, *rest = line.key
             said = ", ".join(filter(None, rest))
-            points.append(Point(name, fraction, said, gain, error, len(line.whole)))
+            fewest_of = min(len(line.compared[1]), len(both[1]))
+            points.append(Point(name, fraction, said, gain, relative_error(own, full), fewest_of))
     return points
+
+
+def _accuracy(runs: Sequence[Run]) -> float:
+    """The mean over seeds; a seed that two devices have made is one."""
+    seeds: dict[int, list[float]] = {}
+    for run in runs:
+        seeds.setdefault(run["seed"], []).append(accuracy_of(run))
+    return statistics.fmean(map(statistics.fmean, seeds.values()))
 
 
 def energies(runs: Iterable[Run]) -> list[Point]:
@@ -93,5 +105,5 @@ def pareto(points: Sequence[Point]) -> list[Point]:
 
 
 def fewest(runs: Sequence[Run]) -> int:
-    """The fewest runs that a row of these is a mean of."""
-    return min((len(ended(line.runs)) for line in lines_of(list(runs)) if line.runs), default=0)
+    """The fewest runs that a point of these is a mean of; 0 where there is none."""
+    return min((point.runs for point in measured(runs)), default=0)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from experiments.paper.lines import accuracy_of, label
+from experiments.paper.lines import accuracy_of
+from experiments.paper.rows import label
 from gradmatch_jax.report.summary import ended
 
 Where = tuple[str, str, float, int]  # data set, network, fraction, seed

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from experiments.on_ray import Ray
 from experiments.records import read
-from experiments.runs import Recorded, run_all
+from experiments.runs import Recorded, read_runs, run_all
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.strategies.registry import STRATEGIES
 from gradmatch_jax.sweep import Grid, Job, plan
@@ -138,7 +138,7 @@ class Study:
         return self._without_record(self.jobs(asked), asked)
 
     def _without_record(self, jobs: list[Job], asked: Asked) -> list[Job]:
-        records = Recorded(read(self.file(asked)))
+        records = Recorded(read_runs(self.file(asked)))
         return [job for job in jobs if not records.of(job)]
 
     def state(self, asked: Asked) -> State:

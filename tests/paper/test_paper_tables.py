@@ -180,7 +180,8 @@ def test_seconds_of_two_devices_have_no_mean():
     assert [_of_row(line)[1] for line in full] == ["old", "new"], "seed 0 was run on both"
     (point,) = measured(runs)
     assert point.gain == pytest.approx(10.0)
-    assert point.error == pytest.approx(relative_error(293 / 3, 99.5))
+    assert point.error == pytest.approx(relative_error(293 / 3, (99.25 + 99 + 99) / 3))
+    assert point.runs == 2, "of three, two are of the device that the gain is on"
     assert "Of 2 devices" in text
     assert "| craig | 97.67 ± 0.58 | – | 9 + 1 |" in methods(runs)
     assert "full: 99.00 ± 0.00, 799 + 1 s" in methods(runs), "where most were run"

@@ -12,8 +12,9 @@ from experiments.paper import studies
 from experiments.paper.draw import Panel, against, trade_off
 from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.efficiency import CAPTION, numbers, said, scatter, why
-from experiments.paper.lines import accuracy_of, by_fraction, label
+from experiments.paper.lines import accuracy_of, by_fraction
 from experiments.paper.points import Point, measured
+from experiments.paper.rows import label
 from experiments.paper.study import Part, Run, Study, of_strategies
 from gradmatch_jax.report.drawing import Shape
 from gradmatch_jax.report.summary import ended

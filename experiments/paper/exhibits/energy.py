@@ -10,8 +10,9 @@ from experiments.paper import published, studies
 from experiments.paper.draw import Panel, trade_off
 from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import budgets, every, titled
-from experiments.paper.lines import energy_sources, joules, label
+from experiments.paper.lines import energy_sources, joules
 from experiments.paper.points import Point, energies, relative_error
+from experiments.paper.rows import label
 from experiments.paper.study import Run, Study
 from gradmatch_jax.report.drawing import Shape
 from gradmatch_jax.report.summary import ended

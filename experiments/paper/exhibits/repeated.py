@@ -7,7 +7,8 @@ from scipy import stats
 from experiments.paper import published, studies
 from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import budgets, every, titled
-from experiments.paper.lines import Run, accuracy_of, label
+from experiments.paper.lines import accuracy_of
+from experiments.paper.rows import Run, label
 from experiments.paper.significance import accuracies, matrix
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import Column, markdown

@@ -9,7 +9,7 @@ from experiments.bench import matching_error
 from experiments.paper import published, studies
 from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import budgets, every, titled
-from experiments.paper.lines import label
+from experiments.paper.rows import label
 from experiments.paper.study import Asked, Measurement, Part, Run
 from experiments.records import read
 from gradmatch_jax.report.summary import ended

@@ -1,0 +1,89 @@
+"""Which runs are of one row: the same strategy, fraction and settings, seeds apart."""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from experiments.runs import config_of
+from gradmatch_jax.report.summary import label_of
+from gradmatch_jax.sweep import identity
+from gradmatch_jax.training.config import TrainConfig
+
+Run = dict[str, Any]
+
+
+class Key(NamedTuple):
+    """What the runs of a row share."""
+
+    fraction: float
+    name: str
+    settings: str = ""  # those that other runs of the same name and fraction have otherwise
+    device: str = ""  # where a run of the same seed was made on another as well
+
+
+def label(run: Run) -> str:
+    """What the run's strategy is called: NAME-warm."""
+    return label_of(run["strategy"], run["warm"])
+
+
+def device_of(run: Run) -> str:
+    return run.get("device", "")
+
+
+def of_one_device(runs: Sequence[Run]) -> list[Run]:
+    """Those of the device that most are of, the first of equal ones.
+
+    >>> [run["seed"] for run in of_one_device([
+    ...     {"seed": 0, "device": "a"}, {"seed": 1, "device": "b"}, {"seed": 2, "device": "b"}])]
+    [1, 2]
+    """
+    devices = Counter(map(device_of, runs))
+    return [run for run in runs if device_of(run) == devices.most_common(1)[0][0]]
+
+
+def of_same_seeds(full: list[Run], ours: list[Run]) -> tuple[list[Run], list[Run]]:
+    """Both, of the seeds that both have; all of them where there are none."""
+    both = {run["seed"] for run in full} & {run["seed"] for run in ours}
+    if not both:
+        return full, ours
+    return [r for r in full if r["seed"] in both], [r for r in ours if r["seed"] in both]
+
+
+def grouped(runs: Sequence[Run]) -> dict[Key, list[Run]]:
+    """The runs of each row, in the file's order."""
+    named: dict[tuple[float, str], list[Run]] = {}
+    for run in runs:
+        named.setdefault((run["fraction"], label(run)), []).append(run)
+    groups: dict[Key, list[Run]] = {}
+    for (fraction, name), members in named.items():
+        configs = [settings_of(run) for run in members]
+        known = dict.fromkeys(itertools.chain.from_iterable(configs))
+        varied = [k for k in known if any(c.get(k) != configs[0].get(k) for c in configs)]
+        rows: dict[str, list[Run]] = {}
+        for run, config in zip(members, configs, strict=True):
+            rows.setdefault(", ".join(f"{k} {config.get(k)}" for k in varied), []).append(run)
+        for settings, row in rows.items():
+            for device, alike in _apart(row).items():
+                groups[Key(fraction, name, settings, device)] = alike
+    return groups
+
+
+def _apart(row: list[Run]) -> dict[str, list[Run]]:
+    """A row's runs by device, where two have made the same; else all of them, of no device.
+
+    Of a seed that one device has twice the first: it is no second seed.
+    """
+    once = {(run.get("seed"), device_of(run)): run for run in reversed(row)}
+    again = len({seed for seed, _ in once}) < len(once)
+    found: dict[str, list[Run]] = {}
+    for run in reversed(once.values()):
+        found.setdefault(device_of(run) if again else "", []).append(run)
+    return found
+
+
+def settings_of(run: Run) -> dict[str, Any]:
+    """The run's configuration but what its row names and its seed; the default for what its
+    revision did not have, or what does not apply to it."""
+    config = identity(TrainConfig()) | config_of(run)
+    return {k: v for k, v in config.items() if k not in ("strategy", "fraction", "warm", "seed")}
