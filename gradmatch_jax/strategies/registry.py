@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WARM = "-warm"
 # It names folders of runs and is typed behind --strategy.
-NAME = re.compile("[a-z0-9][a-z0-9-]*")
+NAME = re.compile("[a-z0-9][a-z0-9_-]*")
 
 
 class Entry(NamedTuple):
