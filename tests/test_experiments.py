@@ -222,6 +222,7 @@ def test_cifar10_selection_rehearsed(tmp_path, capsys):
         cifar10_selection.main(cifar10_selection.CifarSelection())
 
 
+@pytest.mark.thorough
 def test_facility_location_rehearsed(tmp_path):
     args = facility_location.FacilityLocationBenchmark(quick=True, results=tmp_path / "r.jsonl")
     facility_location.main(args)

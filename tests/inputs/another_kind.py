@@ -5,23 +5,21 @@ annotations would answer first. It prints what each came to.
 """
 
 import dataclasses
+import importlib.util
 import json
 
 import numpy as np
-import torch
 from flax import linen
 
 import gradmatch_jax as gm
 from gradmatch_jax.loops.batches import weighted_batches
 from gradmatch_jax.loops.forwards import linen_forward, nnx_forward
 from gradmatch_jax.strategies.registry import Entry, register
-from gradmatch_jax.torch import SubsetLoader
 
 RNG = np.random.default_rng(0)
 Y = np.array([0, 1, 2] * 4, np.int32)
 Z, H, D = (RNG.normal(size=(12, k)).astype(np.float32) for k in (3, 2, 5))
 RANDOM = gm.TrainConfig(strategy="random", fraction=0.1, epochs=1, model="logistic")
-DATA, NET = torch.utils.data.TensorDataset(torch.tensor(H), torch.tensor(Y)), torch.nn.Linear(2, 3)
 
 
 def selector(strategy="random", **given):
@@ -29,7 +27,13 @@ def selector(strategy="random", **given):
 
 
 def loader(**given):
-    return SubsetLoader(DATA, NET, head=NET, fraction=0.5, **given)
+    import torch
+
+    from gradmatch_jax.torch import SubsetLoader
+
+    data = torch.utils.data.TensorDataset(torch.tensor(H), torch.tensor(Y))
+    net = torch.nn.Linear(2, 3)
+    return SubsetLoader(data, net, head=net, fraction=0.5, **given)
 
 
 CALLS = {
@@ -65,6 +69,8 @@ CALLS = {
     "no head": lambda: nnx_forward(selector(), None, H),
     "no name of a head": lambda: linen_forward(linen.Dense(2), None, dict, H),
     "a flag": lambda: next(weighted_batches(selector(), 0, (H, Y), 3, whole="no")),
+}  # fmt: skip
+OF_TORCH = {
     "fewer labels": lambda: loader(labels=Y[:6]), "more labels": lambda: loader(labels=[*Y, *Y]),
     "other examples": lambda: loader(plain=[0] * 24),
     "no batch": lambda: loader(pass_batch_size=0),
@@ -81,4 +87,5 @@ def outcome(call):
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: outcome(call) for name, call in CALLS.items()}))
+    calls = CALLS | (OF_TORCH if importlib.util.find_spec("torch") else {})
+    print(json.dumps({name: outcome(call) for name, call in calls.items()}))
