@@ -246,8 +246,8 @@ def test_mnist_studies_are_rehearsed(tmp_path):
     small = {"quick": True, "runs": tmp_path / "runs", "results": tmp_path / "results"}
     mnist.main(mnist.Mnist(study="speedup", strategies=("gradmatch-pb-warm",), **small))
     records = read(tmp_path / "results" / "mnist_speedup.jsonl")
-    assert [r["config"]["pool"] for r in records if r["test_accuracy"] > 0] == [1.0, 0.2]
-    with pytest.raises(UserError, match=r"none of the study's: \[1\.0, 0\.1, 0\.2\]"):
+    assert [r["config"]["pool"] for r in records if r["test_accuracy"] > 0] == [1.0, 0.2, 0.5]
+    with pytest.raises(UserError, match=r"none of the study's: \[1\.0, 0\.1, 0\.2, 0\.5\]"):
         mnist.jobs(mnist.Mnist(pools=(0.3,)))
 
 
