@@ -54,7 +54,7 @@ def snapshot_of(
         )
     if "gradient_norms" in strategy.needs:
         given = _called("gradient_norms", asked.gradient_norms, train_rows)
-        norms = as_floats("gradient_norms", given, dtype=jnp.float32)
+        norms = as_floats("gradient_norms", given)
         wanted = (_count(objective.train, train_rows),)
         if norms.shape != wanted:
             raise UserError(f"gradient_norms gave {norms.shape}, expected {wanted}: one an example")

@@ -88,7 +88,7 @@ def _scored(
 
     @jax.jit
     def add(state, snapshot, key):
-        total = state["total"] + score(snapshot)
+        total = state["total"] + score(snapshot).astype(state["total"].dtype)
         return _best(total, k, key), {"total": total}
 
     def select(state, snapshot, key):
