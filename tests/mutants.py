@@ -115,7 +115,8 @@ MUTANTS = (
     ),
     _training(
         "an epoch gone on with forgets its beginning", "epoch", "advance",
-        "begun=None if left is None else left.begun", "begun=None", "tests/training/test_left.py",
+        "begun=None if left is None else left.begun", "begun=None",
+        "tests/training/test_left.py -k alone[infobatch]",
     ),
     Mutant(
         "OMP: the residual moves the wrong way",

@@ -124,7 +124,7 @@ NOT_BETTER, SLOW = "loop_regression", "loop_transformer"
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", [NOT_BETTER, SLOW])
+@pytest.mark.parametrize("name", [NOT_BETTER, pytest.param(SLOW, marks=LONG)])
 def test_a_loop_of_ones_own_runs(name, users_numerics):
     """Those that the next test does not run."""
     module = loop(name)

@@ -12,7 +12,6 @@ import pytest
 from experiments import readme_figure
 from experiments.bench import (
     cifar10_selection,
-    facility_location,
     gpu_check,
     matching_error,
     mnist,
@@ -220,17 +219,6 @@ def test_cifar10_selection_rehearsed(tmp_path, capsys):
     assert "facility-location" in capsys.readouterr().out
     with pytest.raises(UserError, match="--data-dir"):
         cifar10_selection.main(cifar10_selection.CifarSelection())
-
-
-@pytest.mark.thorough
-def test_facility_location_rehearsed(tmp_path):
-    args = facility_location.FacilityLocationBenchmark(quick=True, results=tmp_path / "r.jsonl")
-    facility_location.main(args)
-    ours = read(args.results)[0]
-    assert ours["solver"] == "facility_location"
-    assert (ours["k"], ours["size"], ours["speed_up"]) == (10, 10, 1.0)
-    for other in read(args.results)[1:]:
-        assert other["objective_ratio"] == pytest.approx(1, rel=1e-5)
 
 
 def test_records_are_read_to_the_last_whole_line(tmp_path):

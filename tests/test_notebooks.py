@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from toys import LONG
+
 nbformat = pytest.importorskip("nbformat")
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "docs" / "notebooks").glob("*.ipynb"))
 
@@ -20,7 +22,10 @@ def test_no_output_is_kept(path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(x, marks=LONG if x.stem == "own_loop" else (), id=x.stem) for x in NOTEBOOKS],
+)
 def test_it_runs(path, tmp_path, monkeypatch):
     """With a picture below every cell that plots; each is meant to take less than a minute."""
     pytest.importorskip("ipykernel")

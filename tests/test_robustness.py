@@ -22,6 +22,7 @@ def record_of(results):
 
 
 @pytest.mark.thorough
+@LONG
 def test_a_run_killed_in_saving_and_finishing_ends_as_one_left_alone(tmp_path):
     results = tmp_path / "kills.jsonl"
     assert kills.main(kills.Kills(kinds=("dropout",), most=5, results=results)) == 0

@@ -235,12 +235,9 @@ def left_within_an_epoch(out, number):
 
 
 @pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize(
-    ("how", "left"),
-    [
-        ("asked", 2),
-        *(pytest.param(*pair, marks=LONG) for pair in (("killed", 1), ("killed", 2), ("asked", 1))),
-    ],
+    ("how", "left"), [("asked", 1), ("asked", 2), ("killed", 1), ("killed", 2)]
 )
 def test_two_processes_save_and_leave_at_the_same_step(tmp_path, undisturbed, how, left):
     """One is killed, or asked: both are gone, and two or one go on to the same end."""

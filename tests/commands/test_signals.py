@@ -74,6 +74,7 @@ def test_a_run_is_saved_and_can_go_on(tmp_path, number, status, times):
 
 
 @pytest.mark.thorough
+@LONG
 def test_nothing_is_lost_under_a_scheduler_that_ends_it(tmp_path):
     """As `timeout` does, which is asked to end its job before its time is over."""
     if shutil.which("timeout") is None:
@@ -120,6 +121,7 @@ def test_before_anything_can_be_saved_it_leaves_at_once(tmp_path):
 
 
 @pytest.mark.thorough
+@LONG
 def test_a_second_process_says_so_and_leaves(tmp_path):
     out = tmp_path / "run"
     process = start(out)

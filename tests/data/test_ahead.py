@@ -17,7 +17,7 @@ import pytest
 from gradmatch_jax.data.ahead import PIECE, each_ahead, read_ahead
 from gradmatch_jax.data.folder import read_folder
 from gradmatch_jax.errors import UserError
-from toys import Stream, needs_grain, reading_threads, until
+from toys import LONG, Stream, needs_grain, reading_threads, until
 
 pytestmark = pytest.mark.usefixtures("grain")
 INPUTS = np.random.default_rng(0).integers(0, 256, (200, 3), dtype=np.uint8)
@@ -160,6 +160,7 @@ def test_pictures_decoded_at_once_leave_the_warnings_be(pictures):
 
 
 @pytest.mark.thorough
+@LONG
 def test_processes_read_the_same_and_fail_the_same(pictures):
     order = np.random.default_rng(2).permutation(40)
     found = list(ahead_of(pictures, batches_of(18, order), workers=2))

@@ -7,15 +7,23 @@ import pytest
 from devices import checked
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.selection.spread import mesh_of, up_to
+from toys import LONG
 
+RARE = ("per_class", "split")  # what "uneven" does, of other sizes and options
 # "memory" is last: it changes what is too little to spread.
-CHECKS = ("per_class", "uneven", "split", "moved", "memory")
+CHECKS = ("uneven", "moved", "memory")
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("check", CHECKS)
-def test_several_devices_pick_as_one(check):
-    said = checked("spread_selections", CHECKS, 8)[check]
+@pytest.mark.parametrize(
+    ("check", "checks"),
+    [
+        *(pytest.param(check, RARE, marks=LONG, id=check) for check in RARE),
+        *(pytest.param(check, CHECKS, id=check) for check in CHECKS),
+    ],
+)
+def test_several_devices_pick_as_one(check, checks):
+    said = checked("spread_selections", checks, 8)[check]
     assert said is None, said
 
 

@@ -17,6 +17,7 @@ from gradmatch_jax.solvers.facility_location import (
     squared_distances,
 )
 from oracles import check_greedy, digits_gradients, naive_facility_location, similar
+from toys import LONG
 
 
 def distinct(similarities, seed=0):
@@ -155,3 +156,17 @@ def test_benchmark_reports_the_objective(tmp_path, capsys):
         assert record["objective"] == pytest.approx(expected, rel=1e-5)
         assert record["objective_ratio"] == pytest.approx(1, rel=1e-5)
     assert records[0]["solver"] in capsys.readouterr().out
+
+
+@pytest.mark.thorough
+@LONG
+def test_benchmark_is_rehearsed(tmp_path):
+    args = facility_location_benchmark.FacilityLocationBenchmark(
+        quick=True, results=tmp_path / "r.jsonl"
+    )
+    facility_location_benchmark.main(args)
+    ours, *others = map(json.loads, args.results.read_text().splitlines())
+    assert ours["solver"] == "facility_location"
+    assert (ours["k"], ours["size"], ours["speed_up"]) == (10, 10, 1.0)
+    for other in others:
+        assert other["objective_ratio"] == pytest.approx(1, rel=1e-5)

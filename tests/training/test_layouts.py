@@ -43,15 +43,13 @@ def one_device(tmp_path_factory):
     return finished(tmp_path_factory.mktemp("layouts") / "one", 1, 1)
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(x, marks=LONG) if x != "2 processes of 4" else x for x in LAYOUTS],
-)
+@pytest.fixture(scope="module", params=LAYOUTS)
 def several(request, tmp_path_factory):
     return finished(tmp_path_factory.mktemp("layouts") / "several", *LAYOUTS[request.param])
 
 
 @pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize("name", NAMES)
 def test_the_layout_does_not_show(one_device, several, name):
     if name == STREAMED:

@@ -120,7 +120,7 @@ def test_what_is_packed_comes_back_with_its_types():
 def test_a_run_left_in_its_epochs_ends_as_one_left_alone(kind, tmp_path):
     """Asked to stop every few steps, again and again; where that is within an epoch, it counts."""
     wanted, within, out = run(kind, tmp_path / "alone"), [], tmp_path / "left"
-    for _ in range(200):
+    for _ in range(20):
         asked = iter([False, True])
         notes = []
         try:
@@ -133,6 +133,8 @@ def test_a_run_left_in_its_epochs_ends_as_one_left_alone(kind, tmp_path):
             last = checkpoints.places(out / "checkpoints")[0]
             if last.step:
                 within.append(f"step {last.step} of epoch {last.epoch}" in str(stopped))
+    else:
+        pytest.fail("it never comes to its end")
     assert within.count(True) == len(within) >= 2
     same(found, wanted)
     with np.load(out / "selection.npz") as a, np.load(tmp_path / "alone" / "selection.npz") as b:

@@ -20,6 +20,7 @@ from gradmatch_jax.errors import Stopped, UserError
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loggers import NAMES, check_log, columns, flat
 from gradmatch_jax.training.loop import train
+from toys import LONG
 
 CONFIG = TrainConfig(
     strategy="random", fraction=0.05, epochs=6, model="logistic", eval_every=2,
@@ -146,6 +147,7 @@ train(config, Path(sys.argv[2]), on_epoch=seen, log=("wandb", "csv"))
 
 
 @pytest.mark.thorough
+@LONG
 def test_wandb_offline_has_every_row_once_through_a_kill(tmp_path):
     pytest.importorskip("wandb")
     config = {"strategy": "random", "fraction": 0.05, "epochs": 6, "model": "logistic"}

@@ -65,7 +65,13 @@ EPOCHS = 10
 # A run left alone, and the last that takes one up, save nothing on the way: it takes longer than
 # their training, and they end the same.
 UNSAVED = {"checkpoint_seconds": 9999, "checkpoint_steps": 0}
-RARE = ("adaptive-random", "tempered", "infobatch, within")  # `.ci/more` has these too
+RARE = (
+    "adaptive-random",
+    "tempered",
+    "order-dp",
+    "infobatch, within",
+    "adaptive-random, within",
+)  # `.ci/more` has these too
 STREAMED = [name for name in RUNS if "dataset" in RUNS[name]]
 
 
