@@ -171,7 +171,8 @@ def _table(args: Table) -> str:
         file = Path(args.name)
         if not file.exists():
             raise UserError(f"no {file}: name a file of records, or a table (see `list`)")
-        return {"runs": by_fraction, "methods": methods}[args.form](read_runs(file))
+        runs = [run for run in read_runs(file) if not args.seeds or run["seed"] in args.seeds]
+        return {"runs": by_fraction, "methods": methods}[args.form](runs)
     _known_folder(args)
     exhibit = find(args.name)
     evidence = Evidence(Asked(seeds=args.seeds, quick=args.quick, results=args.results))

@@ -232,34 +232,50 @@ def _curve(axes: Axes, name: str, members: Sequence[Run]) -> None:
     )  # fmt: skip
 
 
-def against(
-    setting: str,
-    series: Mapping[str, Mapping[float, Sequence[float]]],
-    missing: str,
-    shape: Shape = WIDE,
-) -> Figure:
-    """Accuracy against the values of a share, mean ± std: a line a strategy."""
+class Series(NamedTuple):
+    """A panel of accuracies against a setting."""
+
+    title: str
+    lines: Mapping[str, Mapping[float, Sequence[float]]]  # by strategy and value
+    levels: Mapping[str, Sequence[float]]  # of strategies that have no such setting
+
+
+def against(setting: str, panels: Sequence[Series], shape: Shape = WIDE) -> Figure:
+    """Accuracy against the values of a share, mean ± std: a line a strategy, a panel a data set."""
+    columns = min(shape.columns, len(panels))
+    rows = -(-len(panels) // columns)
     with styled():
-        figure = Figure(figsize=(shape.width, 3.9), layout="constrained", dpi=72)
-        axes = figure.subplots()
-        for name, values in series.items():
-            drawn, places = look(name), sorted(values)
-            means = [float(np.mean(values[x])) for x in places]
-            spreads = [float(np.std(values[x], ddof=1)) if len(values[x]) > 1 else 0.0
-                       for x in places]  # fmt: skip
-            least = min(len(values[x]) for x in places)
-            axes.errorbar(places, means, yerr=spreads, color=drawn.colour, capsize=3, marker="o",
-                          linestyle=drawn.dashes, markerfacecolor=drawn.face,
-                          label=f"{name}, {least}+ runs a point")  # fmt: skip
-        if series:
-            _legend_below(figure, axes.get_legend_handles_labels()[0])
-        else:
-            axes.text(0.5, 0.5, missing, transform=axes.transAxes, ha="center")
-        axes.set_xlim(0, 1.05)
-        axes.set_xlabel(_fitted(setting, shape))
-        axes.set_ylabel("test accuracy, %")
-        axes.grid(alpha=0.15, color=INK)
+        size = (shape.width, 3.9 * rows)
+        figure = Figure(figsize=size, layout="constrained", dpi=72)
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for axes, panel in zip(grid.flat, panels, strict=True):
+            axes.set_title(_fitted(panel.title, shape))
+            axes.set_xlim(0, 1.05)
+            axes.set_xlabel(_fitted(setting, shape))
+            axes.set_ylabel("test accuracy, %")
+            axes.grid(alpha=0.15, color=INK)
+            _lines(axes, panel)
+        drawn = [axes.get_legend_handles_labels() for axes in grid.flat]
+        handles = {label: handle for pair in drawn for handle, label in zip(*pair, strict=True)}
+        _legend_below(figure, list(handles.values()))
     return figure
+
+
+def _lines(axes: Axes, panel: Series) -> None:
+    if not panel.lines:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center")
+    for name, values in panel.lines.items():
+        drawn, places = look(name), sorted(values)
+        spreads = [float(np.std(values[x], ddof=1)) if len(values[x]) > 1 else 0.0 for x in places]
+        axes.errorbar(
+            places, [float(np.mean(values[x])) for x in places], yerr=spreads,
+            color=drawn.colour, capsize=3, marker="o", linestyle=drawn.dashes,
+            markerfacecolor=drawn.face,
+            label=f"{name}, {min(len(values[x]) for x in places)}+ runs a point",
+        )  # fmt: skip
+    for name, values in panel.levels.items():
+        axes.axhline(float(np.mean(values)), color=look(name).colour, linestyle=":",
+                     label=f"{name}, {len(values)} runs")  # fmt: skip
 
 
 def save(figure: Figure, file: Path) -> None:

@@ -25,11 +25,11 @@ class Evidence(NamedTuple):
         return study.narrowed(self.asked)
 
     def runs(self, source: Source) -> list[Run]:
-        """The records of a study, of the seeds that were asked for."""
+        """The records of a study, of the seeds that were asked for where they have one."""
         file = source.file(self.asked)
         found = read_runs(file) if isinstance(source, Study) else read(file)
         wanted = self.asked.seeds
-        return [run for run in found if not wanted or run.get("seed") in wanted]
+        return [run for run in found if not wanted or run.get("seed", wanted[0]) in wanted]
 
 
 @dataclass(frozen=True)

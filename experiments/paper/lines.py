@@ -10,6 +10,7 @@ whatever else the machine did, is the share of its seconds that is training. Acc
 devices have a mean, seconds do not: they are those of the device that most of a row's runs are of.
 """
 
+import re
 import statistics
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -145,8 +146,10 @@ COLUMNS: tuple[Column[Line], ...] = (
     Column("examples", lambda line: line.mean(seen), millions),
     Column("forwards", lambda line: line.mean(lambda r: cost_of(r).forwards), millions),
     Column("TFLOP", lambda line: line.mean(lambda r: cost_of(r).flops), tera),
-    Column("kWh", lambda line: line.mean(joules), lambda x: f"{x / 3.6e6:.4f}"),
 )  # fmt: skip
+# Where some run has a figure; the rows that have none say why.
+ENERGY = Column[Line]("kWh", lambda line: energy_cell(line.runs))
+JOULES = 3.6e6  # to a kWh
 
 
 def lines_of(
@@ -192,7 +195,9 @@ def by_fraction(
         source: a sentence on where the paper's figures are from.
     """
     lines = lines_of(runs, paper, expected)
-    return markdown(filled(COLUMNS, lines), lines) + "\n" + notes(runs, lines, source)
+    some = any(joules(run) for run in ended(runs))
+    columns = [*filled(COLUMNS, lines), *([ENERGY] if some else [])]
+    return markdown(columns, lines) + "\n" + notes(runs, lines, source)
 
 
 def notes(runs: list[Run], lines: list[Line], source: str = "") -> str:
@@ -222,6 +227,15 @@ def notes(runs: list[Run], lines: list[Line], source: str = "") -> str:
         if "failed" in run:
             said.append(f"{run['run']}: {run['failed']['kind']}: {run['failed']['reason']}.")
     return "\n".join(said) + "\n"
+
+
+def energy_cell(runs: Sequence[Run]) -> str | None:
+    """Mean kWh over those that have a figure, and their number; else why there is none."""
+    mine = ended(runs)
+    spent = [found / JOULES for run in mine if (found := joules(run)) is not None]
+    if mine and not spent:  # what is in parentheses stands under the table
+        return re.sub(r" \([^)]*\)", "", energy_sources(mine))
+    return f"{statistics.fmean(spent):.4f} ({len(spent)})" if spent else None
 
 
 def energy_sources(runs: Sequence[Run]) -> str:

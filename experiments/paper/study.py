@@ -107,6 +107,8 @@ class Study:
     """Settings of every run that are not the data set's own."""
     table: str | None = None
     """The table of the paper that has its figures."""
+    needs: str | None = None
+    """A record without this figure, of a revision that did not have it, does not count."""
 
     @property
     def fractions(self) -> tuple[float, ...]:
@@ -135,16 +137,17 @@ class Study:
 
     def missing(self, asked: Asked) -> list[Job]:
         """The runs that no record is of."""
-        return self._without_record(self.jobs(asked), asked)
-
-    def _without_record(self, jobs: list[Job], asked: Asked) -> list[Job]:
-        records = Recorded(read_runs(self.file(asked)))
-        return [job for job in jobs if not records.of(job)]
+        return _without(self.jobs(asked), read_runs(self.file(asked)))
 
     def state(self, asked: Asked) -> State:
         """What of it there is, and the hours that the rest takes."""
         jobs = self.jobs(asked)
-        missing = self._without_record(jobs, asked)
+        there = [
+            run
+            for run in read_runs(self.file(asked))
+            if not self.needs or self.needs in run or "failed" in run
+        ]
+        missing = _without(jobs, there)
         left, seeds = {job.config.seed for job in missing}, {job.config.seed for job in jobs}
         hours = sum(map(cost, missing)) * self.epoch_seconds / 3600
         return State(len(jobs) - len(missing), len(jobs), len(seeds - left), len(seeds), hours)
@@ -162,6 +165,11 @@ class Study:
             until=time.time() + 60 * asked.minutes,
             spread=asked.ray if asked.on == "ray" else None,
         )
+
+
+def _without(jobs: Iterable[Job], runs: Iterable[Run]) -> list[Job]:
+    records = Recorded(runs)
+    return [job for job in jobs if not records.of(job)]
 
 
 @functools.cache  # hundreds of configurations, and a page asks for those of each of its tables
@@ -237,8 +245,8 @@ class Measurement:
     dataset: str
     measure: Callable[[Asked, Path], None]
     """Append to the file what is missing there."""
-    count: Callable[[Sequence[Run]], tuple[int, int]]
-    """Records that are there, of how many."""
+    count: Callable[[Sequence[Run], Asked], tuple[int, int]]
+    """Records that are there, of how many that were asked for."""
     hours: float
     """All of it, on `hardware`."""
     hardware: str
@@ -249,7 +257,7 @@ class Measurement:
 
     def state(self, asked: Asked) -> State:
         """What of it there is."""
-        done, of = self.count(read(self.file(asked)))
+        done, of = self.count(read(self.file(asked)), asked)
         return State(done, of, int(done == of), 1, self.hours * (1 - done / of))
 
     def run(self, asked: Asked) -> None:

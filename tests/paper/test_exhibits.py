@@ -66,8 +66,8 @@ def test_it_comes_out_whole_from_records(exhibit, everything):
         assert not any("not measured" in t.get_text() for a in axes for t in a.texts)
 
 
-# Pairs, ablations and settings of some strategies alone.
-SOME_STRATEGIES = ("table6", "figure4e", "lambda", "weighting")
+# Pairs: InfoBatch has no fraction, and no pair.
+SOME_STRATEGIES = ("table6",)
 
 
 def test_no_point_is_of_fewer_runs_than_its_panel_says():
@@ -211,3 +211,5 @@ def test_it_is_rehearsed(name, tmp_path, monkeypatch, capsys):
     before = len(list(tmp_path.rglob("*.json")))
     assert paper.main(["run", name, "--quick"]) == 0
     assert len(list(tmp_path.rglob("*.json"))) == before, "nothing is left to run"
+    states = find(name).states(Asked(quick=True))
+    assert str(stand(states)) == "done"

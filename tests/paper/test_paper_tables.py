@@ -203,7 +203,11 @@ def test_rows_without_a_run_keep_the_papers_figure():
 
 def test_energy_stands_in_its_column_or_says_why():
     runs = [run("random", 0.1, 0, 90.0) | {"joules": 7.2e6}]
-    assert cells(by_fraction(runs), "random", "10%")["kWh"] == "2.0000"
+    assert cells(by_fraction(runs), "random", "10%")["kWh"] == "2.0000 (1)"
+    dark = run("random", 0.2, 0, 90.0) | {"energy_source": "unavailable: no RAPL (see powercap)"}
+    row = cells(by_fraction([*runs, dark], expected=[("craig", 0.1)]), "random", "20%")
+    assert row["kWh"] == "unavailable: no RAPL", "where others have a figure the cell says why"
+    assert "kWh" not in by_fraction([dark]), "where none has, the notes do"
     runs = [run("random", 0.1, 0, 90.0) | {"joules": None, "energy_source": "unavailable: no RAPL"}]
     assert "Energy unavailable: no RAPL." in by_fraction(runs)
     assert kwh(runs)("random", 0.1) == "unavailable: no RAPL"

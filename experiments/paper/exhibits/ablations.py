@@ -6,17 +6,15 @@ The paper's are of CIFAR-100 and without numbers; MNIST stands in their place un
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from matplotlib.figure import Figure
-
 from experiments.paper import studies
-from experiments.paper.draw import Panel, against, trade_off
+from experiments.paper.draw import Panel, Series, against, trade_off
 from experiments.paper.exhibit import Evidence, Exhibit
+from experiments.paper.exhibits.cells import titled
 from experiments.paper.exhibits.efficiency import CAPTION, numbers, said, scatter, why
 from experiments.paper.lines import accuracy_of, by_fraction
 from experiments.paper.points import Point, measured
 from experiments.paper.rows import label
 from experiments.paper.study import Part, Run, Study, of_strategies
-from gradmatch_jax.report.drawing import Shape
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import percent
 
@@ -79,6 +77,7 @@ def r_and_budget(evidence: Evidence, base: Study, often: Study) -> list[Run]:
     larger = min((r["fraction"] for r in wider if small < r["fraction"] < 1), default=None)
     names = (*studies.ABLATED, *studies.FAIR, "full", "infobatch")
     kept = [r for r in of_strategies(wider, names) if r["fraction"] in (larger, 1.0)]
+    kept += [r for r in of_strategies(wider, studies.FAIR) if r["fraction"] == small]
     five = [r for r in evidence.runs(often) if r["config"].get("select_every") == 5]
     return kept + five if larger is not None and five else []
 
@@ -127,49 +126,58 @@ FIGURE4D = scatter(
 )  # fmt: skip
 
 
-def _by_kappa(evidence: Evidence) -> dict[str, dict[float, list[float]]]:
-    """Test accuracies by strategy and kappa; 1/2 is the table's own."""
-    wanted = evidence.study(studies.MNIST_KAPPA).fractions
-    names = ("gradmatch-warm", "gradmatch-pb-warm", "adaptive-random-warm")
-    runs = [*evidence.runs(studies.MNIST), *evidence.runs(studies.MNIST_KAPPA)]
-    found: dict[str, dict[float, list[float]]] = {}
-    for run in of_strategies(ended(runs), names):
-        if run["fraction"] in wanted:
-            kappa = run["config"].get("kappa", 0.5)
-            found.setdefault(label(run), {}).setdefault(kappa, []).append(accuracy_of(run))
-    return found
+WARM_STARTS = ("gradmatch-warm", "gradmatch-pb-warm", "adaptive-random-warm")
+_KAPPAS = ((studies.CIFAR100, studies.CIFAR100_KAPPA), (studies.MNIST, studies.MNIST_KAPPA))
+
+
+def every_kappa(evidence: Evidence, base: Study, others: Study) -> list[Run]:
+    """The warm runs at every kappa, 1/2 being the tables' own, and what stands beside them."""
+    shown = (*evidence.study(others).fractions, 1.0)
+    plain = of_strategies(evidence.runs(base), (*WARM_STARTS, *studies.FAIR, "infobatch"))
+    return [*(run for run in plain if run["fraction"] in shown), *evidence.runs(others)]
+
+
+def _series(evidence: Evidence, base: Study, others: Study) -> Series:
+    runs = ended(every_kappa(evidence, base, others))
+    lines: dict[str, dict[float, list[float]]] = {}
+    for run in of_strategies(runs, WARM_STARTS):
+        kappa = run["config"].get("kappa", 0.5)
+        lines.setdefault(label(run), {}).setdefault(kappa, []).append(accuracy_of(run))
+    levels: dict[str, list[float]] = {}
+    for run in of_strategies(runs, studies.FAIR):
+        levels.setdefault(label(run), []).append(accuracy_of(run))
+    budgets = ", ".join(map(percent, evidence.study(others).fractions))
+    only_half = all(len(values) == 1 for values in lines.values())
+    note = "; only 1/2 measured" if lines and only_half else ""
+    return Series(f"{base.dataset}, {budgets}{note}", lines, levels if lines else {})
 
 
 def _kappa_table(evidence: Evidence) -> str:
-    wanted = evidence.study(studies.MNIST_KAPPA).fractions
-    base = [run for run in evidence.runs(studies.MNIST) if run["fraction"] in wanted]
-    names = ("gradmatch-warm", "gradmatch-pb-warm", "adaptive-random-warm")
-    runs = [*of_strategies(base, names), *evidence.runs(studies.MNIST_KAPPA)]
-    rows = [(name, f) for name in names for f in wanted]
-    missing = "" if evidence.runs(studies.MNIST_KAPPA) else "Other kappa than 1/2: not measured.\n"
-    return by_fraction(runs, {}, rows, _NO_NUMBERS) + missing
+    parts = []
+    for base, others in _KAPPAS:
+        rows = [(name, f) for name in WARM_STARTS for f in evidence.study(others).fractions]
+        runs = every_kappa(evidence, base, others)
+        missing = "" if evidence.runs(others) else "Other kappa than 1/2: not measured.\n"
+        parts.append((base.dataset, by_fraction(runs, {}, rows, _NO_NUMBERS) + missing))
+    return titled(*parts)
 
 
-def _figure4e(evidence: Evidence, shape: Shape) -> Figure:
-    series = _by_kappa(evidence)
-    only_half = all(len(values) == 1 for values in series.values())
-    title = "kappa, share of the epochs on subsets" + (" (others: not measured)" * only_half)
-    return against(title, series, "not measured", shape)
+def _warm_starts(base: Study, fraction: float) -> Study:
+    return dataclasses.replace(base, parts=(Part((*WARM_STARTS, *studies.FAIR), (fraction,)),))
 
 
 FIGURE4E = Exhibit(
     "figure4e",
-    "Kappa: how much of a warm run is on subsets (MNIST at 5 % in the place of CIFAR-100 at 10 %)",
+    "Kappa: how much of a warm run is on subsets",
     "kappa = 1/2 is generally the best.",
     (
-        dataclasses.replace(
-            studies.MNIST,
-            parts=(Part(("gradmatch-warm", "gradmatch-pb-warm", "adaptive-random-warm"), (0.05,)),),
-        ),
-        studies.MNIST_KAPPA,
-        studies.CIFAR100_KAPPA,
+        _warm_starts(studies.CIFAR100, 0.1), studies.CIFAR100_KAPPA,
+        _warm_starts(studies.MNIST, 0.05), studies.MNIST_KAPPA,
     ),
     _kappa_table,
-    _figure4e,
-    f"Mean ± std over the runs; at {percent(0.05)} of the data.",
-)
+    lambda evidence, shape: against(
+        "kappa, share of the epochs on subsets",
+        [_series(evidence, *pair) for pair in _KAPPAS], shape,
+    ),
+    "Mean ± std over the runs; dotted, what has no kappa.",
+)  # fmt: skip

@@ -37,10 +37,9 @@ def measure(asked: Asked, file: Path) -> None:
     from gradmatch_jax.data import load_dataset
 
     known = {run["dataset"] for run in read(file)}
-    names = ("digits",) if asked.quick else tuple(PAPER)
     if asked.data_dir is None and not asked.quick:
         raise UserError("--data-dir is missing: name the folder that has the data sets' folders")
-    for name in names:
+    for name in names_of(asked):
         folder = None if asked.data_dir is None else asked.data_dir / name
         if name in known or (folder is not None and not folder.is_dir()):
             continue
@@ -54,8 +53,14 @@ def measure(asked: Asked, file: Path) -> None:
         print(name, "loaded", flush=True)
 
 
-def _count(records: Sequence[Run]) -> tuple[int, int]:
-    return len({run["dataset"] for run in records} & set(PAPER)), len(PAPER)
+def names_of(asked: Asked) -> tuple[str, ...]:
+    """The data sets that are described: a rehearsal's is embedded."""
+    return ("digits",) if asked.quick else tuple(PAPER)
+
+
+def _count(records: Sequence[Run], asked: Asked) -> tuple[int, int]:
+    wanted = names_of(asked)
+    return len({run["dataset"] for run in records} & set(wanted)), len(wanted)
 
 
 DATASETS = Measurement(

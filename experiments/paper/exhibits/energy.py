@@ -1,23 +1,18 @@
 """Table 5 and Figure 3d: energy."""
 
-import re
-import statistics
 from collections.abc import Callable
-
-from matplotlib.figure import Figure
 
 from experiments.paper import published, studies
 from experiments.paper.draw import Panel, trade_off
 from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import budgets, every, titled
-from experiments.paper.lines import energy_sources, joules
+from experiments.paper.exhibits.efficiency import numbers
+from experiments.paper.lines import energy_cell, energy_sources, joules
 from experiments.paper.points import Point, energies, relative_error
 from experiments.paper.rows import label
 from experiments.paper.study import Run, Study
-from gradmatch_jax.report.drawing import Shape
 from gradmatch_jax.report.summary import ended
 
-JOULES = 3.6e6  # to a kWh
 NAMES = ("full", *studies.PAPER, *studies.FAIR, "infobatch")
 TABLE = "table5_energy_kwh"
 
@@ -27,11 +22,7 @@ def kwh(runs: list[Run]) -> Callable[[str, float], str | None]:
 
     def cell(name: str, fraction: float) -> str | None:
         own = 1.0 if name in ("full", "infobatch") else fraction
-        mine = [run for run in ended(runs) if (label(run), run["fraction"]) == (name, own)]
-        spent = [found / JOULES for run in mine if (found := joules(run)) is not None]
-        if mine and not spent:  # what is in parentheses stands under the table
-            return re.sub(r" \([^)]*\)", "", energy_sources(mine))
-        return f"{statistics.fmean(spent):.4f} ({len(spent)})" if spent else None
+        return energy_cell([r for r in runs if (label(r), r["fraction"]) == (name, own)])
 
     return cell
 
@@ -76,7 +67,7 @@ def _paper_points(study: Study) -> list[Point]:
     ]  # fmt: skip
 
 
-def _figure3d(evidence: Evidence, shape: Shape) -> Figure:
+def _panels(evidence: Evidence) -> list[Panel]:
     panels = []
     for study in (studies.CIFAR100, studies.MNIST):
         runs = evidence.runs(study)
@@ -87,7 +78,7 @@ def _figure3d(evidence: Evidence, shape: Shape) -> Figure:
                   "the paper has none"),
             Panel(f"{study.dataset}, ours", energies(runs), why),
         ]  # fmt: skip
-    return trade_off(panels, shape, gain="energy ratio")
+    return panels
 
 
 FIGURE3D = Exhibit(
@@ -95,7 +86,7 @@ FIGURE3D = Exhibit(
     "Energy saved against relative error",
     "On CIFAR-100 GRAD-MATCH's variants are on the Pareto front of energy and accuracy.",
     (studies.CIFAR100, studies.MNIST),
-    _table5,
-    _figure3d,
+    lambda evidence: numbers(_panels(evidence)),
+    lambda evidence, shape: trade_off(_panels(evidence), shape, gain="energy ratio"),
     "Full training's energy over a strategy's, against what it loses of full training's accuracy.",
 )

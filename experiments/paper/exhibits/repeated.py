@@ -37,7 +37,10 @@ def _table6(evidence: Evidence) -> str:
         if row == column:
             return None
         found = tested[row, column]
-        said = "not measured" if found.p is None else f"{p_of(found.p)} (n = {found.n})"
+        if found.n == 0:
+            said = "not measured"
+        else:
+            said = f"{'all equal' if found.p is None else p_of(found.p)} (n = {found.n})"
         beside = paper.get((row, column))
         return said + ("" if beside is None else f" [{p_of(beside)}]")
 

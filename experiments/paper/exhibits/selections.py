@@ -1,6 +1,7 @@
 """Tables 8 and 9: how well a selection's gradient matches, and how much is never trained on."""
 
 import dataclasses
+import itertools
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from experiments.paper import published, studies
 from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import budgets, every, titled
 from experiments.paper.rows import label
-from experiments.paper.study import Asked, Measurement, Part, Run
+from experiments.paper.study import Asked, Measurement, Part, Run, of_strategies
 from experiments.records import read
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import mean_and_std
@@ -25,17 +26,23 @@ MATCHED = ("random", "craig", "craig-pb", "gradmatch", "gradmatch-per-class", "g
 def measure(asked: Asked, file: Path) -> None:
     """`experiments.bench.matching_error` at the budgets and of the strategies that are missing."""
     there = {(r["variant"], r["fraction"], r["seed"]) for r in read(file)}
-    for fraction in (0.1,) if asked.quick else asked.fractions or FRACTIONS:
-        for seed in (0,) if asked.quick else asked.seeds or SEEDS:
-            names = asked.strategies or (MATCHED[:1] + MATCHED[3:4] if asked.quick else MATCHED)
-            names = tuple(name for name in names if (name, fraction, seed) not in there)
-            if names:
-                matching_error.main(
-                    matching_error.MatchingError(
-                        data_dir=asked.data_dir, fractions=(fraction,), variants=names,
-                        seeds=(seed,), quick=asked.quick, results=file,
-                    )
-                )  # fmt: skip
+    fractions, seeds, strategies = wanted_of(asked)
+    for fraction, seed in itertools.product(fractions, seeds):
+        names = tuple(name for name in strategies if (name, fraction, seed) not in there)
+        if names:
+            matching_error.main(
+                matching_error.MatchingError(
+                    data_dir=asked.data_dir, fractions=(fraction,), variants=names,
+                    seeds=(seed,), quick=asked.quick, results=file,
+                )
+            )  # fmt: skip
+
+
+def wanted_of(asked: Asked) -> tuple[tuple[float, ...], tuple[int, ...], tuple[str, ...]]:
+    """Fractions, seeds and strategies; a rehearsal has one, one and two."""
+    if asked.quick:
+        return (0.1,), (0,), asked.strategies or (MATCHED[0], MATCHED[3])
+    return asked.fractions or FRACTIONS, asked.seeds or SEEDS, asked.strategies or MATCHED
 
 
 def of_mnist(records: Sequence[Run]) -> list[Run]:
@@ -43,8 +50,9 @@ def of_mnist(records: Sequence[Run]) -> list[Run]:
     return [r for r in records if r["config"]["dataset"] in ("mnist", "digits")]
 
 
-def _count(records: Sequence[Run]) -> tuple[int, int]:
-    wanted = {(name, f, seed) for name in MATCHED for f in FRACTIONS for seed in SEEDS}
+def _count(records: Sequence[Run], asked: Asked) -> tuple[int, int]:
+    fractions, seeds, names = wanted_of(asked)
+    wanted = set(itertools.product(names, fractions, seeds))
     there = {(r["variant"], r["fraction"], r["seed"]) for r in of_mnist(records)}
     return len(wanted & there), len(wanted)
 
@@ -115,28 +123,30 @@ REDUNDANT = dataclasses.replace(
               "random"), FRACTIONS),
         studies.WHOLE,
     ),
+    needs="never_trained",
 )  # fmt: skip
 
 
 def _table9(evidence: Evidence) -> str:
+    by_design = ("full-earlystop-fitted", "infobatch")
+    names = ("craig", "craig-pb", "glister", "gradmatch", "gradmatch-pb", "random",
+             "adaptive-random", *by_design)  # fmt: skip
     shares: dict[tuple[str, float], list[float]] = {}
     without = 0
-    for run in ended(evidence.runs(REDUNDANT)):
+    for run in of_strategies(ended(evidence.runs(REDUNDANT)), names[: -len(by_design)]):
         share = run.get("never_trained")
         without += share is None
         if share is not None:
             shares.setdefault((label(run), run["fraction"]), []).append(share)
 
     def ours(name: str, fraction: float) -> str | None:
-        if name in ("full-earlystop-fitted", "infobatch"):
+        if name in by_design:
             return "0 by design"
         values = shares.get((name, fraction))
         return None if values is None else f"{mean_and_std(values, 2)} ({len(values)})"
 
     paper = published.figures("table9_redundant_points_percent_mnist", "rows")
     fractions = every(evidence.study(REDUNDANT).fractions)
-    names = ("craig", "craig-pb", "glister", "gradmatch", "gradmatch-pb", "random",
-             "adaptive-random", "full-earlystop-fitted", "infobatch")  # fmt: skip
     text = budgets(names, fractions, ours, {} if evidence.asked.quick else paper, "{:.2f}")
     return text + (
         "\nTraining examples in none of a run's selections, percent; mean ± std over the runs in "
