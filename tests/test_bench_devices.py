@@ -7,6 +7,7 @@ import pytest
 from experiments.bench import beside, devices, half_pass
 from experiments.records import append, stamp
 from gradmatch_jax.errors import UserError
+from toys import LONG
 
 SMALL = devices.Devices(scale=0.2, classes=3, features=6, batch_size=8, fraction=0.2)
 
@@ -48,6 +49,7 @@ def test_a_commit_that_is_not_there(tmp_path):
 
 
 @pytest.mark.thorough
+@LONG
 def test_a_pass_in_half_precision_is_matched_as_well():
     args = half_pass.HalfPass(classes=5, scale=0.05, features=6)
     source = next(half_pass.sources(args, 0))

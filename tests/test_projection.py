@@ -9,6 +9,7 @@ from jax.tree_util import Partial
 from gradmatch_jax import matching_error, projected_gradients, select_subset
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.projection import sketch
+from toys import LONG
 
 RNG = np.random.default_rng(0)
 N, WIDTH, DIM = 40, 30, 512
@@ -85,6 +86,7 @@ def test_a_loss_without_a_hash_is_taken():
 
 
 @pytest.mark.thorough
+@LONG
 def test_batches_and_memory_change_nothing():
     whole = projected_gradients(loss, PARAMS, [(X, Y)], 64)
     parts = [(X[i : i + 11], Y[i : i + 11]) for i in range(0, N, 11)]
@@ -115,6 +117,7 @@ def test_chosen_parameters():
 
 
 @pytest.mark.thorough
+@LONG
 def test_a_selection_on_sketches_matches_the_true_gradient():
     atoms = projected_gradients(loss, PARAMS, [(X, Y)], 2048)
     chosen = select_subset(atoms, 20, lam=1e-3, lam_scale="relative")

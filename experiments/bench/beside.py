@@ -96,7 +96,8 @@ def in_turns(sides: "dict[str, Side]", work: str, args: Beside) -> list[list[lis
         asked = [*sides, *reversed(sides)]
         took = [(name, sides[name].ask(work, times)) for name in asked]
         turns.append([np.mean([t for n, t in took if n == name], axis=0) for name in NAMES])
-    return np.moveaxis(np.asarray(turns), 2, 0).tolist()  # (turns, sides, clocks) so far
+    by_clock: Any = np.moveaxis(np.asarray(turns), 2, 0)  # (turns, sides, clocks) so far
+    return by_clock.tolist()
 
 
 def compared(work: str, seconds: list[Any]) -> dict[str, Any]:

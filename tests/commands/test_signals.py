@@ -94,6 +94,7 @@ def test_nothing_is_lost_under_a_scheduler_that_ends_it(tmp_path):
 
 
 @pytest.mark.thorough
+@LONG
 def test_one_request_that_arrives_twice_is_one(tmp_path):
     """`timeout` and `uv run` pass a signal on to a process that had it from its group already."""
     out = tmp_path / "run"

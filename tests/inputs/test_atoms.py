@@ -23,6 +23,7 @@ from gradmatch_jax import (
 from gradmatch_jax.gradients import densify
 from gradmatch_jax.selection.coreset import distances_of
 from oracles import naive_facility_location
+from toys import LONG
 
 N, D = 60, 5
 RNG = np.random.default_rng(2)
@@ -157,6 +158,8 @@ def test_huge_numbers_elsewhere():
         matching_error(np.full((N, D), 1e25, np.float32), [0], [1.0])
 
 
+@pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2"])
 @pytest.mark.parametrize("where", [np.asarray, jnp.asarray])
 def test_eight_bits_are_numbers_too(dtype, where):
@@ -217,6 +220,7 @@ def test_groups_of_other_examples():
 
 
 @pytest.mark.thorough
+@LONG
 def test_under_jit():
     """What is closed over is known and checked; what is traced passes."""
     closed = jax.jit(lambda weights: weighted_sum(DENSE, weights))(np.ones(N, np.float32))

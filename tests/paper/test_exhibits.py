@@ -20,6 +20,7 @@ from experiments.records import read
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.drawing import WIDE
 from paper_records import made_up, run, write
+from toys import LONG
 
 RESULTS = Path(__file__).parents[2] / "results"
 NAMES = [f"table{i}" for i in range(1, 12)] + ["figure1"]
@@ -193,7 +194,9 @@ def test_list_has_a_line_a_name(tmp_path, capsys):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", ["table3", "table1", "table9", "figure4a"])
+@pytest.mark.parametrize(
+    "name", ["table3", "table1", "table9", pytest.param("figure4a", marks=LONG)]
+)
 def test_it_is_rehearsed(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert paper.main(["run", name, "--quick"]) == 0

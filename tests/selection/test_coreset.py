@@ -20,6 +20,7 @@ from gradmatch_jax.selection.groups import Groups, partition
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.task import Pass, Snapshot, Task
 from oracles import check_greedy, naive_facility_location, similar
+from toys import LONG
 
 # Class 0 has one example, class 2 none; budgets 1, 8, 0, 6, 5.
 N, C, E, BUDGET = 60, 5, 4, 20
@@ -108,6 +109,8 @@ def test_planted_clusters_in_dataset_order(seed):
     assert {int(order[i]): w for i, w in by_index(moved).items()} == found
 
 
+@pytest.mark.thorough
+@LONG
 def test_padding_changes_nothing():
     groups = partition(LABELS, BUDGET)
     wider = jnp.pad(groups.members, ((0, 2), (0, 5)), constant_values=-1)
@@ -118,6 +121,7 @@ def test_padding_changes_nothing():
 
 
 @pytest.mark.thorough
+@LONG
 def test_rounds_of_groups_change_nothing(monkeypatch):
     whole = by_index(select_coreset(random_gradients(), BUDGET, labels=LABELS))
     monkeypatch.setattr("gradmatch_jax.selection.coreset._groups_at_once", lambda groups: 2)
@@ -155,6 +159,7 @@ def test_zero_gradients_and_copies():
 
 
 @pytest.mark.thorough
+@LONG
 def test_one_problem_beyond_n_and_budget_zero():
     gradients = random_gradients()
     atoms = dense(gradients)
@@ -173,6 +178,7 @@ def test_one_problem_beyond_n_and_budget_zero():
 
 
 @pytest.mark.thorough
+@LONG
 def test_float64():
     with jax.enable_x64(True):
         gradients = jax.tree.map(lambda x: x.astype(jnp.float64), random_gradients())

@@ -23,9 +23,8 @@ def problem_of(train: Pass, validation: Pass):
     gradients = LastLayerGradients(*(jnp.asarray(x, jnp.float32) for x in train.gradients))
     with jax.enable_x64(True):
         atoms = np.asarray(densify(jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), gradients)))
-    dense = Dense(
-        atoms, *(np.asarray(x, np.float64) for x in validation[:2]), np.asarray(validation[2])
-    )
+    logits, features = (np.asarray(x, np.float64) for x in validation[:2])
+    dense = Dense(atoms, logits, features, np.asarray(validation[2]))
     return gradients, Validation(*validation), dense
 
 
@@ -190,6 +189,7 @@ def test_refreshing_keeps_a_large_step_from_passing_the_minimum(digits):
     assert dense.loss(found, eta) < 0.95 * start < 1.3 * start < dense.loss(blind, eta)
 
 
+@pytest.mark.thorough
 def test_stochastic_is_close_to_naive_on_average(digits):
     """Mirzasoleiman et al. 2015: within epsilon of the greedy's guarantee, in expectation."""
     gradients, validation, dense = digits

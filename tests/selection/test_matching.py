@@ -16,6 +16,7 @@ from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, StopReason
 from oracles import nonnegative_least_squares
 from plain_omp import LABELS, assert_same, random_gradients, select
+from toys import LONG
 
 
 @pytest.mark.thorough
@@ -28,6 +29,7 @@ def test_both_forms_select_the_same_and_say_so():
     assert describe_stops(unweighted(jnp.asarray([1]))) == {"form": None, "stops": {}}
 
 
+@pytest.mark.thorough
 def test_reasons_are_counted():
     selection = select(eps=1e12)
     assert int(selection.stops[StopReason.EPS]) == 4
@@ -115,6 +117,7 @@ def test_calibrated_weights_are_the_ridge_around_the_design_weights(d, nonnegati
 
 
 @pytest.mark.thorough
+@LONG
 def test_calibrated_fill_brings_the_match_back():
     """Weights around n/k match what a random fill's constant weights spoil."""
     gradients = random_gradients()

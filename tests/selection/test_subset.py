@@ -29,6 +29,7 @@ from plain_omp import (
     random_gradients,
     select,
 )
+from toys import LONG
 
 # --- against plain OMP -------------------------------------------------------------------------
 
@@ -53,6 +54,7 @@ def test_classes_solved_together_are_classes_solved_alone(nonnegative, seed):
     assert float(selection.matching_error) == pytest.approx(np.sqrt(error / norm), rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_dense_atoms_give_the_answer_of_factored_ones():
     gradients = random_gradients()
     assert_same(select(gr.densify(gradients), **SIGNED), select(gradients, **SIGNED))
@@ -76,6 +78,7 @@ def test_per_gradient_is_dense_matching_of_the_own_column():
     assert set(by_index(selection)) != set(by_index(select(gradients, **SIGNED)))
 
 
+@pytest.mark.thorough
 def test_validation_target():
     gradients, validation = random_gradients(), random_gradients(5)
     targets = gr.class_sums(validation, jnp.asarray(LABELS), C)
@@ -87,6 +90,7 @@ def test_validation_target():
 
 
 @pytest.mark.thorough
+@LONG
 def test_relative_lam_is_scale_invariant_and_absolute_is_not():
     gradients = random_gradients()
     large = gradients._replace(residuals=1000 * gradients.residuals)

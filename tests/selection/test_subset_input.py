@@ -23,6 +23,7 @@ from plain_omp import (
     random_gradients,
     select,
 )
+from toys import LONG
 
 
 @pytest.mark.thorough
@@ -67,6 +68,7 @@ def test_zero_target():
 
 
 @pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize("lam", [0.0, 1e-6])
 def test_budget_beyond_rank_and_beyond_n(lam):
     """80 of 60 examples, whose gradients span C(1 + E) = 25 dimensions."""

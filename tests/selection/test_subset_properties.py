@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradmatch_jax import LastLayerGradients, partition, select_subset
+from toys import LONG
 
 N, C, E, BUDGET = 24, 3, 4, 9
 LABELS = np.repeat(np.arange(C), [14, 7, 3])
@@ -49,6 +50,7 @@ def test_the_order_of_the_examples_is_nothing(seed, order):
 
 
 @pytest.mark.thorough
+@LONG
 @few
 @given(seed=seeds, scale=st.sampled_from([1e-3, 0.2, 30.0]))
 def test_the_scale_of_the_gradients_is_nothing(seed, scale):

@@ -64,6 +64,7 @@ def test_exact_ties_go_to_the_lowest_index_in_blocks_of_any_size(block):
 
 
 @pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize("bits", [32, 64])
 @pytest.mark.parametrize("steps", [0, 500])
 def test_real_gradients(steps, bits):
@@ -101,7 +102,7 @@ def others(name, similarities, budget):
 
 @pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["apricot", "submodlib"])
+@pytest.mark.parametrize("name", [pytest.param("apricot", marks=LONG), "submodlib"])
 def test_other_libraries_make_the_same_picks(name):
     pytest.importorskip(name, reason=f"{name} is not installed: no second opinion from it")
     with jax.enable_x64(True):

@@ -188,6 +188,7 @@ def test_the_forms_agree(nonnegative, form):
 
 
 @pytest.mark.thorough
+@LONG
 def test_reasons():
     problem = random_problem(0, 60, 10, 0.5, "sum")
     none = problem._replace(target=np.zeros(10))

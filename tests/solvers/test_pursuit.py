@@ -19,6 +19,7 @@ from oracles import (
     random_problem,
     softmax_gradients,
 )
+from toys import LONG
 
 SHAPES = [(40, 25, 10), (60, 90, 20), (50, 8, 16)]  # n, d, k; in the last k goes beyond the rank
 LAMS = [0.1, 0.5, 5.0]
@@ -124,6 +125,7 @@ def test_nonnegative_on_real_gradients_of_mnist(shared_data):
 
 
 @pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize("nonnegative", [True, False])
 @pytest.mark.parametrize("made", [{"CANDIDATES": 1}, {"CANDIDATES": 3}, {"MANY": 0}], ids=str)
 @pytest.mark.parametrize("atoms", ["independent", "mixture"])
@@ -208,6 +210,7 @@ class TestDegenerate:
         assert float(result.objective) == 3.0
 
     @pytest.mark.thorough
+    @LONG
     def test_eps_stops_early(self):
         problem = random_problem(0, 40, 60, 1e-3, "mixture")
         full, _, objective = solve(problem, 20)
@@ -262,6 +265,7 @@ def test_second_call_does_not_compile():
 
 
 @pytest.mark.thorough
+@LONG
 def test_many_small_problems_with_departures():
     """Departures in one problem cost the others no moves: sixty equal what each is alone."""
     problems = [random_problem(seed, 50, 8, 0.1, "independent") for seed in range(60)]

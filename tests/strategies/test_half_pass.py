@@ -50,6 +50,7 @@ def test_gradients_are_rounded_once(dtype):
 
 
 @pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize("dtype", [HALVES[0], *(pytest.param(x, marks=LONG) for x in HALVES[1:])])
 @pytest.mark.parametrize("name", [name for name, entry in STRATEGIES.items() if entry.reads])
 def test_a_strategy_computes_in_float32(name, dtype):
@@ -101,6 +102,7 @@ def test_no_float32_copy_of_all_rows_is_made(approximation):
 
 
 @pytest.mark.thorough
+@LONG
 def test_a_user_s_own_half_gradients_are_kept_too():
     half = kept("float16").gradients
     found = select_subset(half, BUDGET, labels=LABELS, lam=0.01)

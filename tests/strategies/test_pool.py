@@ -8,6 +8,7 @@ import pytest
 from gradmatch_jax.strategies import STRATEGIES, build_strategy
 from gradmatch_jax.strategies.pool import pooled
 from gradmatch_jax.strategies.strategy import Pass, Snapshot, Task
+from toys import LONG
 
 N, CLASSES, FEATURES, BUDGET = 200, 4, 5, 12
 LABELS = np.random.default_rng(1).permutation(np.repeat(np.arange(4), [80, 60, 40, 20])).astype(int)
@@ -76,6 +77,7 @@ def test_selections_name_rows_of_the_whole_set(name):
 
 
 @pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize("name", READERS)
 def test_the_whole_pool_is_no_pool(name):
     plain, wide = build_strategy(name, TASK, {"batch_size": 7}), make(name, 1.0)

@@ -13,6 +13,7 @@ from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.scores import highest
 from gradmatch_jax.strategies.strategy import Pass, Seen, Snapshot, Task
+from toys import LONG
 
 N, CLASSES, BUDGET = 90, 5, 20
 NETWORK_SCORES = ["entropy", "el2n", "grand"]
@@ -144,6 +145,7 @@ def test_network_that_diverged(name):
 
 
 @pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize("budget", [0, 1, 13, 30, 34])
 def test_highest_has_the_budget_and_draws_ties(budget):
     """Ten examples at 3, ten at 2, ten at 1: full levels are taken, the cut one is drawn evenly."""

@@ -80,6 +80,7 @@ def numbers(result):
     return [np.asarray(leaf) for leaf in leaves]
 
 
+@pytest.mark.thorough
 def test_how_it_is_read_is_no_part_of_a_run(tmp_path):
     """Left within an epoch, gone on with by other threads: the same bits, and the same run."""
     needs_grain()

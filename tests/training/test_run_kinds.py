@@ -60,6 +60,7 @@ def test_el2n_ranks_by_the_proxys_errors(digits):
     assert errors[chosen].min() >= np.delete(errors, chosen).max() - 1e-6
 
 
+@pytest.mark.thorough
 def test_a_warm_run_scores_with_itself(digits):
     result = run(digits, "forgetting-warm", fraction=0.5, epochs=8)
     assert [row["full"] for row in result.log] == [True] * 2 + [False] * 4
