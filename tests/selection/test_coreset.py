@@ -130,6 +130,8 @@ def test_rounds_of_groups_change_nothing(monkeypatch):
     jax.clear_caches()
 
 
+@pytest.mark.thorough
+@LONG
 def test_under_jit_and_without_recompiling():
     groups = partition(LABELS, BUDGET)
     jitted = jax.jit(lambda gradients, groups: select_coreset(gradients, BUDGET, labels=groups))

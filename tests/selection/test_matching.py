@@ -36,6 +36,7 @@ def test_reasons_are_counted():
     assert int(selection.num_matched) == 0
 
 
+@pytest.mark.thorough
 def test_options_whole_or_by_name():
     whole = select(options=MatchingOptions(lam=0.1, fill="none"))
     assert_same(whole, select(lam=0.1, fill="none"))

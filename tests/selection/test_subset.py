@@ -60,6 +60,7 @@ def test_dense_atoms_give_the_answer_of_factored_ones():
     assert_same(select(gr.densify(gradients), **SIGNED), select(gradients, **SIGNED))
 
 
+@pytest.mark.thorough
 def test_one_problem_over_all_examples():
     gradients = random_gradients()
     selection = select(gradients, labels=None, **SIGNED)
@@ -109,6 +110,8 @@ def test_relative_lam_is_scale_invariant_and_absolute_is_not():
     assert by_index(first) != pytest.approx(by_index(second), rel=1e-2)
 
 
+@pytest.mark.thorough
+@LONG
 def test_padding_changes_nothing():
     groups = partition(LABELS, BUDGET)
     wider = jnp.pad(groups.members, ((0, 2), (0, 5)), constant_values=-1)

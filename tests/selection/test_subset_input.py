@@ -59,6 +59,7 @@ def test_duplicates(lam):
             assert weight == pytest.approx(SIZES[LABELS[i]], rel=1e-4)
 
 
+@pytest.mark.thorough
 def test_zero_target():
     zero = jnp.zeros((C, C, 1 + E))
     selection = select(target=zero, **SIGNED)

@@ -146,7 +146,7 @@ def real_gradients(shared_data: Path, steps: int, own: bool) -> tuple[Oracle, At
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("steps", [pytest.param(2, marks=LONG), 300])
-@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("own", [pytest.param(True, marks=LONG), False])
 def test_on_real_gradients_of_a_network(shared_data, steps, own):
     """Early and late, per gradient and exact, at every lam: the oracle's atoms and objective."""
     problem, atoms = real_gradients(shared_data, steps, own)

@@ -57,7 +57,7 @@ def gram_problems(problems, lam, *, budgets, free=None):
 
 @pytest.mark.parametrize(("n", "d", "k"), SHAPES)
 @pytest.mark.parametrize("lam", LAMS)
-@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("bits", [32, pytest.param(64, marks=LONG)])
 def test_signed_equals_scikit_learn(n, d, k, lam, bits):
     """9 x 25 problems in each precision: the supports in order, and the weights."""
     linear_model = pytest.importorskip("sklearn.linear_model")
@@ -86,7 +86,9 @@ def test_signed_equals_scikit_learn(n, d, k, lam, bits):
 
 
 @pytest.mark.parametrize("kind", ["sum", "mixture", "independent"])
-@pytest.mark.parametrize(("n", "d", "k"), [(60, 20, 15), (60, 20, 30), (200, 40, 30)])
+@pytest.mark.parametrize(
+    ("n", "d", "k"), [(60, 20, 15), (60, 20, 30), pytest.param(200, 40, 30, marks=LONG)]
+)
 def test_nonnegative_equals_dense_reference(n, d, k, kind):
     for seed in range(8):
         problem = random_problem(seed, n, d, 0.5, kind)

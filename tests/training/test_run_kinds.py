@@ -67,6 +67,7 @@ def test_a_warm_run_scores_with_itself(digits):
     assert result.summary["proxy_epochs"] == 0
 
 
+@pytest.mark.thorough
 def test_with_a_proxy_only_the_proxy_is_observed(digits):
     """Forgetting is of one network's training: the warm start's own epochs are not counted."""
     proxies = {"proxy": "logistic", "proxy_epochs": 3}
