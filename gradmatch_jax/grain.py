@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from gradmatch_jax.data import InputSource
+from gradmatch_jax.data import InputSource, Split
 from gradmatch_jax.data.ahead import read_ahead
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, as_array
@@ -71,7 +71,7 @@ class WeightedSource:
 
 
 def stream(
-    source: InputSource,
+    source: InputSource | ArrayLike,
     order: ArrayLike,
     batch_size: Count,
     *,
@@ -86,7 +86,8 @@ def stream(
     another process. Several hosts each pass their part of the order. Its `close()` ends what reads.
 
     Args:
-        source: of inputs on demand, some by each thread at once; `Split.inputs` of ImageNet.
+        source: of inputs on demand, some by each thread at once, as `Split.inputs` of ImageNet; or
+            an array (n, ...) of any library.
         order: (k,), rows of it; of an epoch, by its key.
         batch_size: inputs a batch; the last may be smaller.
         threads: that read and decode, in all processes together; 0 for one a core.
@@ -98,8 +99,9 @@ def stream(
         grain's iterator of arrays (b, ...).
 
     Raises:
-        UserError: grain is missing; rows outside the source; a count that cannot be.
+        UserError: grain is missing; no source; rows outside it; a count that cannot be.
     """
+    source = _as_source(source)
     order = np.asarray(as_indices("order", order, len(source)), np.int64)
     size = as_count("batch_size", batch_size, least=1)
     return read_ahead(
@@ -109,3 +111,14 @@ def stream(
         ahead=as_count("ahead", ahead, least=1),
         workers=as_count("workers", workers),
     )
+
+
+def _as_source(source: Any) -> InputSource:
+    """What has `take` as it is, an array as a source of its rows."""
+    wanted = [name for name in ("__len__", "take", "shape", "dtype") if not hasattr(source, name)]
+    if not wanted and not hasattr(source, "__array__"):  # arrays have them too, and take otherwise
+        return source
+    array = np.asarray(as_array("source", source))
+    if array.ndim == 0:
+        raise UserError("source must be inputs on demand (InputSource) or an array (n, ...)")
+    return Split(array, np.zeros(len(array), np.int32))

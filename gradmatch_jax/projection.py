@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, as_array, as_key, checked, on_device
-from gradmatch_jax.inputs.values import as_count, short
+from gradmatch_jax.inputs.values import Range, as_count, as_whole, short
 
 # Of the gradients that are held at once.
 MEMORY = 2**28
@@ -74,7 +74,7 @@ def projected_gradients(
     if not leaves:
         raise UserError("params hold no arrays; pass what is to be differentiated")
     size = sum(4 * int(np.size(leaf)) for leaf in leaves)
-    at_once = max(1, as_count("memory", min(int(memory), 2**31 - 1), least=1) // size)
+    at_once = max(1, as_whole("memory", memory, Range(1)) // size)
     run, key = _compiled(loss, places), as_key(key)
     parts = []
     for batch in batches:

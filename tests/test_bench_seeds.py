@@ -7,10 +7,11 @@ import pytest
 from experiments.bench import seeds
 from experiments.records import read
 from gradmatch_jax.errors import UserError
+from toys import LONG
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("model", ["mlp", "lenet"])
+@pytest.mark.parametrize("model", ["mlp", pytest.param("lenet", marks=LONG)])
 def test_seeds_at_once_are_trained_as_alone(model):
     args = seeds.Seeds(images=64 * 2, batch_size=2)
     steps, feed = seeds.network(args, model)

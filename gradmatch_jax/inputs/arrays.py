@@ -56,10 +56,7 @@ def to_numpy(name: str, value: ArrayLike) -> np.ndarray | Array:
     """An array of any dtype, of what is not JAX's own."""
     module = type(value).__module__.partition(".")[0]
     if module == "torch" and hasattr(value, "detach"):
-        value = value.detach()
-        value = value if str(value.layout) == "torch.strided" else value.to_dense()
-        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-        return value.cpu().resolve_conj().resolve_neg().numpy()
+        return _of_torch(name, value)
     if module in ("scipy", "jax") and hasattr(value, "todense"):
         return value.todense() if module == "jax" else value.toarray()
     if isinstance(value, np.ma.MaskedArray):
@@ -78,6 +75,20 @@ def to_numpy(name: str, value: ArrayLike) -> np.ndarray | Array:
         return array.astype(np.float64 if wide else array.dtype.newbyteorder("="), copy=False)
     except Exception as error:  # whatever a foreign __array__ raises
         raise UserError(f"{name} do not make an array: {_first_line(error)}") from error
+
+
+def _of_torch(name: str, value: Any) -> np.ndarray:
+    try:
+        value = value.detach()
+        value = value if str(value.layout) == "torch.strided" else value.to_dense()
+        known = str(value.dtype).removeprefix("torch.") in ("float16", "float32", "float64")
+        value = value if known or not value.dtype.is_floating_point else value.float()
+        return value.cpu().resolve_conj().resolve_neg().numpy()
+    except Exception as error:  # on no device, nested, quantised, of packed bits
+        raise UserError(
+            f"{name} are no dense torch tensor of numbers ({value.dtype}, on {value.device}): "
+            f"{_first_line(error)}"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -12,9 +12,11 @@ import pytest
 from gradmatch_jax.data import load_dataset
 from gradmatch_jax.data.cifar import CIFAR10, CIFAR100, Layout
 from gradmatch_jax.errors import UserError
+from toys import LONG
 
 
 @pytest.mark.thorough
+@LONG
 def test_the_real_cifar10(shared_data, tmp_path):
     tool = shared_data.parent / "tools" / "unpack_data.py"
     subprocess.run([sys.executable, tool, "cifar10", tmp_path], check=True)

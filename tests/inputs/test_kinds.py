@@ -14,6 +14,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.loops.batches import weighted_batches
 from gradmatch_jax.loops.forwards import nnx_forward, split_forward
 from gradmatch_jax.projection import projected_gradients
+from toys import needs_grain
 
 RNG = np.random.default_rng(0)
 Y = np.array([0, 1, 2] * 4, np.int32)
@@ -154,3 +155,36 @@ def test_tensors_as_a_data_set():
     torch = pytest.importorskip("torch")
     assert taken_as_floats(torch.tensor(H).bfloat16())
     assert taken_as_floats(torch.tensor(H).requires_grad_())
+
+
+def test_tensors_of_every_kind():
+    """Served where the numbers are there, else one line that says what the tensor is."""
+    torch = pytest.importorskip("torch")
+    wanted = gm.select_subset(H, 3).indices.tolist()
+    halves = [torch.tensor(H).to(getattr(torch, name)) for name in ("bfloat16", "float8_e5m2")]
+    for tensor in (torch.tensor(H).to_sparse(), torch.tensor(H).T.contiguous().T):
+        assert gm.select_subset(tensor, 3).indices.tolist() == wanted
+    for tensor in halves:
+        assert gm.select_subset(tensor, 3).indices.shape == (3,)
+    ragged = torch.nested.nested_tensor([torch.ones(3), torch.ones(2)])
+    for odd in (torch.ones(12, 4, device="meta"), ragged):
+        with pytest.raises(UserError, match="no dense torch tensor of numbers"):
+            gm.select_subset(odd, 3)
+
+
+@pytest.mark.parametrize("memory", [None, "1e6", 1.5, 0, True])
+def test_memory_is_a_number_of_bytes(memory):
+    with pytest.raises(UserError, match="memory must be"):
+        projected_gradients(lambda w, x: w @ x, jnp.ones(2), [(X,)], 4, memory=memory)
+
+
+def test_streams_of_arrays_and_of_nothing():
+    needs_grain()
+    from gradmatch_jax.grain import stream
+
+    for source in (H, jnp.asarray(H), H.tolist()):
+        first, second, _ = stream(source, [5, 0, 7], 1)
+        assert (first.tolist(), second.tolist()) == (H[[5]].tolist(), H[[0]].tolist())
+    for odd in (None, 3, "train", {"x": 1}):
+        with pytest.raises(UserError, match="source"):
+            stream(odd, [0], 1)

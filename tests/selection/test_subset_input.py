@@ -27,6 +27,7 @@ from toys import LONG
 
 
 @pytest.mark.thorough
+@LONG
 def test_all_zero_gradients():
     zero = LastLayerGradients(jnp.zeros((N, C)), random_gradients().features)
     relative = {"lam": 0.1, "lam_scale": "relative"}

@@ -177,7 +177,7 @@ def test_factored_atoms_are_their_dense_rows():
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("form", [Form.FEATURES, Form.SUPPORT])
-@pytest.mark.parametrize("nonnegative", [True, False])
+@pytest.mark.parametrize("nonnegative", [True, pytest.param(False, marks=LONG)])
 def test_the_forms_agree(nonnegative, form):
     problem = random_problem(1, 80, 15, 0.5, "mixture")
     features, _ = solve(problem, [3, 20, 0, 37], nonnegative=nonnegative, form=form)

@@ -67,6 +67,7 @@ def test_a_strategy_computes_in_float32(name, dtype):
 
 
 @pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize(
     "approximation",
     [

@@ -16,7 +16,7 @@ from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.feed import Feed, default_model, input_spec
 from gradmatch_jax.training.loop import train
 from gradmatch_jax.training.presets import model_for
-from toys import Stream, as_streams, needs_grain
+from toys import LONG, Stream, as_streams, needs_grain
 
 Y = np.arange(30) % 3
 
@@ -67,6 +67,7 @@ def test_texts_train(shared_data):
 
 
 @pytest.mark.thorough
+@LONG
 def test_float_digits_are_the_uint8_ones(tmp_path):
     digits = load_dataset("digits")
     accuracy = {}

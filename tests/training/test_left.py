@@ -19,7 +19,7 @@ from gradmatch_jax.training.passes import run_epoch
 from gradmatch_jax.training.plain import on_host
 from gradmatch_jax.training.schedule import Batching
 from linear_problem import linear_data, linear_steps
-from toys import Stream, linear, needs_grain, toy_dataset
+from toys import LONG, Stream, linear, needs_grain, toy_dataset
 
 TIMES = ("train_seconds", "selection_seconds", "compile_seconds", "joules", "seconds")
 KINDS = {
@@ -30,7 +30,8 @@ KINDS = {
     # Two proxies, each from a fresh start.
     "el2n": {"epochs": 2, "proxy_epochs": 1, "proxy_runs": 2, "fraction": 0.4},
 }
-FAST = "adaptive-random"
+# The others are thorough; the one that the tests begin with is quick.
+WHEN = {"adaptive-random": (), "el2n": (pytest.mark.thorough, LONG)}
 
 
 def config(kind, **more):
@@ -114,8 +115,7 @@ def test_what_is_packed_comes_back_with_its_types():
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [kind if kind == FAST else pytest.param(kind, marks=pytest.mark.thorough) for kind in KINDS],
+    "kind", [pytest.param(kind, marks=WHEN.get(kind, pytest.mark.thorough)) for kind in KINDS]
 )
 def test_a_run_left_in_its_epochs_ends_as_one_left_alone(kind, tmp_path):
     """Asked to stop every few steps, again and again; where that is within an epoch, it counts."""

@@ -13,7 +13,8 @@ CHECKS = ("placing", "training", "passes")
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("devices", [8, pytest.param(2, marks=LONG)])
+@LONG
+@pytest.mark.parametrize("devices", [8, 2])
 @pytest.mark.parametrize("check", CHECKS)
 def test_several_devices_answer_as_one(check, devices):
     said = checked("placed", CHECKS, devices)[check]
