@@ -22,7 +22,7 @@ _LEAD = (
     "sample standard deviations over the runs that are counted beside them; a difference inside "
     "them is none. adaptive-random (a fresh random subset every epoch), full-earlystop-fitted "
     "(plain training, its schedule shortened to the same number of examples) and infobatch, which "
-    "the paper does not have, stand in every table."
+    "the paper does not have, stand wherever ways to train are compared."
 )
 
 
@@ -65,7 +65,7 @@ def _contents(exhibits: list[Exhibit], asked: Asked) -> str:
             f'<td class="text">{escape(exhibit.title)}</td><td class="text">{escape(str(state))}'
             "</td></tr>"
         )
-    head = "".join(f'<th scope="col">{text}</th>' for text in ("", "what", "state"))
+    head = "".join(f'<th scope="col" class="text">{text}</th>' for text in ("", "what", "state"))
     return (
         f'<div class="wide-table"><table><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"

@@ -154,7 +154,7 @@ FIGURE3E = Exhibit(
 )  # fmt: skip
 
 
-def _imbalanced(name: str, study: Study, letter: str) -> Exhibit:
+def _imbalanced(name: str, study: Study) -> Exhibit:
     def runs_at(evidence: Evidence, share: float) -> list[Run]:
         return [run for run in evidence.runs(study) if run["config"].get("imbalance") == share]
 
@@ -178,7 +178,7 @@ def _imbalanced(name: str, study: Study, letter: str) -> Exhibit:
 
     return Exhibit(
         name,
-        f"Class imbalance: {study.dataset} (Figure 3 {letter})",
+        f"Class imbalance: {study.dataset}",
         "GRAD-MATCH's variants are above all others, but for GLISTER at 30 % of MNIST; on MNIST "
         "GRAD-MATCH-WARM is above full training.",
         (study,),
@@ -188,5 +188,5 @@ def _imbalanced(name: str, study: Study, letter: str) -> Exhibit:
     )
 
 
-FIGURE3F = _imbalanced("figure3f", studies.MNIST_IMBALANCED, "f")
-FIGURE3G = _imbalanced("figure3g", studies.CIFAR10_IMBALANCED, "g")
+FIGURE3F = _imbalanced("figure3f", studies.MNIST_IMBALANCED)
+FIGURE3G = _imbalanced("figure3g", studies.CIFAR10_IMBALANCED)
