@@ -64,7 +64,7 @@ def append(results: Path, record: dict[str, Any]) -> None:
     record, and cut off if it is half of one.
     """
     results.parent.mkdir(parents=True, exist_ok=True)
-    with results.open("ab+") as file:
+    with results.open("ab+", buffering=0) as file:  # one write: no worker sees half of another's
         file.seek(0)
         whole, _, last = file.read().rpartition(b"\n")
         ended = b""

@@ -115,8 +115,8 @@ def stream(
 
 def _as_source(source: Any) -> InputSource:
     """What has `take` as it is, an array as a source of its rows."""
-    wanted = [name for name in ("__len__", "take", "shape", "dtype") if not hasattr(source, name)]
-    if not wanted and not hasattr(source, "__array__"):  # arrays have them too, and take otherwise
+    on_demand = hasattr(source, "take") and hasattr(source, "__len__")
+    if on_demand and not hasattr(source, "__array__"):  # an array's own take is of its flat order
         return source
     array = np.asarray(as_array("source", source))
     if array.ndim == 0:
