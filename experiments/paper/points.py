@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.paper.lines import Paper, accuracy_of, joules, lines_of
+from experiments.paper.lines import Line, Paper, accuracy_of, ceiling, joules, lines_of
 from experiments.paper.rows import of_same_seeds
 from experiments.paper.study import Run
 from gradmatch_jax.report.summary import ended, seconds_of
@@ -37,28 +37,51 @@ def relative_error(accuracy: float, full: float) -> float:
     return 100 * (full - accuracy) / full
 
 
-def measured(runs: Iterable[Run], by: Callable[[Run], float | None] = seconds_of) -> list[Point]:
+Gain = tuple[float | None, Sequence[Run]]  # None: no figure; and the runs that it is a mean of
+
+
+def by_seconds(line: Line) -> Gain:
+    """Full training's seconds over the row's, on one device."""
+    return line.gain(seconds_of), line.compared[1]
+
+
+def by_joules(line: Line) -> Gain:
+    """Full training's joules over the row's, on one device."""
+    return line.gain(joules), line.compared[1]
+
+
+def by_own_clock(line: Line) -> Gain:
+    """Seconds that full training takes at the pace of the row's own steps, over the row's seconds.
+
+    The ceiling times the share of the seconds that is training: of runs that several sessions of a
+    machine made, or a busy one, where seconds of one are not those of another.
+    """
+    own = [ceiling(run) * run["train_seconds"] / seconds_of(run) for run in line.whole]
+    return (statistics.fmean(own) if own else None), line.whole
+
+
+def measured(runs: Iterable[Run], by: Callable[[Line], Gain] = by_seconds) -> list[Point]:
     """Ours: means over the runs that ended, against full training among them.
 
     Args:
         runs: records.
-        by: what is saved, seconds or joules.
+        by: what is saved, in which measure.
 
     Returns:
-        A point a strategy, fraction and setting; none where full training was not run on the same
-        device, or where `by` has no figure.
+        A point a strategy, fraction and setting; none where `by` has no figure (by seconds and
+        joules: full training was not run on the same device), or there is no full training.
     """
     points, runs = [], list(runs)
     everywhere = [run for run in ended(runs) if run["strategy"] == "full"]
     for line in lines_of(runs):
-        gain = line.gain(by)
-        if gain is not None and line.key.name != "full":
+        gain, of = by(line)
+        if gain is not None and everywhere and line.key.name != "full":
             # Seconds are of one device, an accuracy is of any: of the same seeds, all of them.
             both = of_same_seeds(everywhere, line.whole)
             full, own = map(_accuracy, both)
             fraction, name, *rest = line.key
             said = ", ".join(filter(None, rest))
-            fewest_of = min(len(line.compared[1]), len(both[1]))
+            fewest_of = min(len(of), len(both[1]))
             points.append(Point(name, fraction, said, gain, relative_error(own, full), fewest_of))
     return points
 
@@ -69,11 +92,6 @@ def _accuracy(runs: Sequence[Run]) -> float:
     for run in runs:
         seeds.setdefault(run["seed"], []).append(accuracy_of(run))
     return statistics.fmean(map(statistics.fmean, seeds.values()))
-
-
-def energies(runs: Iterable[Run]) -> list[Point]:
-    """As `measured`, by joules."""
-    return measured(runs, joules)
 
 
 def published(paper: Paper) -> list[Point]:
@@ -104,6 +122,6 @@ def pareto(points: Sequence[Point]) -> list[Point]:
     return front[::-1]
 
 
-def fewest(runs: Sequence[Run]) -> int:
-    """The fewest runs that a point of these is a mean of; 0 where there is none."""
-    return min((point.runs for point in measured(runs)), default=0)
+def fewest(points: Sequence[Point]) -> int:
+    """The fewest runs that one of these is a mean of; 0 where there is none."""
+    return min((point.runs for point in points), default=0)

@@ -74,8 +74,8 @@ SOME_STRATEGIES = ("table6",)
 def test_no_point_is_of_fewer_runs_than_its_panel_says():
     runs = [run("full", 1.0, s, 99.0, seconds=100) for s in range(3)]
     runs += [run("random", 0.1, s, 90.0) for s in range(3)] + [run("craig", 0.1, 0, 91.0)]
-    assert said(runs) == ", n ≥ 1"
-    assert said(runs[:-1]) == ", n ≥ 3"
+    assert said(measured(runs)) == ", n ≥ 1"
+    assert said(measured(runs[:-1])) == ", n ≥ 3"
     by_name = {point.name: point for point in measured(runs)}
     assert (by_name["random"].runs, by_name["craig"].runs) == (3, 1)
     assert by_name["random"].gain == 10

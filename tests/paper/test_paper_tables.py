@@ -16,7 +16,7 @@ from experiments.paper.exhibits.accuracy import TABLE3
 from experiments.paper.exhibits.energy import kwh
 from experiments.paper.lines import by_fraction
 from experiments.paper.methods import methods
-from experiments.paper.points import measured, relative_error
+from experiments.paper.points import by_own_clock, measured, relative_error
 from experiments.paper.study import Asked
 from experiments.records import read
 from experiments.runs import run_all
@@ -185,6 +185,18 @@ def test_seconds_of_two_devices_have_no_mean():
     assert "Of 2 devices" in text
     assert "| craig | 97.67 ± 0.58 | – | 9 + 1 |" in methods(runs)
     assert "full: 99.00 ± 0.00, 799 + 1 s" in methods(runs), "where most were run"
+
+
+def test_by_its_own_clock_a_busy_session_is_as_fast_as_an_idle_one():
+    """Twice as slow in every second, against full training of an idle machine."""
+    full = run("full", 1.0, 0, 99.0, seconds=100.0)
+    idle, busy = run("craig", 0.1, 0, 98.0, seconds=20.0), run("craig", 0.1, 1, 98.0, seconds=40.0)
+    for each, selecting in ((idle, 10.0), (busy, 20.0)):
+        each |= {"selection_seconds": selecting, "train_seconds": selecting}
+    gains = [p.gain for r in (idle, busy) for p in measured([full, r], by_own_clock)]
+    assert gains == pytest.approx([5.0, 5.0]), "half of the ten times that a tenth can save"
+    assert [p.gain for p in measured([full, busy])] == pytest.approx([2.5])
+    assert measured([idle], by_own_clock) == [], "no accuracy to set beside"
 
 
 def test_a_speed_up_is_over_full_training_of_the_same_seeds():

@@ -10,9 +10,16 @@ from experiments.paper import studies
 from experiments.paper.draw import Panel, Series, against, trade_off
 from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import titled
-from experiments.paper.exhibits.efficiency import CAPTION, numbers, said, scatter, why
+from experiments.paper.exhibits.efficiency import (
+    CAPTION,
+    OWN_CLOCK,
+    numbers,
+    said,
+    scatter,
+    why,
+)
 from experiments.paper.lines import accuracy_of, by_fraction
-from experiments.paper.points import Point, measured
+from experiments.paper.points import Point, by_own_clock, measured
 from experiments.paper.rows import label
 from experiments.paper.study import Part, Run, Study, of_strategies
 from gradmatch_jax.report.summary import ended
@@ -54,7 +61,8 @@ def _panels(evidence: Evidence, runs_of: Callable[[Evidence, Study, Study], list
     for base, often in pairs:
         runs = runs_of(evidence, base, often)
         note = "; only R = 20 measured" if runs and not evidence.runs(often) else ""
-        panels.append(Panel(f"{base.dataset}{said(runs)}{note}", measured(runs), why(runs)))
+        points = measured(runs, by_own_clock)
+        panels.append(Panel(f"{base.dataset}{said(points)}{note}", points, why(runs)))
     return panels
 
 
@@ -66,7 +74,7 @@ FIGURE4A = Exhibit(
     (CIFAR100, studies.CIFAR100_OFTEN, MNIST, studies.MNIST_OFTEN),
     lambda evidence: numbers(_panels(evidence, every_r, _PAIRS)) + f"\n{_NO_NUMBERS}\n",
     lambda evidence, shape: trade_off(_panels(evidence, every_r, _PAIRS), shape, kind=interval),
-    CAPTION + "5 % of the data; the shape is R.",
+    CAPTION + OWN_CLOCK + "5 % of the data; the shape is R.",
 )
 
 
@@ -90,7 +98,7 @@ FIGURE4B = Exhibit(
     (CIFAR100_TENTH, studies.CIFAR100_OFTEN, MNIST_TENTH, studies.MNIST_OFTEN),
     lambda evidence: numbers(_panels(evidence, r_and_budget, _WIDER)) + f"\n{_NO_NUMBERS}\n",
     lambda evidence, shape: trade_off(_panels(evidence, r_and_budget, _WIDER), shape),
-    CAPTION,
+    CAPTION + OWN_CLOCK,
 )
 
 FIGURE4C = scatter(

@@ -8,7 +8,7 @@ from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import budgets, every, titled
 from experiments.paper.exhibits.efficiency import numbers
 from experiments.paper.lines import energy_cell, energy_sources, joules
-from experiments.paper.points import Point, energies, relative_error
+from experiments.paper.points import Point, by_joules, measured, relative_error
 from experiments.paper.rows import label
 from experiments.paper.study import Run, Study
 from gradmatch_jax.report.summary import ended
@@ -76,7 +76,7 @@ def _panels(evidence: Evidence) -> list[Panel]:
         panels += [
             Panel(f"{study.dataset}, the paper's", _paper_points(study) if known else [],
                   "the paper has none"),
-            Panel(f"{study.dataset}, ours", energies(runs), why),
+            Panel(f"{study.dataset}, ours", measured(runs, by_joules), why),
         ]  # fmt: skip
     return panels
 
