@@ -174,10 +174,11 @@ def gone_on_with(out, processes, more=()):
 
 
 # Whoever was lost, the checkpoint is the same kind, and so is who goes on: each in turn.
-BOTH = [(1, 1), *(pytest.param(*pair, marks=LONG) for pair in ((0, 2), (0, 1), (1, 2)))]
+BOTH = [(1, 1), (0, 2), (0, 1), (1, 2)]
 
 
 @pytest.mark.thorough
+@LONG
 @pytest.mark.parametrize(("victim", "left"), BOTH)
 def test_a_killed_process_ends_the_run_which_goes_on_with_two_or_one(
     tmp_path, undisturbed, victim, left

@@ -12,6 +12,7 @@ from gradmatch_jax.grain import stream
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.loop import train
+from toys import LONG
 
 SETS = {
     "mnist": ("mnist", (28, 28, 1), ("train", "test")),
@@ -126,6 +127,7 @@ def test_array_record_is_decoded_by_processes(prepared):
 
 
 @pytest.mark.thorough
+@LONG
 def test_a_run_trains_on_array_record_and_goes_on_within_an_epoch(prepared, tmp_path):
     def run(out, **more):
         asked = iter([False] * more.pop("until", 10**6))

@@ -200,6 +200,7 @@ def test_matching_error_counts_the_fill_and_the_classes_left_out():
 
 
 @pytest.mark.thorough
+@LONG
 def test_matches_real_gradients_better_than_chance(shared_data):
     """LeNet at its start on 2000 MNIST digits: 10 % matched against 10 % drawn, weighted n/k."""
     n, k = 2000, 200

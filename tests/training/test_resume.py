@@ -66,9 +66,11 @@ EPOCHS = 10
 # their training, and they end the same.
 UNSAVED = {"checkpoint_seconds": 9999, "checkpoint_steps": 0}
 RARE = (
+    "gradmatch-warm",
     "adaptive-random",
     "tempered",
     "order-dp",
+    "balanced",
     "infobatch, within",
     "adaptive-random, within",
 )  # `.ci/more` has these too
