@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+from rich.console import Console
+from rich.table import Table
 
 from gradmatch_jax.errors import UserError
 
@@ -20,6 +22,12 @@ def command(main: Callable[[A], int | None], settings: type[A]) -> None:
     except UserError as error:
         print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def show(table: Table) -> None:
+    """Print a table whole: where the window is narrower its lines wrap, and no figure is cut."""
+    whole = Console(width=10_000).measure(table).maximum
+    Console(width=max(Console().width, whole)).print(table)
 
 
 def quickened(args: A, **small: Any) -> A:

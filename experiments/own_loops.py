@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.errors import no_such
 from gradmatch_jax.report.tables import rich_table
@@ -64,7 +62,7 @@ def main(args: OwnLoops) -> None:
         append(args.results, record | stamp(args, start, packages=packages, texts=texts))
         means = {k: statistics.fmean(v) for k, v in record.items() if isinstance(v, list)}
         rows.append(record | means | {"better_seeds": f"{record['better']}/{len(args.seeds)}"})
-    Console().print(rich_table(COLUMNS, rows, title="Test accuracy, %; of regression the error"))
+    show(rich_table(COLUMNS, rows, title="Test accuracy, %; of regression the error"))
 
 
 def loop(name: str) -> Any:

@@ -28,14 +28,13 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from rich.console import Console
 from scipy.optimize import nnls
 
 from experiments.bench import cords_run
 from experiments.bench.problems import class_gradients, gaussian
 from experiments.bench.timing import timed
 from experiments.bench.torch_environment import ask, environment, pin
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients
@@ -100,12 +99,12 @@ def main(args: AgainstCords) -> None:
             for record in matched(python, atoms, budget, args):
                 records.append({"data": data, "k": budget} | record)
                 append(args.results, {"step": "match"} | records[-1] | stamp(args, start))
-    Console().print(rich_table(MATCHED, records, title="The same atoms and target"))
+    show(rich_table(MATCHED, records, title="The same atoms and target"))
     if args.data_dir is not None:
         runs = cords_run.both(python, args)
         for record in runs:
             append(args.results, {"step": "train"} | record | stamp(args, start))
-        Console().print(rich_table(TRAINED, runs, title="The same LeNet run"))
+        show(rich_table(TRAINED, runs, title="The same LeNet run"))
 
 
 def problems(args: AgainstCords) -> dict[str, Float[np.ndarray, "n d"]]:

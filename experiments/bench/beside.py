@@ -27,10 +27,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from experiments.bench.torch_environment import pin
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.tables import rich_table
@@ -82,7 +81,7 @@ def main(args: Beside) -> None:
     for work, measured in seconds.items():
         records.append(compared(work, measured))
         append(args.results, records[-1] | stamp(args, start))
-    Console().print(rich_table(COLUMNS, records, title=f"Beside {args.revision}"))
+    show(rich_table(COLUMNS, records, title=f"Beside {args.revision}"))
 
 
 def in_turns(sides: "dict[str, Side]", work: str, args: Beside) -> list[list[list[float]]]:

@@ -29,9 +29,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.data import Dataset, Split, load_dataset
 from gradmatch_jax.errors import UserError
@@ -106,7 +105,7 @@ def main(args: CifarSelection) -> int:
             records.append(record)
             print(variant, fraction, f"{record['seconds']:.1f} s", flush=True)
     title = f"Selection from the training set of {args.dataset}"
-    Console().print(rich_table(COLUMNS, records, title=title))
+    show(rich_table(COLUMNS, records, title=title))
     return int(any(r["peak_gb"] > LIMIT_GB for r in records))
 
 

@@ -20,12 +20,11 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from rich.console import Console
 
 from experiments.bench.cifar10_selection import alone
 from experiments.bench.imagenet_size import CLASSES, ImageNetSize, class_sizes, problem
 from experiments.bench.timing import timed
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, read, stamp
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients
@@ -80,7 +79,7 @@ def main(args: Devices) -> None:
             append(args.results, records[-1] | stamp(args, start))
             print(variant, devices, f"{records[-1]['seconds']:.1f} s", flush=True)
     os.environ["XLA_FLAGS"] = flags
-    Console().print(rich_table(COLUMNS, records, title="Selection against the count of devices"))
+    show(rich_table(COLUMNS, records, title="Selection against the count of devices"))
 
 
 def measured(args: Devices) -> dict[tuple[str, int], dict[str, Any]]:

@@ -32,7 +32,7 @@ from rich.console import Console
 
 from experiments.bench.problems import class_gradients, gaussian
 from experiments.bench.timing import timed
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.gradients import gram
 from gradmatch_jax.report.tables import rich_table
@@ -84,7 +84,7 @@ def main(args: FacilityLocationBenchmark) -> None:
             records.append(record | compare(record, ours))
             head = stamp(args, start, packages=packages, data=data, n=len(similarities))
             append(args.results, records[-1] | head)
-    Console().print(rich_table(COLUMNS, records, title="Facility location, one similarity matrix"))
+    show(rich_table(COLUMNS, records, title="Facility location, one similarity matrix"))
 
 
 def similarity_matrix(args: FacilityLocationBenchmark) -> Float[np.ndarray, "n n"]:

@@ -31,12 +31,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
 from experiments.bench.timing import timed
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, read, stamp
 from gradmatch_jax.data import Dataset, ImagePrepare, Split, load_dataset
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients
 from gradmatch_jax.measure.versions import device_name
 from gradmatch_jax.models import build_model
@@ -100,6 +100,8 @@ def main(args: GPUCheck) -> int:
     """Run what is not done yet; the exit status is 1 if a step failed."""
     args = quickened(args) if args.quick else args
     sizes = SMALL if args.quick else Sizes()
+    if args.data_dir is not None and not args.data_dir.expanduser().is_dir():
+        raise UserError(f"--data-dir {args.data_dir}: no such folder; it is CIFAR-10's")
     failed = 0
     for name, step in steps(args, sizes).items():
         if args.only and not name.startswith(args.only):
@@ -122,7 +124,7 @@ def main(args: GPUCheck) -> int:
             figures, failed = {"error": f"{type(error).__name__}: {error}"}, failed + 1
         append(args.results, stamp(args, start) | identity | figures)
         print(name, figures, flush=True)
-    show(done(args.results))
+    summed_up(done(args.results))
     return int(failed > 0)
 
 
@@ -276,7 +278,7 @@ def run(args: GPUCheck, sizes: Sizes, strategy: str) -> dict[str, Any]:
     return figures | {"seconds": figures["train_seconds"] + figures["selection_seconds"]}
 
 
-def show(records: list[dict[str, Any]]) -> None:
+def summed_up(records: list[dict[str, Any]]) -> None:
     """The lines of the file; speed-ups against the full run of the same device and settings."""
     full = {whose(r): r["seconds"] for r in records if "full" in r["step"]}
     columns = fields(
@@ -286,7 +288,7 @@ def show(records: list[dict[str, Any]]) -> None:
     ours = [r | {"speed_up": full[whose(r)] / r["seconds"]} if whose(r) in full else r
             for r in records]  # fmt: skip
     title = "GPU check: " + ", ".join(sorted({r["device"] for r in records}))
-    Console().print(rich_table(columns, ours, title=title))
+    show(rich_table(columns, ours, title=title))
 
 
 def whose(record: dict[str, Any]) -> str:

@@ -22,11 +22,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
-from rich.console import Console
 
 from experiments.bench.imagenet_size import class_sizes, pass_of
 from experiments.bench.matching_error import MatchingError, moments, per_class_error
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.gradients import matching_error
 from gradmatch_jax.report.tables import percent, rich_table
@@ -88,7 +87,7 @@ def main(args: HalfPass) -> None:
                         append(args.results, record | stamp(args, start))
                     records += found
             print(f"seed {seed}, {source.name}: done", flush=True)
-    Console().print(rich_table(COLUMNS, records, title="Matched from a pass in half precision"))
+    show(rich_table(COLUMNS, records, title="Matched from a pass in half precision"))
 
 
 def sources(args: HalfPass, seed: int) -> Iterator[Source]:

@@ -24,11 +24,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int
-from rich.console import Console
 
 from experiments.bench.cifar10_selection import alone
 from experiments.bench.timing import timed
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.report.tables import percent, rich_table
@@ -70,7 +69,7 @@ def main(args: ImageNetSize) -> None:
             records.append(alone(select, args, variant, fraction))
             append(args.results, records[-1] | stamp(args, start))
             print(variant, fraction, f"{records[-1]['seconds']:.1f} s", flush=True)
-    Console().print(rich_table(COLUMNS, records, title="Selection at ImageNet's size"))
+    show(rich_table(COLUMNS, records, title="Selection at ImageNet's size"))
 
 
 def class_sizes(classes: int, scale: float) -> Int[np.ndarray, "c"]:

@@ -29,9 +29,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from rich.console import Console
 
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, stamp
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.gradients import (
@@ -105,7 +104,7 @@ def main(args: MatchingError) -> None:
             print(f"seed {seed}, epoch {moment}: done", flush=True)
     for moment in args.moments:
         title = f"Relative error on the full last-layer gradient, after epoch {moment}"
-        Console().print(rich_table(*table(r for r in records if r["epoch"] == moment), title=title))
+        show(rich_table(*table(r for r in records if r["epoch"] == moment), title=title))
 
 
 def contestants(args: MatchingError) -> list[tuple[str, Fill]]:

@@ -22,12 +22,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
-from rich.console import Console
 from sklearn.linear_model import orthogonal_mp_gram
 
 from experiments.bench.problems import class_gradients, gaussian
 from experiments.bench.timing import timed
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.gradients import per_gradient
 from gradmatch_jax.report.tables import rich_table
@@ -91,7 +90,7 @@ def main(args: OMPBenchmark) -> None:
     head = stamp(args, start, packages=["scikit-learn"], atoms=name, shape=atoms.shape)
     for record in records:
         append(args.results, record | head)
-    Console().print(rich_table(COLUMNS, records, title="OMP on one Gram problem"))
+    show(rich_table(COLUMNS, records, title="OMP on one Gram problem"))
 
 
 def real(args: OMPBenchmark) -> Float[np.ndarray, "n 1+E"]:

@@ -19,10 +19,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
 from experiments.bench.timing import timed
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.data import Dataset, ImagePrepare, Split
 from gradmatch_jax.errors import UserError
@@ -82,7 +81,7 @@ def main(args: Seeds) -> None:
             }  # fmt: skip
             records.append(record | figures)
             append(args.results, records[-1] | stamp(args, start))
-    Console().print(rich_table(COLUMNS, records, title="Seeds at once"))
+    show(rich_table(COLUMNS, records, title="Seeds at once"))
 
 
 def alone(figures: dict[str, Any], count: int) -> dict[str, float]:

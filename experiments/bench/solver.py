@@ -26,11 +26,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from experiments.bench.timing import timed
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, stamp
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import last_layer_gradients
@@ -110,7 +109,7 @@ def main(args: SolverBench) -> None:
                     ours = run_ours(args, arrays, variant, fraction, form)
                     rows.append(ours | {"older": older} | stamp(args, start))
                     append(args.results, rows[-1])
-    Console().print(table(rows))
+    show(table(rows))
 
 
 def the_pass(args: SolverBench) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

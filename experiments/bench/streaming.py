@@ -29,10 +29,9 @@ from typing import Any
 import jax
 import numpy as np
 from PIL import Image
-from rich.console import Console
 
 from experiments.bench.cifar10_selection import alone
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from experiments.robustness.long_run import resident
 from gradmatch_jax.data import Split
@@ -72,7 +71,7 @@ def main(args: Streaming) -> None:
         for reader in ("plain", "feed", *(f"grain-{n}" if n else "grain" for n in args.workers)):
             records.append(alone(read, replace(args, data_dir=folder), reader))
             append(args.results, records[-1] | stamp(args, start))
-    Console().print(rich_table(COLUMNS, records, title="Pictures from disk"))
+    show(rich_table(COLUMNS, records, title="Pictures from disk"))
 
 
 @contextlib.contextmanager

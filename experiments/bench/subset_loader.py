@@ -16,9 +16,8 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
 
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.data import Dataset, load_dataset
 from gradmatch_jax.errors import UserError
@@ -76,7 +75,7 @@ def main(args: LoaderCheck) -> None:
                 record = {"strategy": strategy, "seed": seed, "side": side, "accuracy": accuracy}
                 append(args.results, record | stamp(args, start, torch=torch.__version__))
         rows.append({"strategy": strategy} | compared(found["driver"], found["loader"]))
-    Console().print(rich_table(COLUMNS, rows, title="Test accuracy, %"))
+    show(rich_table(COLUMNS, rows, title="Test accuracy, %"))
 
 
 def small(args: LoaderCheck) -> Dataset:

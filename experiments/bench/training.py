@@ -29,10 +29,9 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from rich.console import Console
 
 from experiments.bench.torch_environment import ask, environment, pin
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from gradmatch_jax.data import Dataset, ImagePrepare, Split
 from gradmatch_jax.measure.clock import lap
@@ -95,7 +94,7 @@ def main(args: TrainingBenchmark) -> None:
             record = compare(images, ours(args, model, images, work, batch), other)
             records.append({"model": model, "work": work, "batch": theirs} | record)
             append(args.results, records[-1] | stamp(args, start))
-    Console().print(rich_table(COLUMNS, records, title="Images a second beside PyTorch"))
+    show(rich_table(COLUMNS, records, title="Images a second beside PyTorch"))
 
 
 def ours(

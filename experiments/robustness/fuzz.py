@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from experiments.robustness.samples import Sample, samples, write
 from gradmatch_jax.report.tables import rich_table
@@ -107,7 +106,7 @@ def main(args: Fuzz) -> int:
         rng = np.random.default_rng((args.seed, place))
         records.append(run(name, sample, -(-args.files // len(chosen)), rng, args))
     table = rich_table(COLUMNS, records, title="Damaged files")
-    Console().print(table)
+    show(table)
     failures = [f for r in records for f in r.pop("failures")]
     for failure in failures[:20]:
         print(failure)

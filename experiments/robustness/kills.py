@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
-from experiments.command import command, quickened
+from experiments.command import command, quickened, show
 from experiments.records import append, fields, stamp
 from experiments.robustness.endings import ending
 from gradmatch_jax.report.tables import rich_table
@@ -75,7 +74,7 @@ def main(args: Kills) -> int:
             record = kill_and_resume(kind, Path(folder), args.most)
         records.append(record)
         append(args.results, record | stamp(args, start, kind=kind))
-    Console().print(rich_table(COLUMNS, records, title="Killed with -9 and taken up again"))
+    show(rich_table(COLUMNS, records, title="Killed with -9 and taken up again"))
     return int(any(record["differ"] for record in records))
 
 

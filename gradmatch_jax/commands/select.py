@@ -1,7 +1,7 @@
 """`gradmatch-jax select`: selection for people who train elsewhere, from file to file."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,7 +64,7 @@ def run(config: SelectConfig) -> None:
         UserError: as `select_file`.
     """
     keep_compiled(config.compilation_cache)
-    facts = select_file(config)
+    facts = select_file(config, say=lambda line: print(line, flush=True))
     error = facts["matching_error"]
     matched = f", {facts['num_matched']} matched, matching error {error:.4f}"
     print(f"{config.out}: {facts['size']} examples{matched if error == error else ''}")
@@ -72,8 +72,14 @@ def run(config: SelectConfig) -> None:
         print(f"matching stopped short of the budget: {facts['stopped_short']}")
 
 
-def select_file(config: SelectConfig) -> dict[str, Any]:
+def select_file(
+    config: SelectConfig, say: Callable[[str], object] = lambda line: None
+) -> dict[str, Any]:
     """Select and write `config.out`; returns what was selected, for printing.
+
+    Args:
+        config: what to select.
+        say: told what takes its time, before it does.
 
     Raises:
         UserError: files that are missing, unfit or already there; a budget below 1 or above n.
@@ -83,6 +89,7 @@ def select_file(config: SelectConfig) -> dict[str, Any]:
     entry = _entry(config.strategy)
     _refuse_before_reading(config, entry)
     arrays = _read(config)
+    say(f"{config.strategy} of {len(arrays['logits'])} rows; compiling first")
     selection, rows, weights = _selected(config, entry, arrays)
     from gradmatch_jax.selection.result import describe_stops, stopped_short
 

@@ -1,7 +1,8 @@
 """Groups of gradients -> matching problems -> weighted examples: what is below `select_subset`."""
 
+import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,8 @@ from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, Problem
 from gradmatch_jax.solvers.pursuit import choose_form, match
 
+MUCH = 2**28  # bytes
+
 
 def match_groups(
     gradients: gr.Atoms,
@@ -40,19 +43,24 @@ def match_groups(
 ) -> Selection:
     """One matching problem a group, all by the form that costs least; `budget` entries come back.
 
-    Compiled for padded sizes: another budget or class size in the same bucket compiles nothing.
+    Compiled for padded sizes: another budget, class size or number of examples in the same bucket
+    compiles nothing.
     """
     n = jax.tree.leaves(gradients)[0].shape[0]
     if groups.max_budget == 0 or n == 0:
         return empty_selection(budget)
     mesh = mesh_of(gradients)
+    if mesh is None:
+        more = _room_behind(gradients, groups)
+        gradients = _padded(gradients, more)
+        groups = dataclasses.replace(groups, group_of=_padded(groups.group_of, more))
     g, m = groups.members.shape[0], bucket(groups.members.shape[1])
     m = up_to(m, mesh) if g == 1 else m  # the atoms themselves are split
     slots = slots_for(groups.max_budget, m)
     room = room_for(budget, g * slots, n)
     classes, width = shape_of(gradients)
     shape = (1 if own_column else classes, width)
-    relative = _relative_lam(gradients, groups, options) if options.form == "auto" else None
+    relative = _relative_lam(gradients, groups, n, options) if options.form == "auto" else None
     form = choose_form(options, m, shape, slots, relative)
     selection = _match_groups(
         gradients, groups.padded(m), to_all(target, mesh), key, options,
@@ -61,23 +69,47 @@ def match_groups(
     return trim(selection, budget)
 
 
-def _relative_lam(gradients: gr.Atoms, groups: Groups, options: MatchingOptions) -> float | None:
-    """The least lam of the groups over their mean squared gradient norm; None inside jit."""
+def _room_behind(gradients: gr.Atoms, groups: Groups) -> int:
+    """Rows of zeros, members of no group, that fill the examples' bucket.
+
+    None in jit, and where they would copy `MUCH`.
+    """
+    leaves = jax.tree.leaves((gradients, groups))
+    traced = any(isinstance(leaf, Tracer) for leaf in leaves)
+    if traced or sum(leaf.nbytes for leaf in leaves) > MUCH:
+        return 0
+    n = len(groups.group_of)
+    return bucket(n) - n
+
+
+def _padded(rows: Any, more: int) -> Any:
+    """The leaves with `more` rows of zeros behind."""
+    if more == 0:
+        return rows
+    return jax.tree.map(lambda x: jnp.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1)), rows)
+
+
+def _relative_lam(
+    gradients: gr.Atoms, groups: Groups, n: int, options: MatchingOptions
+) -> float | None:
+    """The least lam of the groups over their mean squared gradient norm; None inside jit.
+
+    n: examples, of which there may be fewer than rows.
+    """
     leaves = jax.tree.leaves((gradients, groups, options.lam))
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return None
     if options.lam_scale == "relative":
         return float(options.lam)
-    largest = float(_largest_mean_square(gradients, groups.group_of, groups.members.shape[0]))
+    largest = float(_largest_mean_square(gradients, groups.group_of, n, groups.members.shape[0]))
     return float(options.lam) / largest if largest > 0 else None
 
 
 @partial(jax.jit, static_argnames=("g",))
-def _largest_mean_square(gradients: gr.Atoms, group_of: Int[Array, "n"], g: int) -> Array:
+def _largest_mean_square(gradients: gr.Atoms, group_of: Int[Array, "n"], n: Any, g: int) -> Array:
     squares = widened(factors(gradients)).squares()
-    totals, counts = (
-        jax.ops.segment_sum(x, group_of, g) for x in (squares, jnp.ones_like(squares))
-    )
+    real = (jnp.arange(len(squares)) < n).astype(squares.dtype)
+    totals, counts = (jax.ops.segment_sum(x, group_of, g) for x in (squares, real))
     return jnp.max(totals / jnp.maximum(counts, 1))
 
 

@@ -66,6 +66,9 @@ def calibrated(
 ) -> Float[Array, "g k"]:
     """Weights of matched and filled examples together, as near to a fair sample's as match allows.
 
+    A full match is weighed anew too. Where lam outweighs the squared norms that ends near d, far
+    from the match: choose a relative lam, or another fill, for gradients as small as that.
+
         minimise over w (>= 0)   ‖A_S' w - t‖² + lam ‖w - d‖²,   d = m / |S|
         w = d + A_S (lam I + A_S' A_S)^-1 (t - A_S' d)   where no weight turns negative
 

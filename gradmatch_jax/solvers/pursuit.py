@@ -6,6 +6,7 @@
 G_SS + lam I; `choose_form` says which costs least. All pick the same atoms.
 """
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +23,15 @@ from gradmatch_jax.solvers.gram_columns import foresees
 from gradmatch_jax.solvers.gram_form import greedy_support
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
-from gradmatch_jax.solvers.problem import LEAST_LAM, Form, Matched, Problem, StopReason, first_slots
+from gradmatch_jax.solvers.problem import (
+    LEAST_LAM,
+    LEAST_LAM_OF_SCORES,
+    Form,
+    Matched,
+    Problem,
+    StopReason,
+    first_slots,
+)
 from gradmatch_jax.solvers.residual_loop import pursue
 from gradmatch_jax.solvers.support_form import SUPPORT
 from gradmatch_jax.solvers.updated import REFRESH
@@ -50,29 +59,49 @@ def match(problem: Problem, max_budget: int, options: MatchingOptions, form: For
         form: which system to work on; all but `GRAM` need the problem's atoms and lam > 0.
     """
     stops: Any = {"eps": options.eps, "nonnegative": options.nonnegative}
-    if form is Form.FEATURES:
-        return pursue(problem, max_budget, FEATURES, **stops)
-    if form is Form.SUPPORT:
-        return pursue(problem, max_budget, SUPPORT, **stops)
-    return _match_gram(problem, max_budget, **stops)
+    if form is Form.GRAM:
+        support, reasons = greedy_support(problem, max_budget, **stops)
+        return _weighed(problem, support, reasons, options.nonnegative)
+    assert problem.atoms is not None
+    side = FEATURES if form is Form.FEATURES else SUPPORT
+    support, weights, reasons = pursue(problem, max_budget, side, **stops)
+    # Of more atoms than they have numbers the residual is next to nothing, and so is what their
+    # scores lack; their own system is all but singular.
+    if max_budget <= math.prod(problem.atoms.shape):
+        return _weighed(problem, support, reasons, options.nonnegative)
+    return _without_zeros(problem, Matched(support, weights, reasons), options.nonnegative)
 
 
-def _match_gram(problem: Problem, max_budget: int, *, eps: float, nonnegative: bool) -> Matched:
-    """The Gram form. The weights are solved for afresh on the support.
+def _weighed(
+    problem: Problem, support: Int[Array, "g k"], reasons: Int[Array, "g"], nonnegative: bool
+) -> Matched:
+    """The weights, solved for afresh on the support.
 
-    It costs little and leaves none of the loop's rounding error in them. Atoms whose non-negative
-    weight is 0 are not matched: they are dropped.
+    It costs little and leaves none of the loop's rounding error in them.
     """
-    support, reasons = greedy_support(problem, max_budget, eps=eps, nonnegative=nonnegative)
     chosen = support >= 0
     correlations = jnp.take_along_axis(problem.correlated(), jnp.maximum(support, 0), axis=1)
     system = problem.system(support), correlations, chosen, problem.lam
-    if not nonnegative:
-        return Matched(*first_slots(support, jax.vmap(ridge)(*system), chosen), reasons)
-    weights, finished = jax.vmap(nonnegative_ridge)(*system)
-    limit = jnp.asarray(StopReason.MOVE_LIMIT, reasons.dtype)
-    reasons = jnp.where(finished, reasons, limit)
-    return Matched(*first_slots(support, weights, chosen & (weights > 0)), reasons)
+    if nonnegative:
+        weights, finished = jax.vmap(nonnegative_ridge)(*system)
+        limit = jnp.asarray(StopReason.MOVE_LIMIT, reasons.dtype)
+        reasons = jnp.where(finished, reasons, limit)
+    else:
+        weights = jax.vmap(ridge)(*system)
+    return _without_zeros(problem, Matched(support, weights, reasons), nonnegative)
+
+
+def _without_zeros(problem: Problem, found: Matched, nonnegative: bool) -> Matched:
+    """Atoms whose non-negative weight is 0 are not matched: they are dropped.
+
+    A budget is not met by them: nothing was left that gains.
+    """
+    support, weights, reasons = found
+    kept = support >= 0
+    kept = kept & (weights > 0) if nonnegative else kept
+    short = (reasons == StopReason.BUDGET) & (jnp.sum(kept, axis=1) < problem.budgets)
+    reasons = jnp.where(short, jnp.asarray(StopReason.NOTHING_LEFT, reasons.dtype), reasons)
+    return Matched(*first_slots(support, weights, kept), reasons)
 
 
 def choose_form(
@@ -90,7 +119,8 @@ def choose_form(
         shape: (C, W) of an atom.
         max_budget: picks.
         relative_lam: the least lam over the mean squared norm of a problem; None where it is not
-            known, which leaves out the support form (float32 needs `LEAST_LAM` there).
+            known, which leaves out the support form (float32 needs `LEAST_LAM` there, and
+            `LEAST_LAM_OF_SCORES` for the features').
 
     Returns:
         Never the features' or the support's for auto at lam = 0, where they are not defined. (A
@@ -109,6 +139,8 @@ def choose_form(
     # matched, to an error of 0.03 for 0.00004).
     if max_budget > shape[0] * shape[1]:
         del costs[Form.GRAM]
+    elif relative_lam is not None and relative_lam < LEAST_LAM_OF_SCORES:
+        return Form.GRAM
     return min(costs, key=lambda form: costs[form])
 
 

@@ -80,7 +80,9 @@ def pursue(
 ) -> Matched:
     """OMP on a batch of problems given by their atoms; lam > 0.
 
-    A lam below the rounding of the atoms' squared norms is taken as that.
+    A lam below the rounding of the atoms' squared norms is taken as that. The answer has the whole
+    support, in pick order, with its scores for weights: those of w = a . r / lam, which are as
+    good as the residual is small beside lam w; `pursuit` solves for them again where it is not.
     """
     assert problem.atoms is not None
     assert problem.target is not None
@@ -120,7 +122,7 @@ def pursue(
         lambda carry: _settle(const, side, carry[0], _stretch(const, side, *carry)),
         (settled, start),
     )
-    return _answer(const, end, max_budget)
+    return _answer(end, max_budget)
 
 
 def _stretch(const: Constants, side: Side, settled: Any, state: _State) -> _State:
@@ -176,13 +178,12 @@ def _next_move(const: Constants, state: _State) -> Move:
     return next_move(gain, weights if const.nonnegative else None, standing)
 
 
-def _answer(const: Constants, state: _State, max_budget: int) -> Matched:
-    """The support in pick order with its weights; those of weight 0 are dropped."""
-    kept = state.chosen & (state.scores > 0) if const.nonnegative else state.chosen
+def _answer(state: _State, max_budget: int) -> Matched:
+    """The support in pick order with its weights."""
     latest = jnp.iinfo(jnp.int32).max
-    width = min(max_budget, kept.shape[1])
-    _, positions = lax.top_k(-jnp.where(kept, state.order, latest), width)
-    kept = jnp.take_along_axis(kept, positions, axis=1)
+    width = min(max_budget, state.chosen.shape[1])
+    _, positions = lax.top_k(-jnp.where(state.chosen, state.order, latest), width)
+    kept = jnp.take_along_axis(state.chosen, positions, axis=1)
     weights = jnp.where(kept, jnp.take_along_axis(state.scores, positions, axis=1), 0.0)
     room = ((0, 0), (0, max_budget - width))
     positions = jnp.where(kept, positions, -1).astype(jnp.int32)

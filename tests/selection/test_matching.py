@@ -9,6 +9,7 @@ from gradmatch_jax import select_batches, select_coreset, select_coreset_batches
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.selection.groups import bucket, partition
+from gradmatch_jax.selection.matching import _match_groups
 from gradmatch_jax.selection.ranking import calibrated
 from gradmatch_jax.selection.result import describe_stops, unweighted
 from gradmatch_jax.solvers.atoms import Atoms, dense_atoms
@@ -66,6 +67,20 @@ def test_another_budget_or_class_size_in_the_bucket_compiles_nothing():
             selection = select(gradients, budget, labels=more, lam=0.3)
             assert int(selection.size) == budget == selection.indices.shape[0]
     assert read() == 0.0
+
+
+def test_a_few_examples_more_compile_no_solver_anew():
+    """64 rows hold 61 to 64 examples; what is compiled pads them."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(64, 7)).astype(np.float32)
+    labels = np.tile(np.arange(4), 16)
+    chosen = [select(rows[:n], 12, labels=labels[:n]) for n in (64, 61)]
+    compiled = _match_groups._cache_size()
+    for n in (62, 63):
+        chosen.append(select(rows[:n], 12, labels=labels[:n]))
+        assert int(np.max(chosen[-1].indices)) < n
+        assert int(chosen[-1].size) == 12
+    assert _match_groups._cache_size() == compiled
 
 
 @pytest.mark.parametrize("select", [select_batches, select_coreset, select_coreset_batches])

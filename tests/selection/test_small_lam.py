@@ -1,0 +1,69 @@
+"""Small lam and the gradient of other examples: what is matched far from zero, against SciPy."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from gradmatch_jax import describe_stops, last_layer_gradients, load_dataset, select_subset
+from oracles import Problem, nonnegative_omp
+
+CLASSES, EACH = 10, 5
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Per-gradient atoms of digits with pixels of 0 to 255, by class, and the test set's sums."""
+    found = load_dataset("digits")
+    (x, y), (x_test, y_test) = (
+        (np.reshape(part.inputs, (len(part), -1)).astype(np.float64), np.asarray(part.labels))
+        for part in (found.train, found.test)
+    )
+    step, weights = 2 / len(x), np.zeros((x.shape[1], CLASSES))
+    for _ in range(150):
+        slope = softmax(x / 255 @ weights, axis=1) - np.eye(CLASSES)[y]
+        weights -= step * (x / 255).T @ slope
+
+    def atoms(x, y):
+        own = softmax(x / 255 @ weights, axis=1)[np.arange(len(y)), y] - 1
+        return own[:, None] * np.concatenate([np.ones((len(x), 1)), x], axis=1)
+
+    ours, theirs = atoms(x, y), atoms(x_test, y_test)
+    targets = np.stack([theirs[y_test == c].sum(0) for c in range(CLASSES)])
+    gradients = last_layer_gradients(
+        (x / 255 @ weights).astype(np.float32), x.astype(np.float32), y.astype(np.int32)
+    )
+    return gradients, ours, y, targets
+
+
+def objectives(digits, selection, lam):
+    """E_lam of each class's answer, and of the dense non-negative OMP of its budget."""
+    _, atoms, labels, targets = digits
+    indices = np.asarray(selection.indices)
+    weights = np.asarray(selection.weights, np.float64)[indices >= 0]
+    indices = indices[indices >= 0]
+    for c, target in enumerate(targets):
+        mine = labels[indices] == c
+        rows = atoms[labels == c]
+        share = lam * np.mean(np.sum(rows**2, axis=1))
+        support, expected = nonnegative_omp(Problem(rows, target, share), EACH)[:2]
+        found = np.searchsorted(np.flatnonzero(labels == c), indices[mine])
+        yield tuple(
+            np.sum((w @ rows[s] - target) ** 2) + share * np.sum(w**2)
+            for s, w in ((found, weights[mine]), (support, expected))
+        )
+
+
+@pytest.mark.parametrize(
+    ("form", "lam"), [("auto", 1e-5), ("auto", 1e-6), ("features", 1e-4), ("auto", 1e-4)]
+)
+def test_the_oracles_objective(digits, form, lam):
+    """In the feature form w = a . r / lam: an eps of r is a good part of w, or of its sign."""
+    gradients, _, labels, targets = digits
+    selection = select_subset(
+        gradients, CLASSES * EACH, labels=labels, approximation="per_gradient", fill="none",
+        target=targets[:, None, :].astype(np.float32), lam=lam, lam_scale="relative", form=form,
+    )  # fmt: skip
+    for found, expected in objectives(digits, selection, lam):
+        assert found <= 1.01 * expected
+    met = describe_stops(selection)["stops"].get("the budget is met", 0)
+    assert int(selection.num_matched) >= EACH * met, "a class met its budget or says it did not"

@@ -1,0 +1,23 @@
+"""What every measurement's command shares: refused in time, and a table that is all there."""
+
+import pytest
+
+from experiments.bench import gpu_check
+from experiments.command import show
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.report.tables import Column, rich_table
+
+
+def test_gpu_check_refuses_a_missing_folder_before_it_measures(tmp_path):
+    with pytest.raises(UserError, match="no such folder"):
+        gpu_check.main(gpu_check.GPUCheck(data_dir=tmp_path / "none", results=tmp_path / "r"))
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_table_is_printed_whole_in_a_narrow_window(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "40")
+    columns = [Column[int](f"heading number {i}", lambda row: row) for i in range(9)]
+    show(rich_table(columns, [123456789]))
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert printed.count("123456789") == 9
