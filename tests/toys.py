@@ -17,6 +17,11 @@ from gradmatch_jax.training.loop import train
 LONG = pytest.mark.skipif("GRADMATCH_LONG" not in os.environ, reason="GRADMATCH_LONG is not set")
 
 
+def mostly_long(values, *kept):
+    """Parameters of a test, all but those `kept` for `.ci/more` alone."""
+    return [pytest.param(value, marks=() if value in kept else LONG) for value in values]
+
+
 def toy_dataset():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 90, dtype=np.int32)

@@ -10,6 +10,7 @@ from gradmatch_jax.commands.select import SelectConfig, run, select_file
 from gradmatch_jax.errors import Blocked, UserError
 from gradmatch_jax.strategies import STRATEGIES
 from refusals import refused
+from toys import mostly_long
 
 N, CLASSES, BUDGET = 60, 3, 12
 RNG = np.random.default_rng(0)
@@ -35,7 +36,7 @@ def file(tmp_path):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("strategy", READING)
+@pytest.mark.parametrize("strategy", mostly_long(READING, "gradmatch-pb", "glister"))
 def test_every_strategy_that_reads_a_pass(strategy, file, tmp_path):
     config = SelectConfig(
         strategy=strategy, input=file, fraction=0.2, out=tmp_path / "out.npz", seed=3

@@ -23,7 +23,7 @@ from plain_omp import (
     random_gradients,
     select,
 )
-from toys import LONG
+from toys import LONG, mostly_long
 
 
 @pytest.mark.thorough
@@ -43,7 +43,7 @@ def test_all_zero_gradients():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("lam", [0.0, 1e-3, 0.5])
+@pytest.mark.parametrize("lam", mostly_long([0.0, 1e-3, 0.5], 1e-3))
 def test_duplicates(lam):
     """Every example of a class the same: one or several may be chosen, never one twice."""
     gradients = random_gradients()

@@ -16,7 +16,7 @@ from gradmatch_jax.strategies.regime import PRUNING, Regime, Reselect
 from gradmatch_jax.strategies.registry import keywords
 from gradmatch_jax.strategies.strategy import Pass, Seen, Snapshot, Task
 from gradmatch_jax.training.config import TrainConfig
-from toys import LONG
+from toys import mostly_long
 
 N, CLASSES, FEATURES, BUDGET = 60, 4, 5, 12
 # Both have a largest class of 20 and a largest budget of 4: one compilation serves both.
@@ -142,9 +142,7 @@ def test_conformance(name, labels):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    "name", [pytest.param(x, marks=() if x in ("gradmatch", "craig") else LONG) for x in STRATEGIES]
-)
+@pytest.mark.parametrize("name", mostly_long(STRATEGIES, "gradmatch", "craig"))
 def test_padding_changes_nothing(name):
     """One class more that nobody has: another row of padding, a column of logits at -inf."""
     pad = ((0, 0), (0, 1))
