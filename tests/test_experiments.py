@@ -97,15 +97,16 @@ def test_matching_error_on_digits(tmp_path, capsys):
 
 @pytest.mark.thorough
 def test_gpu_check_goes_on_after_a_failure_and_resumes(tmp_path):
+    (tmp_path / "empty").mkdir()
     args = gpu_check.GPUCheck(
-        quick=True, only=("pass-float32", "run"), data_dir=tmp_path / "absent",
+        quick=True, only=("pass-float32", "run"), data_dir=tmp_path / "empty",
         results=tmp_path / "r.jsonl",
     )  # fmt: skip
     assert gpu_check.main(args) == 1
     names = ["pass-float32", "run-full", "run-gradmatch-pb-warm", "run-adaptive-random"]
     records = list(map(json.loads, args.results.read_text().splitlines()))
     assert [r["step"] for r in records] == names
-    assert all("does not exist" in r["error"] for r in records)
+    assert all("lacks cifar-10" in r["error"] for r in records)
     args = dataclasses.replace(args, data_dir=None)
     for _ in range(2):
         assert gpu_check.main(args) == 0
