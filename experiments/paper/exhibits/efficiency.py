@@ -191,7 +191,9 @@ def _imbalanced(name: str, study: Study) -> Exhibit:
         (study,),
         table,
         lambda evidence, shape: trade_off(panels(evidence), shape),
-        CAPTION + OWN_CLOCK + "Both readings of the text: a tenth left (A.3.2), a half (A.3.4).",
+        CAPTION + OWN_CLOCK + "Both readings of the text: a tenth left (A.3.2), a half (A.3.4). "
+        "GRAD-MATCH's forms are there twice: the gradient they match is the training set's, or the "
+        "clean validation set's.",
     )
 
 
