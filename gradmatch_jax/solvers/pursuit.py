@@ -99,7 +99,8 @@ def _without_zeros(problem: Problem, found: Matched, nonnegative: bool) -> Match
     support, weights, reasons = found
     kept = support >= 0
     kept = kept & (weights > 0) if nonnegative else kept
-    short = (reasons == StopReason.BUDGET) & (jnp.sum(kept, axis=1) < problem.budgets)
+    size = jnp.sum(kept, axis=1, dtype=problem.budgets.dtype)
+    short = (reasons == StopReason.BUDGET) & (size < problem.budgets)
     reasons = jnp.where(short, jnp.asarray(StopReason.NOTHING_LEFT, reasons.dtype), reasons)
     return Matched(*first_slots(support, weights, kept), reasons)
 
@@ -206,7 +207,8 @@ def omp(
         `objective` is E_lam of the returned weights.
 
     Raises:
-        UserError: a name that is no option; both or neither of budget and fraction.
+        UserError: a name that is no option; both or neither of budget and fraction; a gram that
+            is not square, or has a negative diagonal.
 
     Example:
         >>> import jax.numpy as jnp
@@ -219,6 +221,8 @@ def omp(
     n = gram.shape[0]
     if gram.shape != (n, n):
         raise UserError(f"gram must be a square matrix, not of shape {gram.shape}")
+    if not is_traced(gram) and bool(jnp.any(jnp.diagonal(gram) < 0)):
+        raise UserError("gram has a negative diagonal: it must be A A' of atoms in rows")
     correlations = as_floats("correlations", correlations, (n,), gram.dtype)
     target_sq_norm = as_number("target_sq_norm", target_sq_norm)
     budget = as_budget(budget, fraction, n)

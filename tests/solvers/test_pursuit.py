@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gradmatch_jax.errors import UserError
 from gradmatch_jax.solvers import foresight, gram_columns
 from gradmatch_jax.solvers import problem as matching
 from gradmatch_jax.solvers.options import MatchingOptions
@@ -283,3 +284,12 @@ def test_many_small_problems_with_departures():
     sizes = np.sum(np.asarray(weights) > 0, axis=1)
     expected = [len(nonnegative_omp(p, 7)[0]) for p in problems]
     assert list(sizes) == expected
+
+
+@pytest.mark.parametrize(
+    ("gram", "says"),
+    [(-np.eye(3), "negative diagonal"), (np.ones((2, 3)), "square")],
+)
+def test_a_gram_that_cannot_be_one_is_refused(gram, says):
+    with pytest.raises(UserError, match=says):
+        omp(gram, np.ones(gram.shape[0]), 1.0, 2)
