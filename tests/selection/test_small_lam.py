@@ -54,16 +54,20 @@ def objectives(digits, selection, lam):
 
 
 @pytest.mark.parametrize(
-    ("form", "lam"), [("auto", 1e-5), ("auto", 1e-6), ("features", 1e-4), ("auto", 1e-4)]
-)
-def test_the_oracles_objective(digits, form, lam):
+    ("form", "lam", "of"),
+    [("auto", 1e-5, "test"), ("auto", 1e-6, "test"), ("auto", 1e-4, "test"),
+     ("features", 1e-4, "test"), ("features", 1e-6, "train")],
+)  # fmt: skip
+def test_the_oracles_objective(digits, form, lam, of):
     """In the feature form w = a . r / lam: an eps of r is a good part of w, or of its sign."""
-    gradients, _, labels, targets = digits
+    gradients, atoms, labels, targets = digits
+    if of == "train":
+        targets = np.stack([atoms[labels == c].sum(0) for c in range(CLASSES)])
     selection = select_subset(
         gradients, CLASSES * EACH, labels=labels, approximation="per_gradient", fill="none",
         target=targets[:, None, :].astype(np.float32), lam=lam, lam_scale="relative", form=form,
     )  # fmt: skip
-    for found, expected in objectives(digits, selection, lam):
+    for found, expected in objectives((gradients, atoms, labels, targets), selection, lam):
         assert found <= 1.01 * expected
     met = describe_stops(selection)["stops"].get("the budget is met", 0)
     assert int(selection.num_matched) >= EACH * met, "a class met its budget or says it did not"
