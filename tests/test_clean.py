@@ -1,6 +1,5 @@
 """The study of clean sets: what each arm is given, by rows and words; a rehearsal whole."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -21,7 +20,7 @@ from gradmatch_jax.strategies import STRATEGIES
 from gradmatch_jax.strategies.strategy import Snapshot, Task
 from gradmatch_jax.sweep import identity
 from gradmatch_jax.training.build import load
-from toys import LONG
+from toys import LONG, key_list
 
 SST2 = "label\ttext\n1\ta stirring film .\n0\tno film at all .\n0\tno stirring film .\n"
 TREC = "label\ttext\nHUM\tWho was at all ?\nLOC\tWhere was it at ?\nHUM\tWho was it ?\n"
@@ -132,7 +131,7 @@ def test_clean_and_random_has_both_each_epoch(held, budget, clean_ones):
     task = Task(np.zeros(100, np.int32), 2, budget, np.zeros(held, np.int32))
     strategy = clean_and_random(task)
     found = []
-    for key in jax.random.split(jax.random.key(0), 2):
+    for key in key_list(0, 2):
         selection, _ = strategy.select(strategy.init(key), Snapshot(), key)
         rows = set(selection.indices.tolist())
         assert len(rows) == budget

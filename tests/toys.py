@@ -22,6 +22,11 @@ def mostly_long(values, *kept):
     return [pytest.param(value, marks=() if value in kept else LONG) for value in values]
 
 
+def key_list(seed, count):
+    """As many keys, one by one: iterating over `split` compiles a program for each count."""
+    return [jax.random.fold_in(jax.random.key(seed), i) for i in range(count)]
+
+
 def toy_dataset():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 90, dtype=np.int32)

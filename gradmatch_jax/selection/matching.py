@@ -25,7 +25,7 @@ from gradmatch_jax.selection.result import (
 )
 from gradmatch_jax.selection.spread import mesh_of, split_rows, to_all, up_to, whole
 from gradmatch_jax.solvers.atoms import Atoms, factors, shape_of
-from gradmatch_jax.solvers.options import MatchingOptions
+from gradmatch_jax.solvers.options import MatchingOptions, with_form
 from gradmatch_jax.solvers.problem import Form, Problem
 from gradmatch_jax.solvers.pursuit import choose_form, match
 
@@ -62,6 +62,7 @@ def match_groups(
     shape = (1 if own_column else classes, width)
     relative = _relative_lam(gradients, groups, n, options) if options.form == "auto" else None
     form = choose_form(options, m, shape, slots, relative)
+    options = with_form(options, "auto")  # chosen: who asked for it compiles nothing of his own
     selection = _match_groups(
         gradients, groups.padded(m), to_all(target, mesh), key, options,
         slots=slots, room=room, own_column=own_column, form=form, mesh=mesh,

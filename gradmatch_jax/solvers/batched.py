@@ -39,6 +39,13 @@ def columns_at(matrix: Float[Array, "g p q"], places: Int[Array, "g m"]) -> Floa
     return jnp.take_along_axis(matrix, places[:, None, :], axis=2)
 
 
+def written(
+    rows: Float[Array, "g s ..."], row: Float[Array, "g ..."], place: Int[Array, ""]
+) -> Float[Array, "g s ..."]:
+    """The rows with one of each problem's at `place`, which is not negative: no kernel asks."""
+    return lax.dynamic_update_index_in_dim(rows, row, place, 1, allow_negative_indices=False)
+
+
 def dot(a: Float[Array, "g d"], b: Float[Array, "g d"]) -> Float[Array, "g"]:
     """Batched scalar product."""
     return jnp.einsum("gd,gd->g", a, b, precision=_HIGHEST)
@@ -59,19 +66,22 @@ def inverse_of(system: Float[Array, "g d d"], lam: Float[Array, "g"]) -> Float[A
         half = lax.linalg.triangular_solve(factor, eye, left_side=True, lower=True)
         return matmul(jnp.swapaxes(half, -1, -2), half)
 
-    def broken(share: Array, found: Array) -> Array:
-        vector = jnp.sum(found, axis=1)
-        for _ in range(4):  # power iterations
-            vector = apply(found, vector / jnp.linalg.norm(vector, axis=1, keepdims=True))
-        sound = lam * jnp.linalg.norm(vector, axis=1) <= 1.5  # not where it is nan
-        return ~sound & (share < 1)
+    def sound(found: Array) -> Array:
+        def power_iteration(_, vector: Array) -> Array:
+            return apply(found, vector / jnp.linalg.norm(vector, axis=1, keepdims=True))
 
-    def raised(at: tuple[Array, Array]) -> tuple[Array, Array]:
-        share = jnp.where(broken(*at), jnp.maximum(10 * at[0], 1e-6), at[0])
-        return share, inverse(share)
+        vector = lax.fori_loop(0, 4, power_iteration, jnp.sum(found, axis=1))
+        return lam * jnp.linalg.norm(vector, axis=1) <= 1.5  # not where it is nan
 
-    none = jnp.zeros_like(lam)
-    return lax.while_loop(lambda at: jnp.any(broken(*at)), raised, (none, inverse(none)))[1]
+    def attempt(at: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        share, broken, _ = at
+        found = inverse(share)
+        broken = broken & ~sound(found) & (share < 1)
+        return jnp.where(broken, jnp.maximum(10 * share, 1e-6), share), broken, found
+
+    # The first attempt is the loop's too: a program half as large to compile.
+    start = jnp.zeros_like(lam), jnp.ones(lam.shape, bool), jnp.zeros_like(system)
+    return lax.while_loop(lambda at: jnp.any(at[1]), attempt, start)[2]
 
 
 def leading(values: Float[Array, "g n"], b: int) -> Int[Array, "g b"]:
@@ -92,10 +102,12 @@ def leading(values: Float[Array, "g n"], b: int) -> Int[Array, "g b"]:
 def largest(values: Float[Array, "g n"]) -> Int[Array, "g"]:
     """argmax, the first of equal ones: by rows of 64 first, four times as fast on a CPU.
 
-    XLA's argmax is one scalar loop there; its max is vectorised.
+    XLA's argmax is one scalar loop there; its max is vectorised. Few values are no matter, but
+    for what there is to compile.
     """
     g, n = values.shape
-    if n % _LANES:  # not filled up: where rows are split over devices that brings them all together
+    # Not filled up: where rows are split over devices that brings them all together.
+    if n % _LANES or n <= 4 * _LANES:
         return jnp.argmax(values, axis=1)
     tiles = values.reshape(g, n // _LANES, _LANES)
     tile = jnp.argmax(jnp.max(tiles, axis=2), axis=1)

@@ -61,6 +61,11 @@ def unchecked(values: Mapping[str, Any]) -> MatchingOptions:
     return options
 
 
+def with_form(options: MatchingOptions, form: FormChoice) -> MatchingOptions:
+    """The same, lam traced or not, in another form."""
+    return unchecked({name: getattr(options, name) for name in NAMES} | {"form": form})
+
+
 def with_changes(options: MatchingOptions, changes: Mapping[str, Any]) -> MatchingOptions:
     """`options` with some fields given by name, every choice checked.
 

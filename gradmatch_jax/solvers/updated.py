@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from gradmatch_jax.solvers.batched import apply, matmul
+from gradmatch_jax.solvers.batched import apply, matmul, written
 
 OWED = 32
 # A system's inverse is made afresh where a correction by it is worth more of the solution's energy
@@ -36,7 +36,7 @@ def owe(
     updates: Updates, place: Int[Array, ""], vector: Float[Array, "g s"], sign: Float[Array, "g"]
 ) -> Updates:
     """One more, at `place` < `OWED`; a sign of 0 is no update."""
-    return Updates(updates.vectors.at[:, place].set(vector), updates.signs.at[:, place].set(sign))
+    return Updates(written(updates.vectors, vector, place), written(updates.signs, sign, place))
 
 
 def product(

@@ -26,7 +26,6 @@ def small(out: Path, **changes) -> CompareConfig:
         "strategies": ("random", "gradmatch-warm"),
         "fractions": (0.1,),
         "seeds": (0, 1),
-        "model": "logistic",
         "epochs": 3,
         "eval_every": 1,
     }
@@ -92,7 +91,7 @@ def test_settings_reach_every_run(tmp_path):
         assert (c.lr, c.batch_size, c.eval_every) == (0.3, 7, 4)
         ours = (0.7, 2) if c.strategy == "gradmatch" else (0.5, 20)
         assert (c.lam, c.select_every) == ours, "left out where they do not apply"
-        assert (c.epochs, c.model, c.dataset) == (3, "logistic", "digits")
+        assert (c.epochs, c.model, c.dataset) == (3, "mlp", "digits")
 
 
 @pytest.mark.parametrize(
@@ -221,7 +220,7 @@ def test_the_command_writes_its_files(done, no_training, monkeypatch):
 
 def test_a_run_that_selects_nothing_has_no_gallery(tmp_path):
     config = CompareConfig(
-        strategies=("full-earlystop",), fractions=(0.3,), seeds=(0,), epochs=3, model="logistic",
+        strategies=("full-earlystop",), fractions=(0.3,), seeds=(0,), epochs=3,
         out=tmp_path,
     )  # fmt: skip
     assert galleries(config, compare(config)) == []

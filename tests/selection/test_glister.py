@@ -16,6 +16,7 @@ from gradmatch_jax.selection.glister import Validation, glister, gradient_after_
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.task import Pass, Snapshot, Task
 from plain_glister import Dense, dense_glister, exhaustive
+from toys import LONG, key_list
 
 
 def problem_of(train: Pass, validation: Pass):
@@ -128,7 +129,13 @@ def test_a_larger_step_comes_close_to_exhaustive_search(seed):
 
 @pytest.mark.parametrize(
     ("budget", "refresh", "at_once"),
-    [(20, 0.03, 1), (20, 0.1, 2), (20, 0.35, 7), (20, 1.0, 20), (60, 0.1, 6), (100, 0.25, 15)],
+    [
+        (20, 0.03, 1),
+        (20, 0.1, 2),
+        (100, 0.25, 15),
+        pytest.param(20, 0.35, 7, marks=LONG),
+        pytest.param(60, 0.1, 6, marks=LONG),
+    ],
 )
 @pytest.mark.parametrize("eta", [0.01, 0.5])
 def test_picks_are_the_dense_references(budget, refresh, at_once, eta):
@@ -198,7 +205,7 @@ def test_stochastic_is_close_to_naive_on_average(digits):
     naive = check(glister(gradients, validation, k, eta=eta, greedy="naive"), 600, k)
     draws = [
         check(glister(gradients, validation, k, eta=eta, greedy="stochastic", key=key), 600, k)
-        for key in jax.random.split(jax.random.key(0), 10)
+        for key in key_list(0, 10)
     ]
     gained = np.mean([start - dense.loss(s, eta) for s in draws])
     assert 0.9 * (start - dense.loss(naive, eta)) < gained

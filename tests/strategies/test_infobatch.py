@@ -12,6 +12,7 @@ from gradmatch_jax.strategies import STRATEGIES, build_strategy
 from gradmatch_jax.strategies.infobatch import prune
 from gradmatch_jax.strategies.regime import PRUNING
 from gradmatch_jax.strategies.strategy import Seen, Snapshot, Task
+from toys import key_list
 
 DRAWS = 2000
 
@@ -164,7 +165,7 @@ def test_epochs_of_every_size_compile_nothing():
     """Every epoch has another size: compiling for each would cost more than pruning saves."""
     strategy, rng = build(50), np.random.default_rng(0)
     state = strategy.init(jax.random.key(0))
-    keys = list(jax.random.split(jax.random.key(1), 6))
+    keys = key_list(1, 6)
 
     def epoch(state, key):
         selection, state = strategy.select(state, Snapshot(), key)
