@@ -16,7 +16,7 @@ from gradmatch_jax.selection.glister import Validation, glister, gradient_after_
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.task import Pass, Snapshot, Task
 from plain_glister import Dense, dense_glister, exhaustive
-from toys import LONG, key_list
+from toys import key_list, mostly_long
 
 
 def problem_of(train: Pass, validation: Pass):
@@ -128,18 +128,14 @@ def test_a_larger_step_comes_close_to_exhaustive_search(seed):
 
 
 @pytest.mark.parametrize(
-    ("budget", "refresh", "at_once"),
-    [
-        (20, 0.03, 1),
-        (20, 0.1, 2),
-        (100, 0.25, 15),
-        pytest.param(20, 0.35, 7, marks=LONG),
-        pytest.param(60, 0.1, 6, marks=LONG),
-    ],
+    "case",
+    mostly_long(
+        [(20, 0.03, 1), (20, 0.1, 2), (20, 0.35, 7), (100, 0.25, 15)], (20, 0.1, 2), (100, 0.25, 15)
+    ),
 )
 @pytest.mark.parametrize("eta", [0.01, 0.5])
-def test_picks_are_the_dense_references(budget, refresh, at_once, eta):
-    gradients, validation, dense = made_up(seed=3)
+def test_picks_are_the_dense_references(case, eta):
+    (budget, refresh, at_once), (gradients, validation, dense) = case, made_up(seed=3)
     found = check(glister(gradients, validation, budget, eta=eta, refresh=refresh), 60, budget)
     assert found == dense_glister(dense, min(budget, 60), eta, at_once)
 
