@@ -289,12 +289,11 @@ def test_bad_validation_sets():
     gradients, validation, _ = made_up(n=7)
     empty = Validation(*(x[:0] for x in validation))
     narrow = validation._replace(features=validation.features[:, :3])
-    short = validation._replace(labels=validation.labels[:3])
     broken = validation._replace(logits=validation.logits.at[2, 1].set(jnp.nan))
     for bad, message in [
         (empty, "this one is empty"),
         (narrow, r"are \(4, 3\) wide, the training ones \(4, 5\)"),
-        (short, "3 validation labels, 40 rows"),
+        (validation._replace(labels=validation.labels[:3]), "3 validation labels, 40 rows"),
         (broken, "hold nan or inf"),
     ]:
         with pytest.raises(UserError, match=message):
