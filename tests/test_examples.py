@@ -120,11 +120,11 @@ def users_numerics():
 
 
 # A draw is as good there; minutes.
-NOT_BETTER, SLOW = "loop_regression", "loop_transformer"
+NOT_BETTER, SLOW = "loop_regression", ("loop_transformer", "loop_multi_label", "loop_equinox")
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", [NOT_BETTER, pytest.param(SLOW, marks=LONG)])
+@pytest.mark.parametrize("name", [NOT_BETTER, pytest.param(SLOW[0], marks=LONG)])
 def test_a_loop_of_ones_own_runs(name, users_numerics):
     """Those that the next test does not run."""
     module = loop(name)
@@ -135,7 +135,7 @@ def test_a_loop_of_ones_own_runs(name, users_numerics):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=LONG if name == SLOW else ())
+        pytest.param(name, marks=LONG if name in SLOW else ())
         for name in LOOPS
         if name != NOT_BETTER
     ],

@@ -66,8 +66,8 @@ def describe_stops(selection: Selection) -> dict[str, Any]:
 
     Example:
         >>> from gradmatch_jax.selection.subset import select_subset
-        >>> describe_stops(select_subset(jnp.eye(3), 2, lam=0.1, form="features"))
-        {'form': 'features', 'stops': {'the budget is met': 1}}
+        >>> describe_stops(select_subset([[2.0, 0.0], [0.0, 2.0], [0.1, 0.1]], 2, lam=0.0))
+        {'form': 'gram', 'stops': {'the budget is met': 1}}
     """
     counts = zip(StopReason, np.asarray(selection.stops).tolist(), strict=True)
     form = int(selection.form)

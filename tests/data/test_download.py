@@ -61,7 +61,8 @@ def server(monkeypatch):
     """A handler class of this test's own, and the address."""
     own = type("Own", (Handler,), {"files": {"a.gz": CONTENT}, "asked": []})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), own) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
+        # Asked every hundredth of a second whether it is to end: half a second a test else.
+        threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True).start()
         own.address = f"http://127.0.0.1:{running.server_port}/"
         yield own
         running.shutdown()

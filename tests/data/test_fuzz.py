@@ -5,9 +5,12 @@ import pytest
 
 from experiments.robustness import fuzz
 from experiments.robustness.samples import samples
+from toys import LONG
 
 SAMPLES = samples()
-COUNTS = dict.fromkeys(SAMPLES, 10) | {"svhn": 4}  # a child of its own for each .mat
+WHOLE = not LONG.args[0]
+# A child of its own for each .mat.
+COUNTS = dict.fromkeys(SAMPLES, 10 if WHOLE else 4) | {"svhn": 4 if WHOLE else 2}
 
 
 @pytest.mark.thorough

@@ -100,6 +100,7 @@ def test_where_no_box_fits_it_is_the_middle(shape, box):
     np.testing.assert_array_equal(drawn, np.broadcast_to(box, drawn.shape))
 
 
+@pytest.mark.thorough
 def test_a_batch_is_cropped_one_by_one(picture):
     images = jnp.asarray(np.stack([picture] * 16))
     crop = jax.jit(random_resized_crop, static_argnums=2)

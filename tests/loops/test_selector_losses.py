@@ -7,6 +7,7 @@ import pytest
 
 from gradmatch_jax import Selector
 from gradmatch_jax.errors import UserError
+from toys import LONG
 
 N, CLASSES = 60, 3
 RNG = np.random.default_rng(0)
@@ -20,7 +21,7 @@ def single():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("groups", [None, 3, np.arange(N) % 5])
+@pytest.mark.parametrize("groups", [None, 3, pytest.param(np.arange(N) % 5, marks=LONG)])
 @pytest.mark.parametrize("name", ["gradmatch", "gradmatch-per-class", "gradmatch-pb", "craig"])
 def test_regression(name, groups):
     selector = Selector(name, fraction=0.2, labels=TARGETS, loss="mse", groups=groups)

@@ -134,6 +134,7 @@ def test_early_stop_spends_the_joules_of_another_run(tmp_path, monkeypatch):
         go("full-earlystop", **spend | {"like": unmeasured})
 
 
+@pytest.mark.thorough
 def test_a_meter_that_dies_ends_a_run_that_depends_on_it(tmp_path, monkeypatch):
     digits = load_dataset("digits")
     monkeypatch.setattr(build, "find_meter", ticking)

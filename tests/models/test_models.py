@@ -203,7 +203,7 @@ def test_gradients_reach_every_parameter(resnet):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", [*SHALLOW, "resnet20"])
+@pytest.mark.parametrize("name", mostly_long([*SHALLOW, "resnet20"], "lenet", "resnet20"))
 def test_bf16_is_close_to_float32(name):
     shape = (8, 8, 3)
     full, half = (build_model(name, shape, 5, bf16=bf16) for bf16 in (False, True))

@@ -20,7 +20,7 @@ from gradmatch_jax.selection.groups import Groups, partition
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.task import Pass, Snapshot, Task
 from oracles import check_greedy, naive_facility_location, similar
-from toys import LONG
+from toys import LONG, mostly_long
 
 # Class 0 has one example, class 2 none; budgets 1, 8, 0, 6, 5.
 N, C, E, BUDGET = 60, 5, 4, 20
@@ -246,6 +246,7 @@ def test_bad_arguments(call, message):
 # --- the strategies ----------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_strategies_read_what_they_are_named_for():
     """craig the whole gradient, facility-location the features, each class alone."""
     rng = np.random.default_rng(5)
@@ -264,7 +265,9 @@ def test_strategies_read_what_they_are_named_for():
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("n", [CPU_BLOCK, CPU_BLOCK + 1, 2 * CPU_BLOCK + 77])
+@pytest.mark.parametrize(
+    "n", mostly_long([CPU_BLOCK, CPU_BLOCK + 1, 2 * CPU_BLOCK + 77], CPU_BLOCK + 1)
+)
 def test_distances_made_in_blocks_are_the_dense_ones(n):
     rng = np.random.default_rng(n)
     residuals, features = rng.standard_normal((n, 3)), rng.random((n, 4))

@@ -18,6 +18,8 @@ from gradmatch_jax.strategies.task import Pass, Snapshot, Task
 from plain_glister import Dense, dense_glister, exhaustive
 from toys import key_list, mostly_long
 
+CASES = [(20, 0.03, 1), (20, 0.1, 2), (20, 0.35, 7), (100, 0.25, 15)]
+
 
 def problem_of(train: Pass, validation: Pass):
     """(gradients, Validation, the same densely in float64)."""
@@ -127,9 +129,6 @@ def test_a_larger_step_comes_close_to_exhaustive_search(seed):
     assert len(set(found) & set(best)) >= 10
 
 
-CASES = [(20, 0.03, 1), (20, 0.1, 2), (20, 0.35, 7), (100, 0.25, 15)]
-
-
 @pytest.mark.parametrize("case", mostly_long(CASES, CASES[1], CASES[3]))
 @pytest.mark.parametrize("eta", [0.01, 0.5])
 def test_picks_are_the_dense_references(case, eta):
@@ -234,6 +233,7 @@ def test_zero_gradients_and_duplicates():
     assert np.all(np.diff(gains[found]) < 1e-3), "at a small step the gains come in order"
 
 
+@pytest.mark.thorough
 def test_one_compilation_serves_every_eta_and_key(digits):
     gradients, validation, _ = digits
     for greedy in ("taylor", "stochastic"):

@@ -83,7 +83,14 @@ def test_a_few_examples_more_compile_no_solver_anew():
     assert _match_groups._cache_size() == compiled
 
 
-@pytest.mark.parametrize("select", [select_batches, select_coreset, select_coreset_batches])
+@pytest.mark.parametrize(
+    "select",
+    [select_batches]
+    + [
+        pytest.param(select, marks=pytest.mark.thorough)
+        for select in (select_coreset, select_coreset_batches)
+    ],
+)
 def test_another_budget_of_the_other_selections_compiles_nothing(select):
     gradients = random_gradients()
     more = (4,) if select is not select_coreset else ()

@@ -55,8 +55,9 @@ def objectives(digits, selection, lam):
 
 @pytest.mark.parametrize(
     ("form", "lam", "of"),
-    [("auto", 1e-5, "test"), ("auto", 1e-6, "test"), ("auto", 1e-4, "test"),
-     ("features", 1e-4, "test"), ("features", 1e-6, "train")],
+    [pytest.param("auto", 1e-5, "test", marks=pytest.mark.thorough),  # the Gram form's program
+     pytest.param("auto", 1e-6, "test", marks=pytest.mark.thorough),
+     ("auto", 1e-4, "test"), ("features", 1e-4, "test"), ("features", 1e-6, "train")],
 )  # fmt: skip
 def test_the_oracles_objective(digits, form, lam, of):
     """In the feature form w = a . r / lam: an eps of r is a good part of w, or of its sign."""

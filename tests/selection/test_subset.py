@@ -155,6 +155,7 @@ def short_gradients():
     return gradients._replace(residuals=gradients.residuals * jnp.asarray(keep)[:, None])
 
 
+@pytest.mark.thorough
 def test_fill_accounting():
     gradients = short_gradients()
     bare = select(gradients, fill="none", **SIGNED)

@@ -10,6 +10,7 @@ from gradmatch_jax.solvers.atoms import dense_atoms
 from gradmatch_jax.solvers.gram_columns import constants_of
 from gradmatch_jax.solvers.problem import Problem
 from oracles import random_problem
+from toys import mostly_long
 
 AHEAD = 8
 
@@ -30,7 +31,7 @@ def posed(problem, given):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("nonnegative", [True, False])
+@pytest.mark.parametrize("nonnegative", mostly_long([True, False], True))
 @pytest.mark.parametrize("given", ["gram", "atoms"])
 def test_the_next_moves_are_foreseen(given, nonnegative, monkeypatch):
     """Among all atoms to the last one, departures of atoms just picked with them; of a few most."""

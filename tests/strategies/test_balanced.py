@@ -64,7 +64,7 @@ def spread(rows):
     return np.mean([np.sum((g[chosen].mean(0) - g.mean(0)) ** 2) for chosen in rows])
 
 
-@pytest.mark.parametrize("k", [12, 30, 75])
+@pytest.mark.parametrize("k", mostly_long([12, 30, 75], 30))
 def test_epochs_have_the_gradient_of_all_the_data(k):
     """Nothing is known of the first order's examples, and all of the others'."""
     per_order = N // k
@@ -79,7 +79,7 @@ def in_batches(rows, size):
     return [chosen[i : i + size] for chosen in rows for i in range(0, len(chosen) - size + 1, size)]
 
 
-@pytest.mark.parametrize("k", [16, 40, 75, 100])
+@pytest.mark.parametrize("k", mostly_long([16, 40, 75, 100], 40))
 def test_mini_batches_have_the_gradient_of_all_the_data(k):
     """Beside random mini-batches of epochs that are dealt themselves: 0.36, 0.22, 0.14, 0.15."""
     count, size = 9 * (N // k), BATCHES["batch_size"]

@@ -8,7 +8,7 @@ import pytest
 from gradmatch_jax.strategies import STRATEGIES, build_strategy
 from gradmatch_jax.strategies.pool import pooled
 from gradmatch_jax.strategies.strategy import Pass, Snapshot, Task
-from toys import LONG
+from toys import LONG, mostly_long
 
 N, CLASSES, FEATURES, BUDGET = 200, 4, 5, 12
 LABELS = np.random.default_rng(1).permutation(np.repeat(np.arange(4), [80, 60, 40, 20])).astype(int)
@@ -54,7 +54,9 @@ def choose(strategy, state, seed):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    "name", mostly_long(READERS, "gradmatch", "gradmatch-pb", "craig", "glister")
+)
 def test_selections_name_rows_of_the_whole_set(name):
     strategy = make(name, 0.4)
     state = strategy.init(jax.random.key(0))

@@ -178,7 +178,7 @@ def test_keys_matter_where_there_is_chance(name):
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", MATCHING)
+@pytest.mark.parametrize("name", mostly_long(MATCHING, "gradmatch", "gradmatch-pb"))
 def test_validation_target(name):
     """The training set twice over is the same target once scaled; another set is another one."""
     strategy = build(name, validation_target=True)

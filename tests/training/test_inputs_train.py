@@ -16,7 +16,7 @@ from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.feed import Feed, default_model, input_spec
 from gradmatch_jax.training.loop import train
 from gradmatch_jax.training.presets import model_for
-from toys import LONG, Stream, as_streams, needs_grain
+from toys import LONG, Stream, as_streams, mostly_long, needs_grain
 
 Y = np.arange(30) % 3
 
@@ -38,8 +38,8 @@ def cancer(tmp_path_factory):
     ("strategy", "settings"),
     [
         ("gradmatch", {"select_every": 10}),
-        ("adaptive-random", {}),
-        ("el2n", {"proxy_epochs": 2}),
+        pytest.param("adaptive-random", {}, marks=LONG),
+        pytest.param("el2n", {"proxy_epochs": 2}, marks=LONG),
     ],
 )
 def test_a_table_trains(cancer, strategy, settings, tmp_path):
@@ -165,7 +165,7 @@ def test_steps_of_two_sets_prepared_alike_are_the_same():
     assert make_steps(model, one, **settings) is not make_steps(model, other, **settings)
 
 
-@pytest.mark.parametrize("kind", ["table", "images"])
+@pytest.mark.parametrize("kind", mostly_long(["table", "images"], "images"))
 def test_another_mean_and_scale_are_used_and_compile_nothing(kind):
     """Each seed's split has its own; a sweep over seeds would compile everything for each."""
     from gradmatch_jax.measure.clock import compile_seconds

@@ -66,7 +66,11 @@ def same(found, wanted):
     assert untimed(found.summary) == untimed(wanted.summary)
 
 
-@pytest.mark.parametrize(("streamed", "scan"), [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("streamed", "scan"),
+    [(False, False)]
+    + [pytest.param(*case, marks=pytest.mark.thorough) for case in ((True, False), (False, True))],
+)
 @pytest.mark.parametrize("every", [1, 3])
 def test_an_epoch_in_pieces_is_the_whole_one(every, streamed, scan, monkeypatch):
     monkeypatch.setattr("gradmatch_jax.training.passes.SCAN", 2)

@@ -101,6 +101,7 @@ def read_wandb(out):
     return found
 
 
+@pytest.mark.thorough
 def test_csv_has_every_row_once(tmp_path):
     rows = interrupted(tmp_path / "run", ("csv",))
     read = read_csv(tmp_path / "run")

@@ -46,6 +46,7 @@ def test_a_proxy_scores_and_its_time_is_selection_time(digits, tmp_path):
     assert summary["examples"] == sum(row["examples"] for row in rows)
 
 
+@pytest.mark.thorough
 def test_el2n_ranks_by_the_proxys_errors(digits):
     """The subset is the k examples of largest error of the network after its epochs."""
     result = run(digits, "el2n", proxy_epochs=2, proxy_runs=1)
@@ -112,6 +113,7 @@ def test_early_stop_like_another_run(digits, tmp_path):
         run(digits, "full-earlystop", like=tmp_path / "nothing")
 
 
+@pytest.mark.thorough
 def test_infobatch_prunes_and_ends_on_all_the_data(digits):
     result = run(digits, "infobatch", epochs=8, lr=0.05)
     n, sizes = len(digits.train), [row["examples"] for row in result.log]
