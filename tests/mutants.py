@@ -6,7 +6,7 @@
 
 Each fault is one edit, made in a temporary copy; the copy's tests then run. A mutant is "killed"
 where a test fails, "SURVIVED" where none does, and "STALE" where the code it edits is gone: both
-end the command with status 1. The tests must pass without a fault, which is tried first.
+end the command with status 1. The tests must pass without a fault: tried first, but for `--passed`.
 """
 
 import argparse
@@ -236,7 +236,7 @@ def copied(folder: Path) -> Path:
     return folder
 
 
-def judged(chosen: list[Mutant], copies: Queue[Path]) -> list[str]:
+def judged(chosen: list[Mutant], copies: Queue[Path], *, passed: bool) -> list[str]:
     """The verdicts on mutants, each printed as it falls: in each copy one at a time.
 
     Raises:
@@ -257,9 +257,9 @@ def judged(chosen: list[Mutant], copies: Queue[Path]) -> list[str]:
         return found
 
     with ThreadPoolExecutor(copies.qsize()) as pool:
-        every = sorted({mutant.tests for mutant in chosen})
-        passed = pool.map(lambda tests: lent(lambda folder: passes(folder, tests)), every)
-        if failing := [tests for tests, well in zip(every, passed, strict=True) if not well]:
+        every = sorted({mutant.tests for mutant in chosen} if not passed else ())
+        sound = pool.map(lambda tests: lent(lambda folder: passes(folder, tests)), every)
+        if failing := [tests for tests, well in zip(every, sound, strict=True) if not well]:
             raise RuntimeError(f"{', '.join(failing)} fails without a fault")
         return list(pool.map(one, chosen))
 
@@ -269,6 +269,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The package with one fault each.")
     parser.add_argument("words", nargs="*", help="only mutants whose name holds one of these")
     parser.add_argument("--quick", action="store_true", help="only those that CI runs")
+    parser.add_argument("--passed", action="store_true", help="the tests have just passed here")
     asked = parser.parse_args()
     chosen = [
         mutant
@@ -285,7 +286,7 @@ def main() -> int:
             folder.mkdir()
             copies.put(copied(folder))
         try:
-            verdicts = judged(chosen, copies)
+            verdicts = judged(chosen, copies, passed=asked.passed)
         except RuntimeError as error:
             print(error)
             return 1

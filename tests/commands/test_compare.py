@@ -140,6 +140,7 @@ def test_runs_are_what_their_folders_say(done):
     json.dumps(rows, allow_nan=False)
 
 
+@pytest.mark.thorough
 def test_runs_are_apart_where_they_should_be(done):
     _, rows, _ = done
     first = {(r["strategy"], r["seed"]): r["log"][0]["train_loss"] for r in rows}
@@ -149,6 +150,7 @@ def test_runs_are_apart_where_they_should_be(done):
         assert first["gradmatch", seed] == first["full", seed] != first["random", seed]
 
 
+@pytest.mark.thorough
 def test_progress_counts_up_to_the_end(done):
     _, rows, seen = done
     assert [p.run for p in seen] == sorted(p.run for p in seen)
@@ -156,11 +158,13 @@ def test_progress_counts_up_to_the_end(done):
     assert max(p.epoch for p in seen if p.run == 0) == 3
 
 
+@pytest.mark.thorough
 def test_finished_runs_are_read_back(done, no_training):
     config, rows, _ = done
     assert compare(config) == rows
 
 
+@pytest.mark.thorough
 def test_an_unfinished_run_alone_is_resumed(done, monkeypatch):
     config, rows, _ = done
     folder = plan_runs(config)[-1].folder
@@ -177,6 +181,7 @@ def test_an_unfinished_run_alone_is_resumed(done, monkeypatch):
     assert trained == [folder]
 
 
+@pytest.mark.thorough
 def test_galleries_show_what_was_selected(done):
     config, rows, _ = done
     shown = galleries(config, rows)
@@ -192,6 +197,7 @@ def test_galleries_show_what_was_selected(done):
         assert len(gallery.weights) == row["subset_size"]
 
 
+@pytest.mark.thorough
 def test_the_command_writes_its_files(done, no_training, monkeypatch):
     config, rows, _ = done
     # The galleries read the data.

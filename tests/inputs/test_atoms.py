@@ -188,7 +188,7 @@ def test_empty_sets():
     assert int(select_subset(bias_only, 6).size) == 6
 
 
-@pytest.mark.parametrize("name", SELECT)
+@pytest.mark.parametrize("name", mostly_long(SELECT, "select_subset", "glister"))
 def test_a_fraction_is_a_budget(name):
     calls = {
         "select_subset": lambda **k: select_subset(FACTORED, **k),

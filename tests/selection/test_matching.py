@@ -69,6 +69,7 @@ def test_another_budget_or_class_size_in_the_bucket_compiles_nothing():
     assert read() == 0.0
 
 
+@pytest.mark.thorough
 def test_a_few_examples_more_compile_no_solver_anew():
     """64 rows hold 61 to 64 examples; what is compiled pads them."""
     rng = np.random.default_rng(4)

@@ -120,6 +120,7 @@ def test_padding_changes_nothing():
     assert_same(select(labels=padded, **SIGNED), select(**SIGNED))
 
 
+@pytest.mark.thorough
 def test_under_jit_and_without_recompiling():
     groups = partition(LABELS, BUDGET)
     traces = []
@@ -182,6 +183,7 @@ def test_fill_accounting():
     assert np.array_equal(zero.weights, again.weights)
 
 
+@pytest.mark.thorough
 def test_matching_error_counts_the_fill_and_the_classes_left_out():
     gradients = short_gradients()
     for selection in (select(gradients, **SIGNED), select(gradients, fill="none", **SIGNED)):

@@ -31,7 +31,7 @@ KINDS = {
     "el2n": {"epochs": 2, "proxy_epochs": 1, "proxy_runs": 2, "fraction": 0.4},
 }
 # The others are thorough; the one that the tests begin with is quick.
-WHEN = {"adaptive-random": (), "el2n": (pytest.mark.thorough, LONG)}
+WHEN = {"el2n": (pytest.mark.thorough, LONG)}
 
 
 def config(kind, **more):

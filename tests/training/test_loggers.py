@@ -110,6 +110,7 @@ def test_csv_has_every_row_once(tmp_path):
         assert {k: str(v) for k, v in row.items()} == line
 
 
+@pytest.mark.thorough
 def test_tensorboard_has_every_row_once(tmp_path):
     pytest.importorskip("tensorboardX")
     rows = interrupted(tmp_path / "run", ("tensorboard",))

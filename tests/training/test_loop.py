@@ -77,6 +77,7 @@ def test_log(finished):
     assert [row["epoch"] for row, _ in seen] == list(range(5))
 
 
+@pytest.mark.thorough
 def test_epochs_train_on_what_was_selected(finished):
     result, _, calls, _ = finished
     n, k = result.summary["train_size"], result.summary["subset_size"]
