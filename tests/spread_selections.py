@@ -14,7 +14,7 @@ from gradmatch_jax.selection.batches import wanted_of
 from gradmatch_jax.selection.coreset import select_coreset, select_coreset_batches
 from gradmatch_jax.selection.glister import Validation, _by_rounds, glister
 from gradmatch_jax.selection.groups import partition, single_group
-from gradmatch_jax.selection.matching import _match_groups
+from gradmatch_jax.selection.matching import _match_groups, _own, _own_column
 from gradmatch_jax.selection.spread import mesh_of, to_rows
 from gradmatch_jax.selection.subset import select_subset
 from gradmatch_jax.solvers.options import MatchingOptions
@@ -124,10 +124,10 @@ def moved():
     gradients = everywhere().replicate(problem()[0])
     devices, options = jax.device_count(), MatchingOptions(form="features")
     m = -(-N // devices) * devices
-    groups = single_group(N, BUDGET).padded(m)
+    groups = single_group(N, BUDGET).padded(1, m)
     program = _match_groups.lower(
         gradients, groups, None, jax.random.key(0), options, slots=BUDGET, room=BUDGET,
-        own_column=False, form=Form.FEATURES, mesh=mesh_of(gradients),
+        form=Form.FEATURES, mesh=mesh_of(gradients),
     )  # fmt: skip
     sent = [line for line in program.compile().as_text().splitlines() if "while/body" in line]
     sizes = [s for line in sent for s in collective_sizes(line)]
@@ -152,13 +152,16 @@ def memory():
         assert x.sharding.shard_shape(x.shape) == (n // place.devices, x.shape[1])
     mesh, key, options = mesh_of(split), jax.random.key(0), MatchingOptions()
     groups, spread.LITTLE = partition(labels, 640), 0
+    own = _own(split.residuals, groups.group_of, split.features)
+    assert own.residuals.sharding.shard_shape((n, 1)) == (n // place.devices, 1)
     programs = {
         form: _match_groups.lower(
-            split, groups.padded(128), None, key, options, slots=10,
-            room=640, own_column=True, form=form, mesh=mesh,
+            own, groups.padded(classes, 128), None, key, options, slots=10,
+            room=640, form=form, mesh=mesh,
         )
         for form in (Form.FEATURES, Form.GRAM)
     }  # fmt: skip
+    programs["own column"] = _own_column.lower(split.residuals, groups.group_of)
     some = *wanted_of(640, n, 100), 100, mesh
     programs["mini-batches"] = _select_batches.lower(split, None, options, key, *some)
     programs["coreset of mini-batches"] = coreset._select_batches.lower(split, key, *some)

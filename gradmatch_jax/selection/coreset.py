@@ -98,7 +98,7 @@ def select_coreset(
     g, m = groups.members.shape
     slots = slots_for(groups.max_budget, m)
     made = _select_groups(
-        atoms, groups.padded(m), slots, room_for(budget, g * slots, n), mesh_of(atoms)
+        atoms, groups.padded(g, m), slots, room_for(budget, g * slots, n), mesh_of(atoms)
     )
     return trim(made, budget)
 

@@ -19,6 +19,8 @@ from gradmatch_jax.selection.spread import map_spread, padded
 
 # Fewer cost as much as these, and each would be a program to compile.
 LEAST_SLOTS = 16
+LEAST_MEMBERS = 32
+TOGETHER = 4  # groups: as many more at most
 
 
 @jax.tree_util.register_dataclass
@@ -35,13 +37,15 @@ class Groups:
     max_budget: int = field(metadata={"static": True})
     budget: int = field(metadata={"static": True})  # of all groups together
 
-    def padded(self, m: int) -> "Groups":
-        """The same groups in rows of `m` members; budgets known by the arrays alone."""
-        room = ((0, 0), (0, m - self.members.shape[1]))
+    def padded(self, g: int, m: int) -> "Groups":
+        """In `g` rows of `m` members, some of no members; budgets known by the arrays alone."""
+        more = g - self.members.shape[0]
+        room = ((0, more), (0, m - self.members.shape[1]))
         traced = isinstance(self.members, Tracer)
         pad = jnp.pad if traced else np.pad  # a pad on the device compiles for every shape
-        members = pad(self.members, room, constant_values=-1)
-        return Groups(jnp.asarray(members), self.budgets, self.group_of, 0, 0)
+        members = jnp.asarray(pad(self.members, room, constant_values=-1))
+        budgets = jnp.asarray(pad(self.budgets, (0, more))) if more else self.budgets
+        return Groups(members, budgets, self.group_of, 0, 0)
 
 
 def bucket(size: int) -> int:
@@ -52,6 +56,16 @@ def bucket(size: int) -> int:
     """
     step = max(1, 1 << max(0, (size - 1).bit_length() - 4))
     return -(-size // step) * step
+
+
+def rows_for(g: int, m: int) -> tuple[int, int]:
+    """Rows and members of a compiled answer for g groups of m members, and for others near them.
+
+    >>> rows_for(10, 600), rows_for(9, 20), rows_for(1, 1000)
+    ((12, 640), (12, 32), (1, 1024))
+    """
+    rows = g if g == 1 else TOGETHER * bucket(-(-g // TOGETHER))
+    return rows, bucket(max(m, LEAST_MEMBERS))
 
 
 def slots_for(budget: int, members: int) -> int:

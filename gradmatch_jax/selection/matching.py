@@ -13,7 +13,14 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.inputs.arrays import widened, working_dtype
-from gradmatch_jax.selection.groups import Groups, bucket, map_groups, room_for, slots_for
+from gradmatch_jax.selection.groups import (
+    Groups,
+    bucket,
+    map_groups,
+    room_for,
+    rows_for,
+    slots_for,
+)
 from gradmatch_jax.selection.ranking import calibrated, fill_slots
 from gradmatch_jax.selection.result import (
     Selection,
@@ -43,8 +50,8 @@ def match_groups(
 ) -> Selection:
     """One matching problem a group, all by the form that costs least; `budget` entries come back.
 
-    Compiled for padded sizes: another budget, class size or number of examples in the same bucket
-    compiles nothing.
+    Compiled for padded sizes: another budget, class size, number of classes or of examples in the
+    same bucket compiles no solver.
     """
     n = jax.tree.leaves(gradients)[0].shape[0]
     if groups.max_budget == 0 or n == 0:
@@ -54,18 +61,24 @@ def match_groups(
         more = _room_behind(gradients, groups)
         gradients = _padded(gradients, more)
         groups = dataclasses.replace(groups, group_of=_padded(groups.group_of, more))
-    g, m = groups.members.shape[0], bucket(groups.members.shape[1])
-    m = up_to(m, mesh) if g == 1 else m  # the atoms themselves are split
+    real = groups.members.shape[0]
+    g, m = rows_for(*groups.members.shape)
+    if mesh is not None:
+        g, m = real, up_to(m, mesh) if real == 1 else m  # the atoms of one are split
     slots = slots_for(groups.max_budget, m)
     room = room_for(budget, g * slots, n)
     classes, width = shape_of(gradients)
     shape = (1 if own_column else classes, width)
+    groups = groups.padded(g, m)
     relative = _relative_lam(gradients, groups, n, options) if options.form == "auto" else None
     form = choose_form(options, m, shape, slots, relative)
     options = with_form(options, "auto")  # chosen: who asked for it compiles nothing of his own
+    if own_column:
+        assert isinstance(gradients, LastLayerGradients)
+        gradients = _own(gradients.residuals, groups.group_of, gradients.features)
     selection = _match_groups(
-        gradients, groups.padded(m), to_all(target, mesh), key, options,
-        slots=slots, room=room, own_column=own_column, form=form, mesh=mesh,
+        gradients, groups, to_all(_padded(target, g - real), mesh), key, options,
+        slots=slots, room=room, form=form, mesh=mesh,
     )  # fmt: skip
     return trim(selection, budget)
 
@@ -106,6 +119,16 @@ def _relative_lam(
     return float(options.lam) / largest if largest > 0 else None
 
 
+def _own(residuals: Array, group_of: Int[Array, "n"], features: Array) -> LastLayerGradients:
+    """`per_gradient`, apart from what follows: that is compiled for any number of classes."""
+    return LastLayerGradients(_own_column(residuals, group_of), features)
+
+
+@jax.jit
+def _own_column(residuals: Array, group_of: Int[Array, "n"]) -> Array:
+    return jnp.take_along_axis(residuals, group_of[:, None], axis=1)
+
+
 @partial(jax.jit, static_argnames=("g",))
 def _largest_mean_square(gradients: gr.Atoms, group_of: Int[Array, "n"], n: Any, g: int) -> Array:
     squares = widened(factors(gradients)).squares()
@@ -130,7 +153,7 @@ def groups_at_once(g: int, m: int, shape: tuple[int, int], slots: int, form: For
     return max(1, min(g, 2**18 // (m * slots) if cpu else 2**30 // (2 * slots * (m + slots))))
 
 
-@partial(jax.jit, static_argnames=("slots", "room", "own_column", "form", "mesh"))
+@partial(jax.jit, static_argnames=("slots", "room", "form", "mesh"))
 def _match_groups(
     gradients: gr.Atoms,
     groups: Groups,
@@ -140,7 +163,6 @@ def _match_groups(
     *,
     slots: int,
     room: int,
-    own_column: bool,
     form: Form,
     mesh: Mesh | None,
 ) -> Selection:
@@ -149,9 +171,6 @@ def _match_groups(
     On several devices the groups are spread over them; the atoms of a single one are split by rows.
     """
     gradients = split_rows(gradients, mesh)
-    if own_column:
-        assert isinstance(gradients, LastLayerGradients)
-        gradients = gr.per_gradient(gradients, groups.group_of)
     atoms = factors(gradients)
     scores = jax.random.uniform(key, (atoms.n,), working_dtype(atoms.left.dtype))
     g, m = groups.members.shape
@@ -163,7 +182,7 @@ def _match_groups(
         rows = split_rows(rows, mesh, axis=1)
         solved = _solve(groups.members, rows, (groups.budgets, target), slots, options, form)
     else:
-        solve = partial(_solve, slots=slots, options=options, form=form)
+        solve = partial(_solve_if_any, slots=slots, options=options, form=form)
         at_once = groups_at_once(g, m, atoms.shape, slots, form)
         solved = map_groups(solve, groups, at_once, (atoms, scores), target, mesh)
     solved = whole(solved, mesh)
@@ -195,6 +214,21 @@ def _in_work(atoms: Atoms) -> Atoms:
     """Widened, a few groups' rows at a time: XLA would move that before the loop, to all rows."""
     kept = any(x.dtype != working_dtype(x.dtype) for x in atoms)
     return widened(jax.lax.optimization_barrier(atoms)) if kept else atoms
+
+
+def _solve_if_any(members, rows, each, slots, options, form) -> _Solved:
+    """`_solve`, which empty groups do not wait for."""
+    g, dtype = members.shape[0], rows[1].dtype
+    zero = jnp.zeros((), dtype)
+    nothing = _Solved(
+        jnp.full((g, slots), -1, members.dtype), jnp.zeros((g, slots), dtype),
+        jnp.zeros((), jnp.int32), zero, zero, jnp.zeros(g, jnp.int32), jnp.zeros(g, bool),
+    )  # fmt: skip
+    return jax.lax.cond(
+        jnp.any(members >= 0),
+        lambda: _solve(members, rows, each, slots, options, form),
+        lambda: nothing,
+    )
 
 
 def _solve(members, rows, each, slots, options, form) -> _Solved:

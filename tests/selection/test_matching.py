@@ -7,6 +7,7 @@ import pytest
 
 from gradmatch_jax import select_batches, select_coreset, select_coreset_batches
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.selection.groups import bucket, partition
 from gradmatch_jax.selection.matching import _match_groups
@@ -16,7 +17,7 @@ from gradmatch_jax.solvers.atoms import Atoms, dense_atoms
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, StopReason
 from oracles import nonnegative_least_squares
-from plain_omp import LABELS, assert_same, random_gradients, select
+from plain_omp import LABELS, assert_same, plain_omp, random_gradients, select
 from toys import LONG
 
 
@@ -28,6 +29,10 @@ def test_both_forms_select_the_same_and_say_so():
     said = describe_stops(features)
     assert said == {"form": "features", "stops": {"the budget is met": 4}}
     assert describe_stops(unweighted(jnp.asarray([1]))) == {"form": None, "stops": {}}
+    chosen = Form(int(select().form)).name.lower()
+    compiled = _match_groups._cache_size()
+    assert Form(int(select(form=chosen).form)).name.lower() == chosen
+    assert _match_groups._cache_size() == compiled, "a form asked for is another program"
 
 
 @pytest.mark.thorough
@@ -82,6 +87,42 @@ def test_a_few_examples_more_compile_no_solver_anew():
         assert int(np.max(chosen[-1].indices)) < n
         assert int(chosen[-1].size) == 12
     assert _match_groups._cache_size() == compiled
+
+
+@pytest.mark.thorough
+def test_another_class_count_compiles_no_solver_anew():
+    """Of dense atoms, and of factored ones where each class has its own column."""
+    rng = np.random.default_rng(6)
+    rows = rng.normal(size=(64, 7)).astype(np.float32)
+    for own in (False, True):
+        compiled = None
+        for count in (4, 3, 2):
+            labels = rng.permutation(np.arange(64) % count)
+            atoms, options = rows, {}
+            if own:
+                residuals = jnp.asarray(rng.normal(size=(64, count)), jnp.float32)
+                atoms = LastLayerGradients(residuals, jnp.asarray(rows))
+                options = {"approximation": "per_gradient"}
+            found = select(atoms, 12, labels=labels, **options)
+            assert np.bincount(labels[found.indices]).tolist() == [12 // count] * count
+            alone = select_alone(atoms, labels, 12 // count, own)
+            assert_same(found, alone, rtol=1e-3)
+            compiled = compiled or _match_groups._cache_size()
+            assert _match_groups._cache_size() == compiled
+
+
+def select_alone(atoms, labels, budget, own):
+    """Each class by plain OMP, weights by example."""
+    found = {}
+    for c in range(labels.max() + 1):
+        rows = np.flatnonzero(labels == c)
+        mine = np.asarray(atoms.features if own else atoms, np.float64)[rows]
+        if own:
+            ones = np.concatenate([np.ones((len(rows), 1)), mine], axis=1)
+            mine = np.asarray(atoms.residuals, np.float64)[rows, c][:, None] * ones
+        solved = plain_omp(mine, mine.sum(axis=0), budget)
+        found |= {int(rows[i]): w for i, w in solved.items()}
+    return found
 
 
 @pytest.mark.parametrize(

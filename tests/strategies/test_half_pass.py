@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.gradients import last_layer_gradients
+from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients, per_gradient
 from gradmatch_jax.inputs.arrays import widened
-from gradmatch_jax.inputs.atoms import LastLayerGradients
 from gradmatch_jax.selection.groups import partition
 from gradmatch_jax.selection.matching import _match_groups
 from gradmatch_jax.selection.result import unweighted
@@ -89,9 +88,10 @@ def test_no_float32_copy_of_all_rows_is_made(approximation):
     sizes = {}
 
     def matched(gradients):
+        gradients = per_gradient(gradients, groups.group_of) if own else gradients
         return _match_groups(
-            gradients, groups.padded(100), None, jax.random.key(0), MatchingOptions(),
-            slots=10, room=400, own_column=own, form=Form.FEATURES, mesh=None,
+            gradients, groups.padded(classes, 100), None, jax.random.key(0), MatchingOptions(),
+            slots=10, room=400, form=Form.FEATURES, mesh=None,
         )  # fmt: skip
 
     for dtype in ("float32", "bfloat16"):
