@@ -50,21 +50,22 @@ def match_groups(
 ) -> Selection:
     """One matching problem a group, all by the form that costs least; `budget` entries come back.
 
-    Compiled for padded sizes: another budget, class size, number of classes or of examples in the
-    same bucket compiles no solver.
+    Compiled for padded sizes: another budget or class size, and of few examples another number of
+    them or of classes, in the same bucket compiles no solver.
     """
     n = jax.tree.leaves(gradients)[0].shape[0]
     if groups.max_budget == 0 or n == 0:
         return empty_selection(budget)
     mesh = mesh_of(gradients)
-    if mesh is None:
-        more = _room_behind(gradients, groups)
+    real, (g, m) = groups.members.shape[0], rows_for(*groups.members.shape)
+    if mesh is None and _are_few(gradients, groups):
+        more = bucket(n) - n  # rows of zeros, members of no group
         gradients = _padded(gradients, more)
         groups = dataclasses.replace(groups, group_of=_padded(groups.group_of, more))
-    real = groups.members.shape[0]
-    g, m = rows_for(*groups.members.shape)
-    if mesh is not None:
-        g, m = real, up_to(m, mesh) if real == 1 else m  # the atoms of one are split
+    else:
+        g = real
+    if mesh is not None and g == 1:
+        m = up_to(m, mesh)  # the atoms themselves are split
     slots = slots_for(groups.max_budget, m)
     room = room_for(budget, g * slots, n)
     classes, width = shape_of(gradients)
@@ -83,17 +84,11 @@ def match_groups(
     return trim(selection, budget)
 
 
-def _room_behind(gradients: gr.Atoms, groups: Groups) -> int:
-    """Rows of zeros, members of no group, that fill the examples' bucket.
-
-    None in jit, and where they would copy `MUCH`.
-    """
+def _are_few(gradients: gr.Atoms, groups: Groups) -> bool:
+    """Whether examples and groups are filled up to their buckets: not in jit, nor above `MUCH`."""
     leaves = jax.tree.leaves((gradients, groups))
     traced = any(isinstance(leaf, Tracer) for leaf in leaves)
-    if traced or sum(leaf.nbytes for leaf in leaves) > MUCH:
-        return 0
-    n = len(groups.group_of)
-    return bucket(n) - n
+    return not traced and sum(leaf.nbytes for leaf in leaves) <= MUCH
 
 
 def _padded(rows: Any, more: int) -> Any:
@@ -182,7 +177,7 @@ def _match_groups(
         rows = split_rows(rows, mesh, axis=1)
         solved = _solve(groups.members, rows, (groups.budgets, target), slots, options, form)
     else:
-        solve = partial(_solve_if_any, slots=slots, options=options, form=form)
+        solve = partial(_solve, slots=slots, options=options, form=form)
         at_once = groups_at_once(g, m, atoms.shape, slots, form)
         solved = map_groups(solve, groups, at_once, (atoms, scores), target, mesh)
     solved = whole(solved, mesh)
@@ -214,21 +209,6 @@ def _in_work(atoms: Atoms) -> Atoms:
     """Widened, a few groups' rows at a time: XLA would move that before the loop, to all rows."""
     kept = any(x.dtype != working_dtype(x.dtype) for x in atoms)
     return widened(jax.lax.optimization_barrier(atoms)) if kept else atoms
-
-
-def _solve_if_any(members, rows, each, slots, options, form) -> _Solved:
-    """`_solve`, which empty groups do not wait for."""
-    g, dtype = members.shape[0], rows[1].dtype
-    zero = jnp.zeros((), dtype)
-    nothing = _Solved(
-        jnp.full((g, slots), -1, members.dtype), jnp.zeros((g, slots), dtype),
-        jnp.zeros((), jnp.int32), zero, zero, jnp.zeros(g, jnp.int32), jnp.zeros(g, bool),
-    )  # fmt: skip
-    return jax.lax.cond(
-        jnp.any(members >= 0),
-        lambda: _solve(members, rows, each, slots, options, form),
-        lambda: nothing,
-    )
 
 
 def _solve(members, rows, each, slots, options, form) -> _Solved:
