@@ -101,7 +101,7 @@ def test_files_stay_short():
     folders = ("gradmatch_jax", "experiments", "tests")
     files = [path for part in folders for path in (ROOT / part).rglob("*.py")]
     lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in files}
-    assert not {name: n for name, n in lengths.items() if n > 300}
+    assert not {name: n for name, n in lengths.items() if n >= 300}
 
 
 def test_public_names():

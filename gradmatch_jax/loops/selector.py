@@ -201,8 +201,7 @@ class Selector:
                 features are what enters the last linear layer. With a pool, rows -> the same of
                 those rows. Called only when a selection is due that reads it.
             validation: likewise, of the validation set.
-            gradient_norms: likewise, -> (n,), the norms of each example's gradient in all
-                parameters (grand).
+            gradient_norms: likewise, -> (n,), of each example's gradient in all parameters (grand).
 
         Returns:
             Rows and weights, as NumPy arrays of your own.

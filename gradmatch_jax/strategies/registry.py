@@ -292,8 +292,7 @@ def build_strategy(
         UserError: no strategy has the name.
     """
     entry = strategy if isinstance(strategy, Entry) else find_entry(strategy)
-    wanted = keywords(entry)
-    given = {name: value for name, value in (settings or {}).items() if name in wanted}
+    given = {name: value for name, value in (settings or {}).items() if name in keywords(entry)}
     made = builder(entry)(task, **given)
     if not hasattr(made, "select"):
         raise UserError(f"a strategy's function must return a Strategy, not {made!r:.40}")

@@ -125,8 +125,7 @@ def test_initialisation_is_pytorchs_default():
 
 
 def test_batch_norm_starts_as_the_identity(resnet):
-    _, variables, _ = resnet
-    flat = jax.tree_util.tree_leaves_with_path(variables.params)
+    flat = jax.tree_util.tree_leaves_with_path(resnet[1].params)
     norms = {jax.tree_util.keystr(p): leaf for p, leaf in flat if "'norm'" in str(p)}
     assert len(norms) == 2 * 19
     for path, leaf in norms.items():

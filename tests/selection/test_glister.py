@@ -111,9 +111,8 @@ def test_taylor_gain_is_the_loss_decrease_to_first_order(chosen):
 
 def test_a_small_step_picks_what_exhaustive_search_picks():
     gradients, validation, dense = made_up()
-    eta = 1e-4
-    found = check(glister(gradients, validation, 12, eta=eta, greedy="naive"), 60, 12)
-    assert found == exhaustive(dense, 12, eta)
+    found = check(glister(gradients, validation, 12, eta=1e-4, greedy="naive"), 60, 12)
+    assert found == exhaustive(dense, 12, 1e-4)
 
 
 @pytest.mark.parametrize("seed", range(4))
