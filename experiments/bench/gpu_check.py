@@ -15,7 +15,7 @@ Each step appends a JSON line to --results at once; a step whose line is there f
 and settings is skipped, so the command can be repeated until all is done. A step that fails leaves
 its error there and the others go on; the exit status is then 1. Without data the images are
 synthetic (and so recorded). Times are medians around `block_until_ready`, compilation apart. JAX
-multiplies float32 convolutions in tf32 on such GPUs; OMP and the Gram matrices take float32 in full.
+multiplies float32 convolutions in tf32 on such GPUs; OMP and Gram matrices take float32 in full.
 """
 
 import os

@@ -4,7 +4,7 @@
 
 The sum bounds ‖sum_i g_i - sum_{j in S} w_j g_j‖, the error of the gradient, from above
 (Mirzasoleiman, Bilmes & Leskovec 2020, "Coresets for Data-efficient Training of Machine Learning
-Models", section 3). Unlike GRAD-MATCH it has no target: each example has one like it to stand for it.
+Models", section 3). Unlike GRAD-MATCH it has no target: one like it stands for each example.
 """
 
 from functools import partial
