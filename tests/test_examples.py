@@ -124,7 +124,7 @@ NOT_BETTER, SLOW = "loop_regression", ("loop_transformer", "loop_multi_label", "
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", [NOT_BETTER, pytest.param(SLOW[0], marks=LONG)])
+@pytest.mark.parametrize("name", [NOT_BETTER, pytest.param(SLOW[0], marks=LONG), *SLOW[1:]])
 def test_a_loop_of_ones_own_runs(name, users_numerics):
     """Those that the next test does not run."""
     module = loop(name)

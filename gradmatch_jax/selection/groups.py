@@ -20,7 +20,7 @@ from gradmatch_jax.selection.spread import map_spread, padded
 # Fewer cost as much as these, and each would be a program to compile.
 LEAST_SLOTS = 16
 LEAST_MEMBERS = 32
-TOGETHER = 4  # groups: as many more at most
+TOGETHER = 4  # groups: so many, or a bucket of them
 
 
 @jax.tree_util.register_dataclass

@@ -51,28 +51,30 @@ def match_groups(
     """One matching problem a group, all by the form that costs least; `budget` entries come back.
 
     Compiled for padded sizes: another budget or class size, and of few examples another number of
-    them or of classes, in the same bucket compiles no solver.
+    them or of groups, in the same bucket compiles no solver. (Exact factored atoms of another
+    number of classes have another length.)
     """
     n = jax.tree.leaves(gradients)[0].shape[0]
     if groups.max_budget == 0 or n == 0:
         return empty_selection(budget)
     mesh = mesh_of(gradients)
-    real, (g, m) = groups.members.shape[0], rows_for(*groups.members.shape)
+    real, most = groups.members.shape[0], groups.max_budget
+    g, m = real, bucket(groups.members.shape[1])
     if mesh is None and _are_few(gradients, groups):
+        g, m = rows_for(*groups.members.shape)
         more = bucket(n) - n  # rows of zeros, members of no group
         gradients = _padded(gradients, more)
         groups = dataclasses.replace(groups, group_of=_padded(groups.group_of, more))
-    else:
-        g = real
     if mesh is not None and g == 1:
         m = up_to(m, mesh)  # the atoms themselves are split
-    slots = slots_for(groups.max_budget, m)
+    slots = slots_for(most, m)
     room = room_for(budget, g * slots, n)
     classes, width = shape_of(gradients)
     shape = (1 if own_column else classes, width)
     groups = groups.padded(g, m)
     relative = _relative_lam(gradients, groups, n, options) if options.form == "auto" else None
-    form = choose_form(options, m, shape, slots, relative)
+    d = shape[0] * shape[1]
+    form = choose_form(options, m, shape, slots if most > d else min(slots, d), relative)
     options = with_form(options, "auto")  # chosen: who asked for it compiles nothing of his own
     if own_column:
         assert isinstance(gradients, LastLayerGradients)

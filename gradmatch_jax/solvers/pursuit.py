@@ -64,12 +64,15 @@ def match(problem: Problem, max_budget: int, options: MatchingOptions, form: For
         return _weighed(problem, support, reasons, options.nonnegative)
     assert problem.atoms is not None
     side = FEATURES if form is Form.FEATURES else SUPPORT
-    support, weights, reasons = pursue(problem, max_budget, side, **stops)
+    found = Matched(*pursue(problem, max_budget, side, **stops))
+    weighed = partial(_weighed, problem, found.positions, found.reasons, options.nonnegative)
+    d = math.prod(problem.atoms.shape)
+    if max_budget <= d:
+        return weighed()
     # Of more atoms than they have numbers the residual is next to nothing, and so is what their
-    # scores lack; their own system is all but singular.
-    if max_budget <= math.prod(problem.atoms.shape):
-        return _weighed(problem, support, reasons, options.nonnegative)
-    return _without_zeros(problem, Matched(support, weights, reasons), options.nonnegative)
+    # scores lack; their own system is all but singular. There are more slots than budgets ask for.
+    as_scored = partial(_without_zeros, problem, found, options.nonnegative)
+    return lax.cond(jnp.max(problem.budgets) <= d, weighed, as_scored)
 
 
 def _weighed(

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 
 from gradmatch_jax import describe_stops, last_layer_gradients, load_dataset, select_subset
-from oracles import Problem, nonnegative_omp
+from oracles import Problem, nonnegative_least_squares, nonnegative_omp
 
 CLASSES, EACH = 10, 5
 
@@ -72,3 +72,24 @@ def test_the_oracles_objective(digits, form, lam, of):
         assert found <= 1.01 * expected
     met = describe_stops(selection)["stops"].get("the budget is met", 0)
     assert int(selection.num_matched) >= EACH * met, "a class met its budget or says it did not"
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("form", ["auto", "features"])
+def test_few_members_of_few_numbers(form):
+    """There are more slots than an atom has numbers, and fewer picks."""
+    rng = np.random.default_rng(2)
+    atoms, labels = rng.normal(size=(100, 12)).astype(np.float32), np.arange(100) % 10
+    lam = 1e-6
+    found = select_subset(atoms, 50, labels=labels, lam=lam, form=form, fill="none")
+    indices, weights = found.numpy()
+    for c in range(10):
+        rows = atoms[labels == c].astype(np.float64)
+        mine = labels[indices] == c
+        chosen = atoms[indices[mine]].astype(np.float64)
+        refitted = nonnegative_least_squares(chosen, rows.sum(0), lam)
+        ours, best = (
+            np.sum((w @ chosen - rows.sum(0)) ** 2) + lam * np.sum(w**2)
+            for w in (weights[mine], refitted)
+        )
+        assert ours <= 1.01 * best

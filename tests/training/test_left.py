@@ -30,7 +30,7 @@ KINDS = {
     # Two proxies, each from a fresh start.
     "el2n": {"epochs": 2, "proxy_epochs": 1, "proxy_runs": 2, "fraction": 0.4},
 }
-# The others are thorough; the one that the tests begin with is quick.
+# All are thorough; this one is much like another.
 WHEN = {"el2n": (pytest.mark.thorough, LONG)}
 
 
