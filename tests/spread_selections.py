@@ -14,7 +14,7 @@ from gradmatch_jax.selection.batches import wanted_of
 from gradmatch_jax.selection.coreset import select_coreset, select_coreset_batches
 from gradmatch_jax.selection.glister import Validation, _by_rounds, glister
 from gradmatch_jax.selection.groups import partition, single_group
-from gradmatch_jax.selection.matching import _match_groups, _own, _own_column
+from gradmatch_jax.selection.matching import _match_groups, _own_column
 from gradmatch_jax.selection.spread import mesh_of, to_rows
 from gradmatch_jax.selection.subset import select_subset
 from gradmatch_jax.solvers.options import MatchingOptions
@@ -152,7 +152,7 @@ def memory():
         assert x.sharding.shard_shape(x.shape) == (n // place.devices, x.shape[1])
     mesh, key, options = mesh_of(split), jax.random.key(0), MatchingOptions()
     groups, spread.LITTLE = partition(labels, 640), 0
-    own = _own(split.residuals, groups.group_of, split.features)
+    own = split._replace(residuals=_own_column(split, groups.group_of))
     assert own.residuals.sharding.shard_shape((n, 1)) == (n // place.devices, 1)
     programs = {
         form: _match_groups.lower(
@@ -161,7 +161,7 @@ def memory():
         )
         for form in (Form.FEATURES, Form.GRAM)
     }  # fmt: skip
-    programs["own column"] = _own_column.lower(split.residuals, groups.group_of)
+    programs["own column"] = _own_column.lower(split, groups.group_of)
     some = *wanted_of(640, n, 100), 100, mesh
     programs["mini-batches"] = _select_batches.lower(split, None, options, key, *some)
     programs["coreset of mini-batches"] = coreset._select_batches.lower(split, key, *some)

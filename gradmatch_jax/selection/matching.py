@@ -78,7 +78,7 @@ def match_groups(
     options = with_form(options, "auto")  # chosen: who asked for it compiles nothing of his own
     if own_column:
         assert isinstance(gradients, LastLayerGradients)
-        gradients = _own(gradients.residuals, groups.group_of, gradients.features)
+        gradients = gradients._replace(residuals=_own_column(gradients, groups.group_of))
     selection = _match_groups(
         gradients, groups, to_all(_padded(target, g - real), mesh), key, options,
         slots=slots, room=room, form=form, mesh=mesh,
@@ -116,14 +116,10 @@ def _relative_lam(
     return float(options.lam) / largest if largest > 0 else None
 
 
-def _own(residuals: Array, group_of: Int[Array, "n"], features: Array) -> LastLayerGradients:
-    """`per_gradient`, apart from what follows: that is compiled for any number of classes."""
-    return LastLayerGradients(_own_column(residuals, group_of), features)
-
-
 @jax.jit
-def _own_column(residuals: Array, group_of: Int[Array, "n"]) -> Array:
-    return jnp.take_along_axis(residuals, group_of[:, None], axis=1)
+def _own_column(gradients: LastLayerGradients, group_of: Int[Array, "n"]) -> Array:
+    """Apart from the solver, which so fits any number of classes. No copy of the features."""
+    return gr.per_gradient(gradients, group_of).residuals
 
 
 @partial(jax.jit, static_argnames=("g",))

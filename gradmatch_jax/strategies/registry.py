@@ -292,8 +292,8 @@ def build_strategy(
         UserError: no strategy has the name.
     """
     entry = strategy if isinstance(strategy, Entry) else find_entry(strategy)
-    given = {name: value for name, value in (settings or {}).items() if name in keywords(entry)}
-    made = builder(entry)(task, **given)
+    wanted, settings = keywords(entry), settings or {}
+    made = builder(entry)(task, **{name: settings[name] for name in settings if name in wanted})
     if not hasattr(made, "select"):
         raise UserError(f"a strategy's function must return a Strategy, not {made!r:.40}")
     return made

@@ -69,7 +69,7 @@ def test_another_budget_or_class_size_in_the_bucket_compiles_nothing():
     jax.block_until_ready(select(gradients, 20, labels=labels[0]))
     with compile_seconds() as read:
         for budget, more in ((20, labels[1]), (21, labels[0]), (21, labels[2])):
-            selection = select(gradients, budget, labels=more, lam=0.49)
+            selection = select(gradients, budget, labels=more, lam=0.49)  # 0.3: another form's
             assert int(selection.size) == budget == selection.indices.shape[0]
     assert read() == 0.0
 
