@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
@@ -77,7 +78,7 @@ def last_layer_gradients(
     n = len(logits)
     if len(features) != n:
         raise UserError(f"logits have {n} rows and features {len(features)}; they differ")
-    dtype = jnp.result_type(logits, features)
+    dtype = np.result_type(logits.dtype, features.dtype)
     logits, features = logits.astype(dtype), features.astype(dtype)
     return LastLayerGradients(residuals_of(loss, logits, labels, label_smoothing), features)
 
@@ -116,7 +117,7 @@ def gradients_by_definition(
     kernel = as_floats("kernel", kernel, (features.shape[1], None))
     bias = as_floats("bias", bias, (kernel.shape[1],))
     labels = labels_of_loss(loss, labels, len(features))
-    dtype = jnp.result_type(features, kernel, bias)
+    dtype = np.result_type(features.dtype, kernel.dtype, bias.dtype)
     features, kernel, bias = (x.astype(dtype) for x in (features, kernel, bias))
 
     def example(head, h, y):

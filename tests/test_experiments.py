@@ -222,6 +222,16 @@ def test_cifar10_selection_rehearsed(tmp_path, capsys):
         cifar10_selection.main(cifar10_selection.CifarSelection())
 
 
+@pytest.mark.thorough
+def test_a_process_alone_is_not_charged_with_its_parents_memory():
+    mine = np.ones(300_000_000, np.uint8)  # in GB, 0.3
+    before = cifar10_selection.peak_resident()
+    assert before > mine.nbytes
+    child = cifar10_selection.alone(dict)["peak_gb"]
+    assert 0.01 < child < before / 1e9 - 0.2
+    del mine
+
+
 def test_records_are_read_to_the_last_whole_line(tmp_path):
     append(tmp_path / "new" / "r.jsonl", {"a": float("nan")})
     with (tmp_path / "new" / "r.jsonl").open("a") as file:

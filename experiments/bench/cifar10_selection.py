@@ -124,11 +124,20 @@ def alone(function: Callable[..., Any], *args: Any) -> dict[str, Any]:
 
 def peaks() -> dict[str, float]:
     """Peak resident memory of this process and, on an accelerator, of its device, in GB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    found = {"peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
+    found = {"peak_gb": peak_resident() / 1e9}
     if stats := jax.devices()[0].memory_stats():  # None on a CPU
         found["peak_device_gb"] = stats["peak_bytes_in_use"] / 1e9
     return found
+
+
+def peak_resident() -> int:
+    """In bytes. Linux counts what a process was forked from in its `ru_maxrss`, not here."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM:"))
+        return 1024 * int(line.split()[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def make_cache(args: CifarSelection, gradients: Path) -> dict[str, Any]:

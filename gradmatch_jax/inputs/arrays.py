@@ -161,7 +161,7 @@ def as_rows(
         raise UserError(f"{name} must be arrays of n rows, not of shapes {shapes}")
     if any(s[-1] == 0 for s in (shapes[:-1] if bias else shapes)):
         raise UserError(f"{name} of shapes {shapes} have no columns; pass one at least")
-    dtype = jnp.result_type(*(working_dtype(x.dtype) for x in arrays))
+    dtype = np.result_type(*(working_dtype(x.dtype) for x in arrays))
     if not any(isinstance(x, Tracer) for x in arrays):
         check_finite(name, *arrays, dtype=dtype)
     if stored and all(is_half(x.dtype) for x in arrays):

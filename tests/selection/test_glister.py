@@ -224,7 +224,8 @@ def test_budgets_at_the_edge(greedy):
 def test_zero_gradients_and_duplicates():
     """Everyday input late in training: an exact budget, and what lowers the loss first."""
     gradients, validation, _ = made_up(n=10)
-    residuals = jnp.concatenate([jnp.zeros((10, 4)), gradients.residuals, gradients.residuals])
+    zero = jnp.zeros_like(gradients.residuals)
+    residuals = jnp.concatenate([zero, gradients.residuals, gradients.residuals])
     features = jnp.concatenate([gradients.features] * 3)
     both = LastLayerGradients(residuals, features)
     found = check(glister(both, validation, 25, eta=1e-4, greedy="naive"), 30, 25)

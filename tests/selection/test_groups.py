@@ -91,7 +91,7 @@ def test_fill_slots_by_hand():
     positions = jnp.asarray([[2, 0, -1, -1], [-1, -1, -1, -1], [1, -1, -1, -1]])
     weights = jnp.asarray([[0.3, -0.1, 0, 0], [0, 0, 0, 0], [5.0, 0, 0, 0]])
     valid = jnp.asarray([[True] * 5, [True] * 3 + [False] * 2, [True] * 5])
-    budgets = jnp.asarray([4, 2, 1])
+    budgets = jnp.asarray([4, 2, 1], jnp.int32)
     scores = jnp.tile(jnp.asarray([[0.1, 0.2, 0.3, 0.9, 0.4]]), (3, 1))
     found, filled = fill_slots(positions, weights, valid, budgets, scores)
     assert found.tolist() == [[2, 0, 3, 4], [2, 1, -1, -1], [1, -1, -1, -1]]
@@ -117,6 +117,7 @@ def test_fill_slots_meets_the_budget_without_duplicates(seed):
         matched = rng.integers(0, budgets[i] + 1)
         positions[i, :matched] = rng.permutation(sizes[i])[:matched]
         weights[i, :matched] = rng.uniform(1, 2, matched)
+    positions, budgets = positions.astype(np.int32), budgets.astype(np.int32)
     arrays = (jnp.asarray(x) for x in (positions, weights, valid, budgets))
     scores = jnp.asarray(rng.uniform(size=(g, m)), jnp.float32)
     found, filled = (np.asarray(x) for x in fill_slots(*arrays, scores))

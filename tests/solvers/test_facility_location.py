@@ -131,7 +131,7 @@ def test_budget_zero_beyond_n_and_no_examples():
         (jnp.ones((3, 4)), 1, r"square matrix, not of shape \(3, 4\)"),
         (jnp.ones((3, 3)), -1, "budget must be 0 or more, not -1"),
         (-jnp.ones((3, 3)), 1, "finite and 0 or more"),
-        (jnp.full((3, 3), jnp.nan), 1, "finite and 0 or more"),
+        (np.full((3, 3), np.nan), 1, "finite and 0 or more"),
         (jnp.full((3, 3), jnp.inf), 1, "finite and 0 or more"),
     ],
 )
