@@ -88,15 +88,20 @@ CIFAR100_PROXIES = dataclasses.replace(
 # a clean validation set" (A.3.4) may mean that matching has it for its target: with and without.
 _CUT = ({"imbalance": 0.1}, {"imbalance": 0.5})
 _MATCHED = ("gradmatch", "gradmatch-warm", "gradmatch-pb", "gradmatch-pb-warm")
-_IMBALANCED = (
-    Part(ROWS, (0.05, 0.1, 0.3), _CUT),
-    Part(_MATCHED, (0.05, 0.1, 0.3), tuple({**cut, "validation_target": True} for cut in _CUT)),
-    Part(("full", "infobatch"), variants=_CUT),
-)
-MNIST_IMBALANCED = dataclasses.replace(MNIST, name="mnist_imbalance", parts=_IMBALANCED, table=None)
-CIFAR10_IMBALANCED = dataclasses.replace(
-    CIFAR10, name="cifar10_imbalance", parts=_IMBALANCED, table=None
-)
+
+
+def _imbalanced(study: Study, name: str, fractions: tuple[float, ...]) -> Study:
+    parts = (
+        Part(ROWS, fractions, _CUT),
+        Part(_MATCHED, fractions, tuple({**cut, "validation_target": True} for cut in _CUT)),
+        Part(("full", "infobatch"), variants=_CUT),
+    )
+    return dataclasses.replace(study, name=name, parts=parts, table=None)
+
+
+MNIST_IMBALANCED = _imbalanced(MNIST, "mnist_imbalance", (0.05, 0.1, 0.3))
+CIFAR10_IMBALANCED = _imbalanced(CIFAR10, "cifar10_imbalance", (0.05, 0.1, 0.3))
+CIFAR10_SMALL_IMBALANCED = _imbalanced(CIFAR10_SMALL, "cifar10_lenet_imbalance", (0.1,))
 
 # Figure 4 a, b, e. R = 20 and kappa = 1/2 are the tables' own runs.
 ABLATED = (
