@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from toys import LONG
+from toys import LONG, WHOLE
 
 ROOT = Path(__file__).resolve().parents[1]
 LOOPS = sorted(path.stem for path in (ROOT / "examples").glob("loop_*.py"))
@@ -142,5 +142,5 @@ def test_a_loop_of_ones_own_runs(name, users_numerics):
 )
 def test_a_loop_of_ones_own_beats_a_fixed_draw(name, users_numerics):
     module = loop(name)
-    for seed in range(1 if LONG.args[0] else 3):
+    for seed in range(3 if WHOLE else 1):
         assert module.train(seed=seed) > module.train("random", seed)

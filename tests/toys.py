@@ -13,13 +13,22 @@ from gradmatch_jax.models.model import Model, Variables
 from gradmatch_jax.training.config import TrainConfig
 from gradmatch_jax.training.loop import train
 
-# What takes minutes of a core, or is much like what runs anyway; `.ci/more` runs it.
-LONG = pytest.mark.skipif("GRADMATCH_LONG" not in os.environ, reason="GRADMATCH_LONG is not set")
+# What takes minutes of a core, or is much like what runs anyway: thorough, and of those `.ci/run`
+# has a share, another with each commit, `.ci/more` all (conftest.py).
+LONG = pytest.mark.long
+WHOLE = os.environ.get("GRADMATCH_LONG") == "1"
 
 
 def mostly_long(values, *kept):
-    """Parameters of a test, all but those `kept` for `.ci/more` alone."""
+    """Parameters of a test, all but those `kept` of the long ones."""
     return [pytest.param(value, marks=() if value in kept else LONG) for value in values]
+
+
+def spoiled(array, row, column, value=np.nan):
+    """A copy with one other number; of NumPy, as JAX makes no nan where that is an error."""
+    copy = np.array(array)
+    copy[row, column] = value
+    return copy
 
 
 def key_list(seed, count):

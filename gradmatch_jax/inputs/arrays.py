@@ -4,7 +4,8 @@ torch and scipy are never imported here: what they made is known by its module. 
 checked in shape and dtype only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -155,9 +156,8 @@ def as_rows(
     """
     arrays = [as_array(name, value) for value in values]
     shapes = [x.shape for x in arrays]
-    if any(len(s) < 2 or (len(s) > 2 and not batched) for s in shapes):
-        raise UserError(f"{name} must be arrays of n rows, not of shapes {shapes}")
-    if len({s[:-1] for s in shapes}) != 1:
+    no_rows = any(len(s) < 2 or (len(s) > 2 and not batched) for s in shapes)
+    if no_rows or len({s[:-1] for s in shapes}) != 1:
         raise UserError(f"{name} must be arrays of n rows, not of shapes {shapes}")
     if any(s[-1] == 0 for s in (shapes[:-1] if bias else shapes)):
         raise UserError(f"{name} of shapes {shapes} have no columns; pass one at least")
@@ -190,7 +190,7 @@ def check_finite(name: str, *arrays: np.ndarray | Array, dtype: Any) -> None:
     arrays = tuple(x for x in arrays if x.size)
     if all(_seen_from_host(x) and _largest(x) <= float(jnp.finfo(dtype).max) for x in arrays):
         return
-    with jax.ensure_compile_time_eval():  # a constant of a function under jit is known as well
+    with _looking():
         count, first = (int(x) for x in _bad_rows([jnp.asarray(x) for x in arrays], dtype))
     if count:
         raise UserError(
@@ -206,10 +206,17 @@ def _seen_from_host(x: AnyArray) -> bool:
     return not is_split(x) and all(device.platform == "cpu" for device in x.devices())
 
 
+@contextmanager
+def _looking() -> Iterator[None]:
+    """A constant of a function under jit is known as well; nan is an answer, no error of JAX."""
+    with jax.ensure_compile_time_eval(), jax.debug_nans(False):
+        yield
+
+
 def _largest(x: AnyArray) -> float:
     """max |x|; nan if any is. By NumPy where it can: JAX compiles for every shape."""
     if not _seen_from_host(x):
-        with jax.ensure_compile_time_eval():
+        with _looking():
             return float(_largest_there(x))
     x = np.asarray(x)
     return float(np.maximum(float(x.max()), -float(x.min())))

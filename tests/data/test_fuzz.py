@@ -5,10 +5,9 @@ import pytest
 
 from experiments.robustness import fuzz
 from experiments.robustness.samples import samples
-from toys import LONG
+from toys import WHOLE
 
 SAMPLES = samples()
-WHOLE = not LONG.args[0]
 # A child of its own for each .mat.
 COUNTS = dict.fromkeys(SAMPLES, 10 if WHOLE else 4) | {"svhn": 4 if WHOLE else 2}
 

@@ -127,7 +127,7 @@ def test_targets_are_checked():
         assert select_subset(DENSE, 6, target=form).indices.tolist() == plain.indices.tolist()
     batches = select_batches(DENSE, 6, 2, target=target)
     assert batches.indices.tolist() == select_batches(DENSE, 6, 2).indices.tolist()
-    bad = [target[:-1], target[None], target * np.nan, "sum", 3.0, [None] * D, {}]
+    bad = [target[:-1], target[None], np.asarray(target) * np.nan, "sum", 3.0, [None] * D, {}]
     bad.append(np.asarray(target) * 1j)
     for target in bad:
         for call in (select_subset, select_batches):

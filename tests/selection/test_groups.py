@@ -88,7 +88,7 @@ def test_rank_by_score():
 
 
 def test_fill_slots_by_hand():
-    positions = jnp.asarray([[2, 0, -1, -1], [-1, -1, -1, -1], [1, -1, -1, -1]])
+    positions = jnp.asarray([[2, 0, -1, -1], [-1, -1, -1, -1], [1, -1, -1, -1]], jnp.int32)
     weights = jnp.asarray([[0.3, -0.1, 0, 0], [0, 0, 0, 0], [5.0, 0, 0, 0]])
     valid = jnp.asarray([[True] * 5, [True] * 3 + [False] * 2, [True] * 5])
     budgets = jnp.asarray([4, 2, 1], jnp.int32)

@@ -23,7 +23,7 @@ from plain_omp import (
     random_gradients,
     select,
 )
-from toys import LONG, mostly_long
+from toys import LONG, mostly_long, spoiled
 
 
 @pytest.mark.thorough
@@ -104,7 +104,7 @@ def test_budget_zero():
 )
 def test_non_finite_rows_are_counted(call):
     residuals, features = random_gradients()
-    bad = LastLayerGradients(residuals.at[7, 1].set(jnp.nan), features.at[41, 0].set(jnp.inf))
+    bad = LastLayerGradients(spoiled(residuals, 7, 1), spoiled(features, 41, 0, np.inf))
     with pytest.raises(UserError, match=r"2 of 60 gradient rows hold nan or inf \(first: row 7\)"):
         call(bad)
 

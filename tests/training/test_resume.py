@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.training.checkpoints import Place, places
-from toys import LONG, needs_grain
+from toys import LONG, WHOLE, needs_grain
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
@@ -142,7 +142,7 @@ def last_place(out):
 def interrupt(settings, out):
     """Where a run was killed, and in `.ci/more` where once more, having been taken up."""
     kills, left, within = [], 0, "checkpoint_steps" in settings
-    for _ in range(1 if LONG.args[0] else 2):
+    for _ in range(2 if WHOLE else 1):
         rows, delay = left + random.randint(1, 2), random.uniform(0, 0.02 if within else 0.1)
         left = kill_after(settings, out, rows, delay)
         kills.append((rows, delay, left, last_place(out).name))
@@ -167,7 +167,7 @@ def pictures(folder):
 def runs(tmp_path_factory):
     """Of each kind: arrays of a run left alone, of one killed, where it was, the folder."""
     readable = all(map(importlib.util.find_spec, ("grain", "PIL")))
-    left_out = RARE if LONG.args[0] else ()
+    left_out = () if WHOLE else RARE
     names = [name for name in RUNS if readable or name not in STREAMED]
     names = [name for name in names if name not in left_out]
     folders = {name: tmp_path_factory.mktemp(name) for name in names}
