@@ -39,7 +39,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     },
     "fill": {
         "strategies": ("gradmatch",),
-        "fractions": (0.1, 0.3),
+        "fractions": (0.01, 0.05, 0.1, 0.3),
         "variants": ({"fill": "random"}, {"fill": "calibrated"}),
     },
 }

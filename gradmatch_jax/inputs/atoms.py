@@ -90,8 +90,13 @@ def as_target(
         shape = width or atoms.residuals.shape[-1], atoms.features.shape[-1] + 1
     else:
         shape = (atoms.shape[-1],)
-    array = as_array("target", target)
     expected = shape if classes is None else (classes, *shape)
+    if not isinstance(target, Mapping) and _factors(target) is not None:
+        raise UserError(
+            "target is a gradient for each example; pass their sum, "
+            f"weighted_sum(gradients, weights), of shape {expected}"
+        )
+    array = as_array("target", target)
     if classes is None and array.shape == (math.prod(shape),):
         array = array.reshape(shape)
     if array.shape != expected:
