@@ -164,12 +164,12 @@ def pictures(folder):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Of each kind: arrays of a run left alone, of one killed, where it was, the folder."""
+def runs(request, tmp_path_factory):
+    """Of each kind asked for: a run left alone, one killed (arrays), where it was, the folder."""
     readable = all(map(importlib.util.find_spec, ("grain", "PIL")))
-    left_out = () if WHOLE else RARE
-    names = [name for name in RUNS if readable or name not in STREAMED]
-    names = [name for name in names if name not in left_out]
+    asking = [item for item in request.session.items if "runs" in item.fixturenames]
+    asked = {x.callspec.params.get("name") for x in asking if not x.get_closest_marker("skip")}
+    names = [name for name in RUNS if name in asked and (readable or name not in STREAMED)]
     folders = {name: tmp_path_factory.mktemp(name) for name in names}
     settings = {name: RUNS[name] | {"checkpoint_seconds": 0, "eval_every": 4} for name in names}
     for name in set(names) & set(STREAMED):
