@@ -44,7 +44,7 @@ LONGEST = (
 
 
 def _in_share(item: pytest.Item) -> bool:
-    """Whether GRADMATCH_LONG has it: 1 is all of the long tests, 3/16 one of sixteen shares."""
+    """Whether GRADMATCH_LONG has it: 1 is all of the long tests, 3/32 one of 32 shares."""
     share = os.environ.get("GRADMATCH_LONG", "")
     if "/" not in share:
         return share == "1"
