@@ -229,7 +229,6 @@ def test_a_process_alone_is_not_charged_with_its_parents_memory():
     assert before > mine.nbytes
     child = cifar10_selection.alone(dict)["peak_gb"]
     assert 0.01 < child < before / 1e9 - 0.2
-    del mine
 
 
 def test_records_are_read_to_the_last_whole_line(tmp_path):

@@ -91,7 +91,7 @@ def as_target(
     else:
         shape = (atoms.shape[-1],)
     expected = shape if classes is None else (classes, *shape)
-    if not isinstance(target, Mapping) and _factors(target) is not None:
+    if isinstance(target, LastLayerGradients):  # a plain pair may be two classes' targets
         raise UserError(
             "target is a gradient for each example; pass their sum, "
             f"weighted_sum(gradients, weights), of shape {expected}"

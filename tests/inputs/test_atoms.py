@@ -129,9 +129,12 @@ def test_targets_are_checked():
     assert batches.indices.tolist() == select_batches(DENSE, 6, 2).indices.tolist()
     bad = [target[:-1], target[None], np.asarray(target) * np.nan, "sum", 3.0, [None] * D, {}]
     bad.append(np.asarray(target) * 1j)
-    for rows in (FACTORED, tuple(FACTORED)):
-        with pytest.raises(UserError, match=r"pass their sum, weighted_sum\(.*of shape"):
-            select_subset(FACTORED, 6, target=rows)
+    with pytest.raises(UserError, match=r"pass their sum, weighted_sum\(.*of shape"):
+        select_subset(FACTORED, 6, target=FACTORED)
+    two, labels = FACTORED._replace(residuals=FACTORED.residuals[:, :2]), np.arange(N) % 2
+    each = tuple(weighted_sum(two, (labels == c).astype(np.float32)) for c in range(2))
+    plain = select_subset(two, 6, labels=labels).indices.tolist()
+    assert select_subset(two, 6, labels=labels, target=each).indices.tolist() == plain
     for target in bad:
         for call in (select_subset, select_batches):
             with pytest.raises(UserError, match="target"):
