@@ -1,7 +1,9 @@
 """Runs of every kind of strategy on however many devices and processes there are.
 
-python layouts.py FOLDER                                  # of this process's own devices
-python layouts.py FOLDER COORDINATOR PROCESSES NUMBER     # one of several processes
+python layouts.py FOLDER NAMES                                  # of this process's own devices
+python layouts.py FOLDER NAMES COORDINATOR PROCESSES NUMBER     # one of several processes
+
+NAMES: those of the runs, with commas between.
 """
 
 import importlib.util
@@ -36,12 +38,12 @@ def settings(name):
     return given | {"strategy": name.split(" of ")[0], "validation_target": name in MATCHED}
 
 
-def main(folder, coordinator=None, processes=1, number=0):
+def main(folder, names, coordinator=None, processes=1, number=0):
     if coordinator is not None:
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(coordinator, int(processes), int(number))
     model, folder = normalising(), Path(folder)
-    for name in NAMES:
+    for name in names.split(","):
         if name == STREAMED and not importlib.util.find_spec("grain"):
             continue
         out, data = folder / name, toy_dataset()

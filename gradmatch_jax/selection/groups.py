@@ -146,8 +146,9 @@ def partition(
     counts = np.bincount(labels, minlength=num_classes)
     budgets = largest_remainder(counts, budget)
     members = np.full((num_classes, max(int(counts.max()), 1)), -1, np.int32)
-    for label, count in enumerate(counts):
-        members[label, :count] = np.flatnonzero(labels == label)
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+    for label, own in enumerate(by_class):
+        members[label, : len(own)] = own
     return Groups(
         jnp.asarray(members),
         jnp.asarray(budgets, jnp.int32),

@@ -1,6 +1,5 @@
 """Groups of gradients -> matching problems -> weighted examples: what is below `select_subset`."""
 
-import dataclasses
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,9 +17,9 @@ from gradmatch_jax.selection.groups import (
     bucket,
     map_groups,
     room_for,
-    rows_for,
     slots_for,
 )
+from gradmatch_jax.selection.padding import are_few, filled_up, with_classes, with_rows
 from gradmatch_jax.selection.ranking import calibrated, fill_slots
 from gradmatch_jax.selection.result import (
     Selection,
@@ -36,8 +35,6 @@ from gradmatch_jax.solvers.options import MatchingOptions, with_form
 from gradmatch_jax.solvers.problem import Form, Problem
 from gradmatch_jax.solvers.pursuit import choose_form, match
 
-MUCH = 2**24  # bytes: more take as long to copy as the matching itself at small budgets
-
 
 def match_groups(
     gradients: gr.Atoms,
@@ -50,9 +47,8 @@ def match_groups(
 ) -> Selection:
     """One matching problem a group, all by the form that costs least; `budget` entries come back.
 
-    Compiled for padded sizes: another budget or class size, and of few examples another number of
-    them or of groups, in the same bucket compiles no solver. (Exact factored atoms of another
-    number of classes have another length.)
+    Compiled for padded sizes: another budget or class size, and of few examples another
+    number of them or of classes, in the same bucket compiles no solver.
     """
     n = jax.tree.leaves(gradients)[0].shape[0]
     if groups.max_budget == 0 or n == 0:
@@ -60,44 +56,31 @@ def match_groups(
     mesh = mesh_of(gradients)
     real, most = groups.members.shape[0], groups.max_budget
     g, m = real, bucket(groups.members.shape[1])
-    if mesh is None and _are_few(gradients, groups):
-        g, m = rows_for(*groups.members.shape)
-        more = bucket(n) - n  # rows of zeros, members of no group
-        gradients = _padded(gradients, more)
-        groups = dataclasses.replace(groups, group_of=_padded(groups.group_of, more))
+    few = mesh is None and are_few(gradients, groups)
+    if few:
+        gradients, groups = filled_up(gradients, groups)
+        g, m = groups.members.shape
     if mesh is not None and g == 1:
         m = up_to(m, mesh)  # the atoms themselves are split
     slots = slots_for(most, m)
     room = room_for(budget, g * slots, n)
-    classes, width = shape_of(gradients)
-    shape = (1 if own_column else classes, width)
     groups = groups.padded(g, m)
     relative = _relative_lam(gradients, groups, n, options) if options.form == "auto" else None
-    d = shape[0] * shape[1]
+    classes, width = shape_of(gradients)
+    d = width if own_column else classes * width
+    if few and not own_column and slots <= d:  # more picks are weighed by what an atom really has
+        gradients, target = with_classes(gradients, target)
+    shape = (1, width) if own_column else shape_of(gradients)
     form = choose_form(options, m, shape, slots if most > d else min(slots, d), relative)
     options = with_form(options, "auto")  # chosen: who asked for it compiles nothing of his own
     if own_column:
         assert isinstance(gradients, LastLayerGradients)
         gradients = gradients._replace(residuals=_own_column(gradients, groups.group_of))
     selection = _match_groups(
-        gradients, groups, to_all(_padded(target, g - real), mesh), key, options,
+        gradients, groups, to_all(with_rows(target, g - real), mesh), key, options,
         slots=slots, room=room, form=form, mesh=mesh,
     )  # fmt: skip
     return trim(selection, budget)
-
-
-def _are_few(gradients: gr.Atoms, groups: Groups) -> bool:
-    """Whether examples and groups are filled up to their buckets: not in jit, nor above `MUCH`."""
-    leaves = jax.tree.leaves((gradients, groups))
-    traced = any(isinstance(leaf, Tracer) for leaf in leaves)
-    return not traced and sum(leaf.nbytes for leaf in leaves) <= MUCH
-
-
-def _padded(rows: Any, more: int) -> Any:
-    """The leaves with `more` rows of zeros behind."""
-    if more == 0:
-        return rows
-    return jax.tree.map(lambda x: jnp.pad(x, [(0, more)] + [(0, 0)] * (x.ndim - 1)), rows)
 
 
 def _relative_lam(

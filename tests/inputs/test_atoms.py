@@ -21,7 +21,7 @@ from gradmatch_jax import (
     weighted_sum,
 )
 from gradmatch_jax.gradients import densify
-from gradmatch_jax.selection.coreset import distances_of
+from gradmatch_jax.selection.distances import distances_of
 from oracles import naive_facility_location
 from toys import LONG, mostly_long
 

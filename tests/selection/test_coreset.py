@@ -11,11 +11,11 @@ from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.measure.clock import compile_seconds
 from gradmatch_jax.selection.batches import even_batches
 from gradmatch_jax.selection.coreset import (
-    CPU_BLOCK,
-    distances_of,
+    _select_groups,
     select_coreset,
     select_coreset_batches,
 )
+from gradmatch_jax.selection.distances import CPU_BLOCK, distances_of
 from gradmatch_jax.selection.groups import Groups, partition
 from gradmatch_jax.strategies import build_strategy
 from gradmatch_jax.strategies.task import Pass, Snapshot, Task
@@ -142,6 +142,19 @@ def test_under_jit_and_without_recompiling():
         jitted(random_gradients(1), other)
         select_coreset(random_gradients(2), BUDGET, labels=other)
     assert read() == 0.0
+
+
+@pytest.mark.thorough
+def test_another_class_count_and_more_examples_compile_no_solver_anew():
+    rng, compiled = np.random.default_rng(3), None
+    for classes, n in ((4, 64), (3, 63), (2, 62)):
+        labels = rng.permutation(np.arange(n) % classes)
+        sides = rng.normal(size=(n, classes)), rng.normal(size=(n, 7))
+        gradients = LastLayerGradients(*(jnp.asarray(x, jnp.float32) for x in sides))
+        found = select_coreset(gradients, BUDGET, labels=labels)
+        check_per_class(found, dense(gradients), labels)
+        compiled = compiled or _select_groups._cache_size()
+        assert _select_groups._cache_size() == compiled
 
 
 def test_zero_gradients_and_copies():

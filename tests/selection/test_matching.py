@@ -17,7 +17,7 @@ from gradmatch_jax.solvers.atoms import Atoms, dense_atoms
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form, StopReason
 from oracles import nonnegative_least_squares
-from plain_omp import LABELS, assert_same, plain_omp, random_gradients, select
+from plain_omp import LABELS, assert_same, dense, plain_omp, random_gradients, select
 from toys import LONG
 
 
@@ -90,25 +90,43 @@ def test_a_few_examples_more_compile_no_solver_anew():
 
 
 @pytest.mark.thorough
-def test_another_class_count_compiles_no_solver_anew():
-    """Of dense atoms, and of factored ones where each class has its own column."""
+@pytest.mark.parametrize("approximation", ["dense", "per_gradient", "exact"])
+def test_another_class_count_compiles_no_solver_anew(approximation):
+    """Nor do a few examples more; with a target of the classes' own too."""
     rng = np.random.default_rng(6)
-    rows = rng.normal(size=(64, 7)).astype(np.float32)
-    for own in (False, True):
-        compiled = None
-        for count in (4, 3, 2):
-            labels = rng.permutation(np.arange(64) % count)
-            atoms, options = rows, {}
-            if own:
-                residuals = jnp.asarray(rng.normal(size=(64, count)), jnp.float32)
-                atoms = LastLayerGradients(residuals, jnp.asarray(rows))
-                options = {"approximation": "per_gradient"}
-            found = select(atoms, 12, labels=labels, **options)
-            assert np.bincount(labels[found.indices]).tolist() == [12 // count] * count
-            alone = select_alone(atoms, labels, 12 // count, own)
-            assert_same(found, alone, rtol=1e-3)
-            compiled = compiled or _match_groups._cache_size()
-            assert _match_groups._cache_size() == compiled
+    compiled, own = None, approximation == "per_gradient"
+    options = {} if approximation == "dense" else {"approximation": approximation}
+    for count, n in ((4, 64), (3, 63), (2, 62)):
+        rows = rng.normal(size=(n, 7)).astype(np.float32)
+        labels, atoms = rng.permutation(np.arange(n) % count), rows
+        if approximation != "dense":
+            residuals = jnp.asarray(rng.normal(size=(n, count)), jnp.float32)
+            atoms = LastLayerGradients(residuals, jnp.asarray(rows))
+        found = select(atoms, 12, labels=labels, **options)
+        assert np.bincount(labels[found.indices]).tolist() == [12 // count] * count
+        assert_same(found, select_alone(atoms, labels, 12 // count, own), rtol=1e-3)
+        compiled = compiled or _match_groups._cache_size()
+        assert _match_groups._cache_size() == compiled
+    target = sums_of(atoms, labels, own)
+    if approximation != "dense":
+        target = target.reshape(len(target), -1, 8)
+    again = select(atoms, 12, labels=labels, target=target, **options)
+    np.testing.assert_array_equal(again.indices, found.indices)
+    np.testing.assert_allclose(again.weights, found.weights, rtol=1e-3)
+
+
+def of_class(atoms, c, own):
+    """A class's atoms as rows: of its own column, or of all."""
+    if not isinstance(atoms, LastLayerGradients):
+        return np.asarray(atoms, np.float64)
+    rows = dense(atoms).reshape(len(atoms.features), atoms.residuals.shape[1], -1)
+    return rows[:, c] if own else rows.reshape(len(rows), -1)
+
+
+def sums_of(atoms, labels, own):
+    """What each class has for its target where none is given."""
+    classes = range(labels.max() + 1)
+    return np.stack([of_class(atoms, c, own)[labels == c].sum(axis=0) for c in classes])
 
 
 def select_alone(atoms, labels, budget, own):
@@ -116,10 +134,7 @@ def select_alone(atoms, labels, budget, own):
     found = {}
     for c in range(labels.max() + 1):
         rows = np.flatnonzero(labels == c)
-        mine = np.asarray(atoms.features if own else atoms, np.float64)[rows]
-        if own:
-            ones = np.concatenate([np.ones((len(rows), 1)), mine], axis=1)
-            mine = np.asarray(atoms.residuals, np.float64)[rows, c][:, None] * ones
+        mine = of_class(atoms, c, own)[rows]
         solved = plain_omp(mine, mine.sum(axis=0), budget)
         found |= {int(rows[i]): w for i, w in solved.items()}
     return found

@@ -13,21 +13,21 @@ from toys import LONG, needs_grain
 LAYOUTS = {"2 devices": (2, 1), "8 devices": (8, 1), "2 processes of 4": (4, 2)}
 
 
-def started(folder, devices, processes):
-    """Runs of all strategies in processes of `devices` each."""
+def started(folder, names, devices, processes):
+    """Runs of these strategies in processes of `devices` each."""
     folder.mkdir()
     address = f"localhost:{free_port()}"
     for number in range(processes):
         own = [] if processes == 1 else [address, str(processes), str(number)]
         with (folder / f"{number}.log").open("w") as log:
             yield subprocess.Popen(
-                [sys.executable, str(TESTS / "layouts.py"), str(folder), *own],
+                [sys.executable, str(TESTS / "layouts.py"), str(folder), ",".join(names), *own],
                 env=environment(devices), stdout=log, stderr=log,
             )  # fmt: skip
 
 
-def finished(folder, devices, processes):
-    children = list(started(folder, devices, processes))
+def finished(folder, names, devices, processes):
+    children = list(started(folder, names, devices, processes))
     try:
         codes = [child.wait(timeout=1500) for child in children]
     finally:
@@ -38,14 +38,23 @@ def finished(folder, devices, processes):
     return folder
 
 
+def asked(request, layout=None):
+    """The strategies that the tests to come want runs of, of one layout or any."""
+    of = [item.callspec.params for item in request.session.items
+          if "several" in item.fixturenames and not item.get_closest_marker("skip")]  # fmt: skip
+    wanted = {params["name"] for params in of if layout in (None, params["several"])}
+    return [name for name in NAMES if name in wanted]
+
+
 @pytest.fixture(scope="module")
-def one_device(tmp_path_factory):
-    return finished(tmp_path_factory.mktemp("layouts") / "one", 1, 1)
+def one_device(request, tmp_path_factory):
+    return finished(tmp_path_factory.mktemp("layouts") / "one", asked(request), 1, 1)
 
 
 @pytest.fixture(scope="module", params=LAYOUTS)
 def several(request, tmp_path_factory):
-    return finished(tmp_path_factory.mktemp("layouts") / "several", *LAYOUTS[request.param])
+    folder = tmp_path_factory.mktemp("layouts") / "several"
+    return finished(folder, asked(request, request.param), *LAYOUTS[request.param])
 
 
 @pytest.mark.thorough
