@@ -94,8 +94,8 @@ def select_coreset(
     if groups.max_budget == 0:
         return empty_selection(budget)
     mesh, (g, m), most = mesh_of(atoms), groups.members.shape, groups.max_budget
-    if mesh is None and are_few(atoms, groups) and 4 * m * m <= MUCH:
-        atoms, groups = filled_up(with_classes(atoms)[0], groups)
+    if are_few(atoms, groups) and 4 * m * m <= MUCH:
+        atoms, groups = filled_up(with_classes(atoms)[0], groups, mesh)
         g, m = groups.members.shape
     slots = slots_for(most, m)
     made = _select_groups(atoms, groups.padded(g, m), slots, room_for(budget, g * slots, n), mesh)

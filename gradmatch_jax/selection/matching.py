@@ -56,9 +56,9 @@ def match_groups(
     mesh = mesh_of(gradients)
     real, most = groups.members.shape[0], groups.max_budget
     g, m = real, bucket(groups.members.shape[1])
-    few = mesh is None and are_few(gradients, groups)
+    few = are_few(gradients, groups)
     if few:
-        gradients, groups = filled_up(gradients, groups)
+        gradients, groups = filled_up(gradients, groups, mesh)
         g, m = groups.members.shape
     if mesh is not None and g == 1:
         m = up_to(m, mesh)  # the atoms themselves are split

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
+from jax.sharding import Mesh
 from jaxtyping import Array
 
 from gradmatch_jax.gradients import Atoms, LastLayerGradients
@@ -24,12 +25,18 @@ def are_few(gradients: Atoms, groups: Groups) -> bool:
     return not traced and sum(leaf.nbytes for leaf in leaves) <= MUCH
 
 
-def filled_up(gradients: Atoms, groups: Groups) -> tuple[Any, Groups]:
-    """Gradients of more examples, in more groups of more members."""
+def filled_up(gradients: Atoms, groups: Groups, mesh: Mesh | None) -> tuple[Any, Groups]:
+    """Gradients of more examples, in more groups of more members.
+
+    On several devices more members alone, for sums over them that are rounded as on one.
+    """
     n = jax.tree.leaves(gradients)[0].shape[0]
+    g, m = rows_for(*groups.members.shape)
+    if mesh is not None:
+        return gradients, groups.padded(groups.members.shape[0], m)
     more = bucket(n) - n
     groups = dataclasses.replace(groups, group_of=with_rows(groups.group_of, more))
-    return with_rows(gradients, more), groups.padded(*rows_for(*groups.members.shape))
+    return with_rows(gradients, more), groups.padded(g, m)
 
 
 def with_rows(tree: Any, more: int) -> Any:
