@@ -106,6 +106,7 @@ def uneven():
             rows,
             (held,),
         )
+    same_bits(lambda g, y, v: select_subset(g, BUDGET, labels=y), N - 1, (held,))
     same_bits(lambda g, y, v: select_coreset(g, BUDGET, labels=y), N - 1, (held,))
     same_picks(lambda g, y, v: select_batches(g, BUDGET, 7), N, (held,))
     same_picks(lambda g, y, v: glister(g, v, BUDGET, eta=0.1), N - 1, (held,))

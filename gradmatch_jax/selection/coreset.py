@@ -34,7 +34,7 @@ from gradmatch_jax.selection.batches import (
 )
 from gradmatch_jax.selection.distances import distances_of
 from gradmatch_jax.selection.groups import Groups, as_groups, map_groups, room_for, slots_for
-from gradmatch_jax.selection.padding import MUCH, are_few, filled_up, with_classes
+from gradmatch_jax.selection.padding import are_few, filled_up, with_classes
 from gradmatch_jax.selection.result import (
     Selection,
     compact,
@@ -50,6 +50,8 @@ from gradmatch_jax.solvers.facility_location import (
     similarities_of,
     squared_distances,
 )
+
+SMALL = 1024  # members: the matrices of a few empty classes of so many take no time
 
 
 def select_coreset(
@@ -94,7 +96,7 @@ def select_coreset(
     if groups.max_budget == 0:
         return empty_selection(budget)
     mesh, (g, m), most = mesh_of(atoms), groups.members.shape, groups.max_budget
-    if are_few(atoms, groups) and 4 * m * m <= MUCH:
+    if are_few(atoms, groups) and m <= SMALL:
         atoms, groups = filled_up(with_classes(atoms)[0], groups, mesh)
         g, m = groups.members.shape
     slots = slots_for(most, m)
