@@ -190,7 +190,7 @@ def check_finite(name: str, *arrays: np.ndarray | Array, dtype: Any) -> None:
     arrays = tuple(x for x in arrays if x.size)
     if all(_seen_from_host(x) and _largest(x) <= float(jnp.finfo(dtype).max) for x in arrays):
         return
-    with _looking():
+    with looking():
         count, first = (int(x) for x in _bad_rows([jnp.asarray(x) for x in arrays], dtype))
     if count:
         raise UserError(
@@ -207,7 +207,7 @@ def _seen_from_host(x: AnyArray) -> bool:
 
 
 @contextmanager
-def _looking() -> Iterator[None]:
+def looking() -> Iterator[None]:
     """A constant of a function under jit is known as well; nan is an answer, no error of JAX."""
     with jax.ensure_compile_time_eval(), jax.debug_nans(False):
         yield
@@ -216,7 +216,7 @@ def _looking() -> Iterator[None]:
 def _largest(x: AnyArray) -> float:
     """max |x|; nan if any is. By NumPy where it can: JAX compiles for every shape."""
     if not _seen_from_host(x):
-        with _looking():
+        with looking():
             return float(_largest_there(x))
     x = np.asarray(x)
     return float(np.maximum(float(x.max()), -float(x.min())))

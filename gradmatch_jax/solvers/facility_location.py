@@ -24,7 +24,15 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number, as_array, converted, working_dtype
+from gradmatch_jax.inputs.arrays import (
+    ArrayLike,
+    Count,
+    Number,
+    as_array,
+    converted,
+    looking,
+    working_dtype,
+)
 from gradmatch_jax.inputs.values import as_budget, as_count
 
 # Candidates brought up to date in a step of the loop; it changes the time, not the answer. Each
@@ -212,14 +220,15 @@ def facility_location(
         raise UserError(f"similarities must be a square matrix, not of shape {shape}")
     budget = as_budget(budget, fraction, shape[0])
     block = None if block is None else as_count("block", block, least=1)
-    similarities = converted(similarities, working_dtype(similarities.dtype))
+    with jax.debug_nans(False):  # what is said of nan is said below
+        similarities = converted(similarities, working_dtype(similarities.dtype))
     if not isinstance(similarities, Tracer) and shape[0]:
         _check_range(similarities)
     return _facility_location(similarities, budget, block)
 
 
 def _check_range(similarities: Float[Array, "n n"]) -> None:
-    with jax.ensure_compile_time_eval():
+    with looking():
         least, most = float(jnp.min(similarities)), float(jnp.max(similarities))
     if not (least >= 0 and most < float("inf")):
         raise UserError(
