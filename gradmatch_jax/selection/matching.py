@@ -68,10 +68,11 @@ def match_groups(
     relative = _relative_lam(gradients, groups, n, options) if options.form == "auto" else None
     classes, width = shape_of(gradients)
     d = width if own_column else classes * width
-    if few and not own_column and slots <= d:  # more picks are weighed by what an atom really has
-        gradients, target = with_classes(gradients, target)
-    shape = (1, width) if own_column else shape_of(gradients)
+    shape = (1, width) if own_column else (classes, width)
     form = choose_form(options, m, shape, slots if most > d else min(slots, d), relative)
+    # Other forms have a system of all numbers; more picks are weighed by what an atom really has.
+    if few and not own_column and form is Form.GRAM and slots <= d:
+        gradients, target = with_classes(gradients, target)
     options = with_form(options, "auto")  # chosen: who asked for it compiles nothing of his own
     if own_column:
         assert isinstance(gradients, LastLayerGradients)

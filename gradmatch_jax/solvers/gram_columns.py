@@ -145,12 +145,10 @@ def constants_of(problem: Problem, slots: int, *, eps: float, nonnegative: bool)
     if space is not None:
         rounding = jnp.where(space.needed, space.rounding, rounding)
     small = eps - 4 * machine * problem.target_sq_norm
-    # Without lam the pivot of a combination of many chosen atoms is the rounding of their squares.
-    times = jnp.where(problem.lam > 0, 8.0, 64.0).astype(diagonal.dtype)
-    dependent = machine * times[:, None] * diagonal
     return Constants(
-        problem, correlations, diagonal, dependent, rounding, small, space, nonnegative, slots
-    )
+        problem, correlations, diagonal, 8 * machine * diagonal, rounding, small, space,
+        nonnegative, slots,
+    )  # fmt: skip
 
 
 def most_moves(const: Constants) -> int:
