@@ -47,8 +47,9 @@ def match_groups(
 ) -> Selection:
     """One matching problem a group, all by the form that costs least; `budget` entries come back.
 
-    Compiled for padded sizes: another budget or class size, and of few examples another
-    number of them or of classes, in the same bucket compiles no solver.
+    Compiled for padded sizes: another budget or class size, and of few examples another number of
+    them or of classes, in the same bucket compiles no solver. (Exact atoms of another number of
+    classes have another length, which only the Gram form can fill up for nothing.)
     """
     n = jax.tree.leaves(gradients)[0].shape[0]
     if groups.max_budget == 0 or n == 0:

@@ -51,7 +51,7 @@ def _network(study: Study) -> str:
 def said(points: Sequence[Point]) -> str:
     """How many runs a point is a mean of, to put in a title."""
     n = fewest(points)
-    return f", n\N{NO-BREAK SPACE}≥\N{NO-BREAK SPACE}{n}" if n else ""
+    return f", n ≥ {n}" if n else ""
 
 
 def why(runs: Sequence[Run]) -> str:
