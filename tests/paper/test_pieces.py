@@ -26,7 +26,7 @@ def figures(records):
 
 @pytest.mark.thorough
 def test_a_piece_ends_in_time_and_the_next_goes_on(tmp_path, capsys):
-    longer = jobs(tmp_path / "runs", epochs=400, seeds=(0,))
+    longer = jobs(tmp_path / "runs", epochs=20_000, seeds=(0,))  # minutes, however fast the machine
     run_all(longer, tmp_path / "r.jsonl", until=time.time() + 3)
     assert read(tmp_path / "r.jsonl") == []
     assert "stopped" in capsys.readouterr().out
