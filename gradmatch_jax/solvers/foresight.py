@@ -52,7 +52,7 @@ def foreseen(const: Constants, state: State, count: int) -> Int[Array, "g b"]:
         places = jnp.concatenate([places, _to_come(state, n, count)], axis=1)
     atom, tolerance = jnp.minimum(places, n - 1), _tolerance(const, state)
     columns = columns_at(state.columns, places)
-    rounding, dependent = const.rounding[g, atom], const.dependent[g, atom]
+    rounding, noise = const.rounding[g, atom], state.noise[g, places]
     rows = _rows(const, places)
     standing = Standing(
         state.move.reasons, jnp.zeros_like(state.moves), jnp.zeros_like(state.moves),
@@ -61,7 +61,7 @@ def foreseen(const: Constants, state: State, count: int) -> Int[Array, "g b"]:
 
     def one(i: Int[Array, ""], near: _Near) -> _Near:
         gain = near.residual if const.nonnegative else jnp.abs(near.residual)
-        gain = jnp.where(near.may & (gain > rounding) & (near.pivots > dependent), gain, -jnp.inf)
+        gain = jnp.where(near.may & (gain > rounding) & (near.pivots > noise), gain, -jnp.inf)
         now = jnp.where(near.taken, -near.residual, 0.0)
         weights = Weights(now, near.feasible, now < -tolerance)
         move = next_move(gain, weights if const.nonnegative else None, standing)

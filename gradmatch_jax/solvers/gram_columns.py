@@ -50,6 +50,7 @@ class State(NamedTuple):
     signs: Float[Array, "g s"]  # +1 a pick, -1 an atom that left, 0 neither
     residual: Float[Array, "g n+s"]  # (r, -w)
     pivots: Float[Array, "g n+s"]  # (the squared pivot each atom would have now, -q)
+    noise: Float[Array, "g n+s"]  # in the pivots: one below this is of a chosen combination
     candidates: Candidates
     support: Int[Array, "g s"]  # the atoms that are in, each in its pick's place; -1 elsewhere
     chosen: Bool[Array, "g n"]
@@ -75,7 +76,8 @@ class Constants(NamedTuple):
     problem: Problem
     correlations: Float[Array, "g n"]
     diagonal: Float[Array, "g n"]  # of G + lam I
-    dependent: Float[Array, "g n"]  # a pivot below this is rounding error: a chosen combination
+    noise: Float[Array, "g n"]  # in the diagonal
+    singular: Bool[Array, "g"]  # whether lam is no more than its mean
     rounding: Float[Array, "g n"]  # a correlation below this is rounding error
     small: Float[Array, "g"]  # an objective below this is below eps, rounding included
     space: Space | None  # None where only G is given
@@ -116,6 +118,18 @@ def step_of(
     return Step(column, sign[:, None] * column, pivot * residual[g, place])
 
 
+def noise_after(const: Constants, state: State, step: Step) -> Float[Array, "g m"]:
+    """That of the pivots after a move: what it takes from one is wrong as its own pivot is.
+
+    Of pivots that become small one after another the next is lost the sooner, so rank is met by no
+    fixed share of the diagonal. With a lam above the noise no pivot sinks into it.
+    """
+    g, own = jnp.arange(state.place.shape[0]), state.noise
+    pivot = jnp.maximum(jnp.abs(state.pivots[g, state.place]), jnp.finfo(own.dtype).tiny)
+    share = jnp.where(const.singular, jnp.minimum(own[g, state.place] / pivot, 1.0), 0.0)
+    return own + share[:, None] * step.column**2
+
+
 def space_of(problem: Problem) -> Space | None:
     """That of the problem's atoms."""
     atoms, target = problem.atoms, problem.target
@@ -144,10 +158,12 @@ def constants_of(problem: Problem, slots: int, *, eps: float, nonnegative: bool)
     rounding = jnp.broadcast_to(4 * machine * largest[:, None], correlations.shape)
     if space is not None:
         rounding = jnp.where(space.needed, space.rounding, rounding)
-    small = eps - 4 * machine * problem.target_sq_norm
+    small, noise = eps - 4 * machine * problem.target_sq_norm, 8 * machine * diagonal
+    count = jnp.maximum(jnp.sum(problem.free, axis=1, dtype=noise.dtype), 1)
+    singular = problem.lam <= jnp.sum(jnp.where(problem.free, noise, 0.0), axis=1) / count
     return Constants(
-        problem, correlations, diagonal, 8 * machine * diagonal, rounding, small, space,
-        nonnegative, slots,
+        problem, correlations, diagonal, noise, singular, rounding, small, space, nonnegative,
+        slots,
     )  # fmt: skip
 
 
@@ -245,6 +261,7 @@ def rebuilt(const: Constants, state: State) -> State:
         signs=jnp.pad(taken.astype(eye.dtype), ((0, 0), spare)),
         residual=jnp.pad(const.correlations, width) - explained,
         pivots=jnp.pad(const.diagonal, width) - jnp.sum(columns**2, axis=1),
+        noise=state.noise.at[:, n:].set(0.0),
         support=jnp.pad(support, ((0, 0), spare), constant_values=-1),
         feasible=jnp.pad(feasible, ((0, 0), spare)),
         objective=const.problem.target_sq_norm - jnp.sum(y**2, axis=1),

@@ -41,6 +41,7 @@ from gradmatch_jax.solvers.gram_columns import (
     corrected,
     foresees,
     most_moves,
+    noise_after,
     places_for,
     rebuilt,
     rows_of_gram,
@@ -101,6 +102,7 @@ def _start(const: Constants) -> State:
         signs=jnp.zeros((g, places), dtype),
         residual=residual,
         pivots=jnp.pad(const.diagonal, room),
+        noise=jnp.pad(const.noise, room),
         candidates=Candidates(jnp.zeros((g, b), jnp.int32), rows),
         support=jnp.full((g, places), -1, jnp.int32),
         chosen=jnp.zeros((g, n), bool),
@@ -117,7 +119,7 @@ def _gain(const: Constants, state: State) -> Float[Array, "g n"]:
     n = const.correlations.shape[1]
     gain = state.residual[:, :n]
     gain = gain if const.nonnegative else jnp.abs(gain)
-    may = const.problem.free & ~state.chosen & (state.pivots[:, :n] > const.dependent)
+    may = const.problem.free & ~state.chosen & (state.pivots > state.noise)[:, :n]
     return jnp.where(may & (gain > const.rounding), gain, -jnp.inf)
 
 
@@ -225,13 +227,15 @@ def _advance(const: Constants, state: State) -> State:
     row = rows[g, jnp.argmax(places == place[:, None], axis=1)]
     if const.dual:
         row = row.at[:, n + state.step].set(jnp.maximum(move.sign, 0.0))
-    column, signed, y = step_of(move.sign, place, row, state.residual, state.pivots)
+    step = step_of(move.sign, place, row, state.residual, state.pivots)
+    column, signed, y = step
     across = jnp.take_along_axis(signed, places, axis=1)
     state = state._replace(
         columns=state.columns.at[:, state.step].set(column),
         signs=state.signs.at[:, state.step].set(move.sign),
         residual=state.residual - y[:, None] * signed,
         pivots=state.pivots - signed * column,
+        noise=noise_after(const, state, step),
         candidates=Candidates(places, rows - across[:, :, None] * column[:, None, :]),
         objective=state.objective - move.sign * y**2,
         **_support_after(const, state),
