@@ -1,8 +1,10 @@
 """What every measurement's command shares: refused in time, and a table that is all there."""
 
+import json
+
 import pytest
 
-from experiments.bench import gpu_check
+from experiments.bench import comparison, gpu_check
 from experiments.command import show
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.tables import Column, rich_table
@@ -21,3 +23,17 @@ def test_a_table_is_printed_whole_in_a_narrow_window(monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "…" not in printed
     assert printed.count("123456789") == 9
+
+
+@pytest.mark.thorough
+def test_a_comparison_is_timed_twice(tmp_path, monkeypatch):
+    """The second finds what the first has compiled, in a folder that is gone afterwards."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    args = comparison.Comparison(quick=True, results=tmp_path / "r.jsonl")
+    comparison.main(args)
+    (record,) = map(json.loads, args.results.read_text().splitlines())
+    assert record["runs"] == 2
+    assert record["same_accuracies"]
+    assert len(record["again"]) == 1
+    assert 0 < record["again"][0]["cpu_seconds"] < record["first"]["cpu_seconds"]
+    assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
