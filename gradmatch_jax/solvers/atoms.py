@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.inputs.atoms import LastLayerGradients
-from gradmatch_jax.solvers.batched import columns_at, matmul
+from gradmatch_jax.solvers.batched import columns_at, matmul, matmul_along
 
 # Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
 _HIGHEST = lax.Precision.HIGHEST
@@ -77,7 +77,7 @@ class AtomColumns(NamedTuple):
 
     def weighted_sum(self, weights: Float[Array, "g n"]) -> Float[Array, "g C W"]:
         """sum_i w_i a_i."""
-        return matmul(self.left * weights[:, None, :], jnp.swapaxes(self.right, 1, 2))
+        return matmul_along(self.left * weights[:, None, :], self.right)
 
     def at(self, places: Int[Array, "g k"]) -> "AtomColumns":
         """The atoms at `places`, all of them within range, as columns again."""

@@ -27,8 +27,12 @@ NEAR = 2**20
 # kernel of a move, however few atoms it is about.
 MANY = 512
 FORESEEN = 12
-# Moves between corrections, at least: one costs as much as several refills.
+# Moves between corrections, at least and at most: one costs as much as several refills. In between
+# it waits until the largest residual correlation is this share of what it was at the last one,
+# since the rounding that all of them carry is that of the largest.
 CORRECT = 16
+LATEST = 64
+FALLEN = 0.5
 # Columns are read so many at a time, and no more than there are.
 CHUNK = 64
 _HIGHEST = lax.Precision.HIGHEST
@@ -46,6 +50,7 @@ class State(NamedTuple):
 
     step: Int[Array, ""]  # columns used
     corrected: Int[Array, ""]  # of them when the residual was last made anew
+    largest: Float[Array, "g"]  # residual correlation then
     columns: Float[Array, "g s n+s"]  # (d, u)
     signs: Float[Array, "g s"]  # +1 a pick, -1 an atom that left, 0 neither
     residual: Float[Array, "g n+s"]  # (r, -w)
@@ -256,7 +261,7 @@ def rebuilt(const: Constants, state: State) -> State:
     explained = jnp.einsum("gs,gsn->gn", y, columns[:, :k], precision=_HIGHEST)
     return state._replace(
         step=jnp.asarray(k, jnp.int32),
-        corrected=jnp.asarray(-CORRECT, jnp.int32),
+        corrected=jnp.asarray(-LATEST, jnp.int32),
         columns=columns,
         signs=jnp.pad(taken.astype(eye.dtype), ((0, 0), spare)),
         residual=jnp.pad(const.correlations, width) - explained,

@@ -32,6 +32,8 @@ from gradmatch_jax.solvers.batched import leading, matmul
 from gradmatch_jax.solvers.foresight import foreseen
 from gradmatch_jax.solvers.gram_columns import (
     CORRECT,
+    FALLEN,
+    LATEST,
     Candidates,
     Constants,
     State,
@@ -97,7 +99,8 @@ def _start(const: Constants) -> State:
     rows = jnp.zeros((g, b, residual.shape[1]), dtype)
     return State(
         step=jnp.zeros((), jnp.int32),
-        corrected=jnp.asarray(-CORRECT, jnp.int32),
+        corrected=jnp.asarray(-LATEST, jnp.int32),
+        largest=jnp.zeros(g, dtype),
         columns=jnp.zeros((g, places, residual.shape[1]), dtype),
         signs=jnp.zeros((g, places), dtype),
         residual=residual,
@@ -152,13 +155,16 @@ def _refined(const: Constants, state: State) -> State:
     """
     if const.space is None:
         return state
-    space = const.space
-    residual, objective, at = lax.cond(
-        space.needed & (state.step >= state.corrected + CORRECT),
-        lambda: (*corrected(const, space, state), state.step),
-        lambda: (state.residual, state.objective, state.corrected),
+    space, since = const.space, state.step - state.corrected
+    now = jnp.max(jnp.abs(state.residual[:, : const.correlations.shape[1]]), axis=1)
+    fallen = (state.move.reasons == RUNNING) & (now < FALLEN * state.largest)
+    due = ((since >= CORRECT) & jnp.any(fallen)) | (since >= LATEST)
+    residual, objective, at, largest = lax.cond(
+        space.needed & due,
+        lambda: (*corrected(const, space, state), state.step, now),
+        lambda: (state.residual, state.objective, state.corrected, state.largest),
     )
-    return state._replace(residual=residual, objective=objective, corrected=at)
+    return state._replace(residual=residual, objective=objective, corrected=at, largest=largest)
 
 
 def _with_room(const: Constants, state: State) -> State:
