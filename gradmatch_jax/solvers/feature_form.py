@@ -77,10 +77,13 @@ def _follow(
     scale = sign / (1 + sign * dot(atom, direction))
     score = scores[jnp.arange(sign.shape[0]), move.atom]
     x = x - (scale * score)[:, None] * direction
+    # This move's own updates apart: what is written into is not read, and so not copied.
+    miss = const.target - product(settled.matrix, recent.matrix, x)
+    miss = miss - (sign * dot(atom, x))[:, None] * atom
+    correction = product(settled.inverse, recent.inverse, miss)
+    correction = correction - (scale * dot(direction, miss))[:, None] * direction
     matrix = owe(recent.matrix, place, atom, sign)
     inverse = owe(recent.inverse, place, direction, -scale)
-    miss = const.target - product(settled.matrix, matrix, x)
-    correction = product(settled.inverse, inverse, miss)
     drifted = jnp.any(~(jnp.abs(dot(correction, miss)) <= DRIFT * jnp.abs(dot(x, const.target))))
     recent = _Recent(matrix, inverse, place + 1, drifted)
     return recent, x + correction, drifted | (recent.moves == OWED)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from gradmatch_jax.solvers.batched import apply, matmul, written
+from gradmatch_jax.solvers.batched import apply, apply_from_left, matmul, written
 
 OWED = 32
 # A system's inverse is made afresh where a correction by it is worth more of the solution's energy
@@ -44,7 +44,7 @@ def product(
 ) -> Float[Array, "g s"]:
     """The updated matrix times a vector."""
     along = updates.signs * apply(updates.vectors, vector)
-    return apply(matrix, vector) + apply(jnp.swapaxes(updates.vectors, 1, 2), along)
+    return apply(matrix, vector) + apply_from_left(along, updates.vectors)
 
 
 def paid(matrix: Float[Array, "g s s"], updates: Updates) -> Float[Array, "g s s"]:
