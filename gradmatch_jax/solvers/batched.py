@@ -109,12 +109,11 @@ def leading(values: Float[Array, "g n"], b: int) -> Int[Array, "g b"]:
 def largest(values: Float[Array, "g n"]) -> Int[Array, "g"]:
     """argmax, the first of equal ones: by rows of about 64 first, many times as fast on a CPU.
 
-    XLA's argmax is one scalar loop there; its max is vectorised. Few values are no matter, but
-    for what there is to compile.
+    XLA's argmax is one scalar loop there; its max is vectorised.
     """
     g, n = values.shape
     lanes = _lanes(n)
-    if lanes is None or n <= 4 * _LANES:
+    if lanes == n:
         return jnp.argmax(values, axis=1)
     tiles = values.reshape(g, n // lanes, lanes)
     tile = jnp.argmax(jnp.max(tiles, axis=2), axis=1)
@@ -122,13 +121,17 @@ def largest(values: Float[Array, "g n"]) -> Int[Array, "g"]:
     return tile * lanes + within
 
 
-def _lanes(n: int) -> int | None:
-    """The length nearest to 64 that divides n, as often as devices may split it if it can be.
+def _lanes(n: int) -> int:
+    """The length of the rows: 64, or of many values what is near it and divides n; else all of it.
 
-    Not filled up to a multiple: where rows are split over devices that brings them all together.
+    Not filled up to a multiple: where values are split over devices that brings them all together.
+    So a length is taken that leaves each of eight devices whole rows, if there is one. Few values
+    are no matter, but for what there is to compile and, on devices, to move.
     """
+    if n % _LANES == 0 or n <= 16 * _LANES:
+        return _LANES if n % _LANES == 0 and n > 4 * _LANES else n
     for devices in (8, 1):
         fit = [lanes for lanes in range(16, 257) if n % (devices * lanes) == 0]
         if fit:
             return min(fit, key=lambda lanes: abs(lanes - _LANES))
-    return None
+    return n
