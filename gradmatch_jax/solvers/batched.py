@@ -125,8 +125,8 @@ def _lanes(n: int) -> int:
     """The length of the rows: 64, or of many values what is near it and divides n; else all of it.
 
     Not filled up to a multiple: where values are split over devices that brings them all together.
-    So a length is taken that leaves each of eight devices whole rows, if there is one. Few values
-    are no matter, but for what there is to compile and, on devices, to move.
+    A length is preferred of which there is a multiple of eight, so that as many devices have whole
+    rows. Few values are no matter, but for what there is to compile and, on devices, to move.
     """
     if n % _LANES == 0 or n <= 16 * _LANES:
         return _LANES if n % _LANES == 0 and n > 4 * _LANES else n

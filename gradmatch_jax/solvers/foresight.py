@@ -52,7 +52,8 @@ def foreseen(const: Constants, state: State, count: int) -> Int[Array, "g b"]:
         places = jnp.concatenate([places, _to_come(state, n, count)], axis=1)
     atom, tolerance = jnp.minimum(places, n - 1), _tolerance(const, state)
     columns = columns_at(state.columns, places)
-    rounding, noise = const.rounding[g, atom], state.noise[g, places]
+    rounding = const.rounding[g, atom]
+    noise = jnp.maximum(const.noise[g, atom], state.noise[g, places])
     rows = _rows(const, places)
     standing = Standing(
         state.move.reasons, jnp.zeros_like(state.moves), jnp.zeros_like(state.moves),

@@ -105,7 +105,7 @@ def _start(const: Constants) -> State:
         signs=jnp.zeros((g, places), dtype),
         residual=residual,
         pivots=jnp.pad(const.diagonal, room),
-        noise=jnp.pad(const.noise, room),
+        noise=jnp.zeros_like(residual),
         candidates=Candidates(jnp.zeros((g, b), jnp.int32), rows),
         support=jnp.full((g, places), -1, jnp.int32),
         chosen=jnp.zeros((g, n), bool),
@@ -122,7 +122,8 @@ def _gain(const: Constants, state: State) -> Float[Array, "g n"]:
     n = const.correlations.shape[1]
     gain = state.residual[:, :n]
     gain = gain if const.nonnegative else jnp.abs(gain)
-    may = const.problem.free & ~state.chosen & (state.pivots > state.noise)[:, :n]
+    independent = state.pivots[:, :n] > jnp.maximum(const.noise, state.noise[:, :n])
+    may = const.problem.free & ~state.chosen & independent
     return jnp.where(may & (gain > const.rounding), gain, -jnp.inf)
 
 
@@ -156,7 +157,8 @@ def _refined(const: Constants, state: State) -> State:
     if const.space is None:
         return state
     space, since = const.space, state.step - state.corrected
-    now = jnp.max(jnp.abs(state.residual[:, : const.correlations.shape[1]]), axis=1)
+    correlations = state.residual[:, : const.correlations.shape[1]]
+    now = jnp.max(jnp.where(const.problem.free, jnp.abs(correlations), 0.0), axis=1)
     fallen = (state.move.reasons == RUNNING) & (now < FALLEN * state.largest)
     due = ((since >= CORRECT) & jnp.any(fallen)) | (since >= LATEST)
     residual, objective, at, largest = lax.cond(
@@ -241,7 +243,7 @@ def _advance(const: Constants, state: State) -> State:
         signs=state.signs.at[:, state.step].set(move.sign),
         residual=state.residual - y[:, None] * signed,
         pivots=state.pivots - signed * column,
-        noise=noise_after(const, state, step),
+        noise=noise_after(const, state, step, move.sign),
         candidates=Candidates(places, rows - across[:, :, None] * column[:, None, :]),
         objective=state.objective - move.sign * y**2,
         **_support_after(const, state),
