@@ -11,8 +11,7 @@ Installing and downloading are not in them.
 import json
 import os
 import resource
-import subprocess
-import sys
+import shlex
 import tempfile
 import time
 from dataclasses import dataclass
@@ -20,12 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command import command, quickened
-from experiments.first_hour import SHORT
+from experiments.first_hour import OURS, FirstHour, Step, typed
 from experiments.records import append, stamp
 from gradmatch_jax.commands.compare import RECORD
-from gradmatch_jax.errors import UserError
-
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -59,25 +55,10 @@ def called(folder: Path, name: str, args: Comparison) -> dict[str, Any]:
     Raises:
         UserError: it failed; with the last that it said.
     """
-    words = [
-        "compare",
-        "--out",
-        str(folder / name),
-        *(SHORT["compare"] if args.quick else "").split(),
-    ]
-    ours = ("JAX_", "XLA_", "GRADMATCH_")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    kept |= {"XDG_CACHE_HOME": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
-    start, cores = time.perf_counter(), _of_the_cores()
-    done = subprocess.run(
-        [sys.executable, "-m", "gradmatch_jax.cli", *words],
-        cwd=folder, env=kept, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    seconds, cores = time.perf_counter() - start, _of_the_cores() - cores
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise UserError(f"compare failed: {said[-1] if said else done.returncode}")
-    print(f"{seconds:7.1f} s, {cores:.1f} of the cores", flush=True)
+    step = Step("bash", f"{OURS} compare --out {shlex.quote(str(folder / name))}")
+    cores = _of_the_cores()
+    seconds = typed(step, folder, folder, FirstHour(own=True, quick=args.quick))["seconds"]
+    cores = _of_the_cores() - cores
     runs = json.loads((folder / name / "digits" / RECORD).read_text("utf-8"))["runs"]
     accuracies = [run["test_accuracy"] for run in runs]
     return {"seconds": seconds, "cpu_seconds": cores, "accuracies": accuracies}
