@@ -10,18 +10,26 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from gradmatch_jax.commands.signals import unread
 from gradmatch_jax.errors import UserError
 
 A = TypeVar("A")
 
 
 def command(main: Callable[[A], int | None], settings: type[A]) -> None:
-    """Run `main` on what the command line says; exit status 2 and one line on bad input."""
+    """Run `main` on what the command line says and leave with its status."""
+    sys.exit(status_of(Path(sys.argv[0]).stem, lambda: main(tyro.cli(settings))))
+
+
+def status_of(program: str, work: Callable[[], int | None]) -> int:
+    """Do the work; 2 and one line on bad input, 141 and none where the output's reader has left."""
     try:
-        sys.exit(main(tyro.cli(settings)))
+        return work() or 0
     except UserError as error:
-        print(f"{Path(sys.argv[0]).stem}: {error}", file=sys.stderr)
-        sys.exit(2)
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return unread()
 
 
 def show(table: Table) -> None:

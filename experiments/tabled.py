@@ -1,6 +1,5 @@
-"""What studies with a table a case share: a row's runs and costs, the tables, the command."""
+"""What studies with a table a case share: a row's runs and costs, the tables."""
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 from experiments.judge.verdict import Record
 from experiments.paper.costs import cost_of
-from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.summary import seconds_of
 from gradmatch_jax.report.tables import Column, markdown, mean_and_std
 
@@ -60,13 +58,3 @@ def write_tables(
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
-
-
-def status_of(program: str, work: Callable[[], None]) -> int:
-    """Do the work; 2 and one line on bad input."""
-    try:
-        work()
-    except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
-    return 0

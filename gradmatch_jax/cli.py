@@ -3,13 +3,12 @@
 import contextlib
 import gc
 import io
-import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from gradmatch_jax.commands.signals import Asked, answered, status
+from gradmatch_jax.commands.signals import Asked, answered, status, unread
 from gradmatch_jax.errors import Stopped, UserError, blocked
 
 EXAMPLES = {
@@ -43,9 +42,8 @@ def main() -> None:
             _main(asked)
         except UserError as error:
             _leave(error, 2)
-        except BrokenPipeError:  # who reads has seen enough, as `head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor is more flushed
-            sys.exit(128 + 13)
+        except BrokenPipeError:
+            sys.exit(unread())
         except OSError as error:
             _leave(blocked(error.filename or "a file", error), 2)
         except Stopped as error:

@@ -25,10 +25,11 @@ import tyro
 
 from experiments.clean.cases import ALONE, CASES, QUICK, REFERENCE, Arm, Case
 from experiments.clean.data import known, mixed, sourced
+from experiments.command import status_of
 from experiments.judge.verdict import Record, verdict
 from experiments.records import read
 from experiments.runs import Ended, here, run_all, run_name
-from experiments.tabled import COSTS, Runs, status_of, write_tables
+from experiments.tabled import COSTS, Runs, write_tables
 from gradmatch_jax.data import Dataset
 from gradmatch_jax.errors import UserError, no_such
 from gradmatch_jax.report.tables import Column
@@ -230,13 +231,19 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; 2 and one line on bad input."""
+    with known():
+        return status_of("experiments.clean", lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> None:
     asked: Any = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType]
         args=arguments, prog="python -m experiments.clean", description=__doc__,
     )  # fmt: skip
-    with known():
-        work = functools.partial(run if isinstance(asked, Run) else table, asked)
-        return status_of("experiments.clean", work)
+    if isinstance(asked, Run):
+        run(asked)
+    else:
+        table(asked)
 
 
 if __name__ == "__main__":

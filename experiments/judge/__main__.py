@@ -10,7 +10,6 @@ last epoch. FOLDER holds mnist, cifar10 and text as `cases.CASES` names them; wh
 out. Resumable; one process a core.
 """
 
-import functools
 import math
 import sys
 import time
@@ -21,13 +20,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from experiments.command import status_of
 from experiments.judge.cases import ARMS, CASES, QUICK, RATES, REFERENCE, SEEDS, TUNED_ON, Arm, Case
 from experiments.judge.overview import overview
 from experiments.judge.verdict import Record, chosen, verdict
 from experiments.on_ray import Ray
 from experiments.records import read
 from experiments.runs import Recorded, run_all
-from experiments.tabled import COSTS, Runs, status_of, write_tables
+from experiments.tabled import COSTS, Runs, write_tables
 from gradmatch_jax.errors import UserError, no_such
 from gradmatch_jax.report.tables import Column
 from gradmatch_jax.sweep import Grid, Job, plan
@@ -224,12 +224,18 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; 2 and one line on bad input."""
+    return status_of("experiments.judge", lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> None:
     asked: Any = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType]
         args=arguments, prog="python -m experiments.judge", description=__doc__,
     )  # fmt: skip
-    work = functools.partial(run if isinstance(asked, Run) else table, asked)
-    return status_of("experiments.judge", work)
+    if isinstance(asked, Run):
+        run(asked)
+    else:
+        table(asked)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.console import Console
 
+from experiments.command import status_of
 from experiments.paper.exhibit import Exhibit, Source, stand
 from experiments.paper.exhibits import IN_ORDER, find
 from experiments.paper.study import Asked, State, Study
@@ -265,16 +266,15 @@ ACTIONS: dict[type, Any] = {Run: run, Table: table, Figure: figure, List: listin
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; 2 and one line on bad input."""
+    return status_of("experiments.paper", lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> None:
     asked: Any = tyro.cli(
         Command,  # pyright: ignore[reportArgumentType]
         args=arguments, prog="python -m experiments.paper", description=__doc__,
     )  # fmt: skip
-    try:
-        ACTIONS[type(asked)](asked)
-    except UserError as error:
-        print(f"experiments.paper: {error}", file=sys.stderr)
-        return 2
-    return 0
+    ACTIONS[type(asked)](asked)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,12 @@ def status(number: int) -> int:
     return 128 + number
 
 
+def unread() -> int:
+    """The exit status where who reads has seen enough, as `head` does; nor is more flushed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status(13)  # SIGPIPE, by a name that not every system has
+
+
 def _say(text: str) -> None:
     cursor = SHOW_CURSOR if sys.stderr.isatty() else ""
     sys.stderr.write(f"{cursor}gradmatch-jax: {text}\n")

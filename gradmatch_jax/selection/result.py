@@ -88,6 +88,19 @@ def stopped_short(selection: Selection) -> str | None:
     return "; ".join(said) or None
 
 
+def effective_size(selection: Selection) -> float:
+    """How many equal weights these are worth: (sum w)² / sum w² (Kish 1965), the size at most.
+
+    Far below the size a few examples make most of the sum, and steps of SGD are of uneven length.
+
+    >>> effective_size(Selection(*map(np.asarray, ([4, 2, 7, -1], [9, 0.5, 0.5, 0], 3, 3, 0.0))))
+    1.2269938650306749
+    """
+    weights = selection.numpy()[1].astype(np.float64)
+    squares = float(weights @ weights)
+    return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
+
+
 def check_finite(selection: Selection) -> Selection:
     """`selection`, whose numbers must be finite (where they are not traced).
 

@@ -28,6 +28,7 @@ class SelectionRecord(TypedDict):
     matching_error: float | None  # relative to the target; None where nothing is matched
     seconds: float  # compilation apart
     stopped: NotRequired[str | None]  # why matching ended before its budget
+    effective_size: NotRequired[float]  # equal weights that these are worth
 
 
 class EpochRecord(TypedDict):

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gradmatch_jax.selection.result import Selection, stopped_short
+from gradmatch_jax.selection.result import Selection, effective_size, stopped_short
 from gradmatch_jax.strategies.strategy import Pass, Snapshot
 from gradmatch_jax.training.feed import Feed
 from gradmatch_jax.training.passes import collect, collect_gradient_norms
@@ -42,4 +42,5 @@ def describe(selection: Selection) -> dict[str, Any]:
         "num_matched": int(selection.num_matched),
         "matching_error": float(selection.matching_error),
         "stopped": stopped_short(selection),
+        "effective_size": effective_size(selection),
     }

@@ -8,6 +8,9 @@ import numpy as np
 
 from gradmatch_jax.training.state import Run, TrainState
 
+# Weights that are worth this share of their number are as good as equal.
+EVEN = 0.9
+
 
 def summarise(run: Run, state: TrainState, log: list[dict[str, Any]]) -> dict[str, Any]:
     """The result of a run that has ended, as result.json has it.
@@ -38,7 +41,9 @@ def summarise(run: Run, state: TrainState, log: list[dict[str, Any]]) -> dict[st
         "num_matched": [s["num_matched"] for s in selections],
         "matching_error": [s["matching_error"] for s in selections],
         "stopped": [s["stopped"] for s in selections],
-        "warning": warning([_number(row["train_loss"]) for row in log], run.num_classes),
+        "warning": warning(
+            [_number(row["train_loss"]) for row in log], run.num_classes, _remedy(run, selections)
+        ),
         **run.facts,
     }
 
@@ -48,7 +53,16 @@ def _number(loss: float | None) -> float:
     return math.nan if loss is None else loss
 
 
-def warning(losses: Sequence[float], classes: int) -> str | None:
+def _remedy(run: Run, selections: Sequence[dict[str, Any]]) -> str:
+    """What makes the longest steps shorter: of uneven weights, their mean in each mini-batch."""
+    shares = [s["effective_size"] / s["size"] for s in selections if s.get("effective_size")]
+    by_weight = any(epoch.batching.weights == "selection" for epoch in run.plan)
+    if not by_weight or not shares or min(shares) > EVEN:
+        return "lower --lr"
+    return f"--weighting batch (a selection weighs as {min(shares):.0%} of its size), or lower --lr"
+
+
+def warning(losses: Sequence[float], classes: int, remedy: str = "lower --lr") -> str | None:
     """What looks wrong with a run that ended, if anything does.
 
     A loss that exploded and stayed is finite: an lr of 50 ends at 187. Guessing costs ln C, and a
@@ -58,6 +72,7 @@ def warning(losses: Sequence[float], classes: int) -> str | None:
     Args:
         losses: the training loss of each epoch.
         classes: C.
+        remedy: what to do about it.
 
     >>> warning([187.0], 10)
     'the training loss ended at 187, above the 2.3 of guessing: lower --lr'
@@ -70,12 +85,12 @@ def warning(losses: Sequence[float], classes: int) -> str | None:
         return None
     if losses[-1] > 2 * guess:
         said = f"the training loss ended at {losses[-1]:.3g}, above the {guess:.2g} of guessing"
-        return f"{said}: lower --lr"
+        return f"{said}: {remedy}"
     learnt = [epoch for epoch, loss in enumerate(losses) if loss < guess / 2]
     if not learnt:
         return None
     last = learnt[-1]
     return (
         f"the training loss went from {losses[last]:.3g} to {losses[last + 1]:.3g} in epoch "
-        f"{last + 1} and ended at guessing, {guess:.2g}: lower --lr"
+        f"{last + 1} and ended at guessing, {guess:.2g}: {remedy}"
     )

@@ -121,12 +121,15 @@ def test_a_run_that_was_stopped(monkeypatch, capsys):
 
 
 @pytest.mark.thorough
-def test_whoever_reads_may_stop_reading():
+@pytest.mark.parametrize(
+    "command", ["gradmatch_jax.cli train", "experiments.paper run", "experiments.bench.omp"]
+)
+def test_whoever_reads_may_stop_reading(command):
     """As `gradmatch-jax train --help | head -3` does: no message, and the status of SIGPIPE."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [sys.executable, "-m", "gradmatch_jax.cli", "train", "--help"],
+        [sys.executable, "-m", *command.split(), "--help"],
         stdout=write, stderr=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     os.close(write)

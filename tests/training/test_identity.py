@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -154,6 +155,27 @@ def test_an_exploded_loss_that_stays_is_warned_of(tmp_path):
     summary = train(config, tmp_path).summary
     assert "above the 2.3 of guessing: lower --lr" in summary["warning"]
     assert toy(epochs=3).summary["warning"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"strategy": "gradmatch", "fraction": 0.1}, r"guessing: --weighting batch \(a selection"),
+        ({"strategy": "gradmatch", "fraction": 0.1, "weighting": "batch"}, "guessing: lower --lr"),
+        ({"strategy": "craig", "fraction": 0.1}, "guessing: lower --lr"),  # its own are by batch
+    ],
+)
+def test_uneven_weights_are_named_where_they_scale_the_steps(settings, said, tmp_path):
+    run = train(TrainConfig(epochs=2, lr=100.0, model="logistic", **settings), tmp_path)
+    assert re.search(said, run.summary["warning"])
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    rows = [row for row in map(json.loads, lines) if row.get("selection")]
+    with np.load(tmp_path / "selection.npz", allow_pickle=False) as file:
+        weights = file["weights"].astype(float)
+    assert rows[-1]["selection"]["effective_size"] == pytest.approx(
+        weights.sum() ** 2 / (weights**2).sum()
+    )
+    assert rows[-1]["selection"]["effective_size"] < 0.9 * rows[-1]["selection"]["size"]
 
 
 @pytest.mark.parametrize(
