@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from experiments.bench import comparison, gpu_check
+from experiments.bench import comparison, compilation, gpu_check
 from experiments.command import show
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.tables import Column, rich_table
@@ -37,3 +37,21 @@ def test_a_comparison_is_timed_twice(tmp_path, monkeypatch):
     assert len(record["again"]) == 1
     assert 0 < record["again"][0]["cpu_seconds"] < record["first"]["cpu_seconds"]
     assert [path.name for path in tmp_path.iterdir()] == ["r.jsonl"]
+
+
+@pytest.mark.thorough
+def test_sizes_near_one_another_compile_one_solver(tmp_path):
+    args = compilation.Compilation(quick=True, results=tmp_path / "r.jsonl")
+    compilation.main(args)
+    records = {r["differs"]: r for r in map(json.loads, args.results.read_text().splitlines())}
+    assert set(records) == {"budget", "examples", "classes"}
+    for record in records.values():
+        assert record["anew"] == 0
+        assert 0 <= record["second"] < record["first"] / 4
+
+
+def test_a_selection_of_an_unknown_kind_is_refused(tmp_path):
+    args = compilation.Compilation(kinds=("crag",), results=tmp_path / "r.jsonl")
+    with pytest.raises(UserError, match="Did you mean 'craig'"):
+        compilation.main(args)
+    assert not (tmp_path / "r.jsonl").exists()

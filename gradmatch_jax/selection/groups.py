@@ -19,6 +19,7 @@ from gradmatch_jax.selection.spread import map_spread, padded
 
 # Fewer cost as much as these, and each would be a program to compile.
 LEAST_SLOTS = 16
+MANY_SLOTS = 256
 LEAST_MEMBERS = 32
 TOGETHER = 4  # groups: so many, or a bucket of them
 
@@ -71,10 +72,13 @@ def rows_for(g: int, m: int) -> tuple[int, int]:
 def slots_for(budget: int, members: int) -> int:
     """Slots of a compiled answer for `budget` of a group of `members`, and for others near it.
 
-    >>> [slots_for(budget, 1000) for budget in (1, 13, 33)], slots_for(3, 5)
-    ([16, 16, 36], 5)
+    A power of two up to `MANY_SLOTS`, beyond which free ones take time: then a `bucket`.
+
+    >>> [slots_for(budget, 1000) for budget in (1, 13, 33, 300)], slots_for(3, 5)
+    ([16, 16, 64, 320], 5)
     """
-    return min(bucket(max(budget, LEAST_SLOTS)), members)
+    slots = max(budget, LEAST_SLOTS)
+    return min(bucket(slots) if slots > MANY_SLOTS else 1 << (slots - 1).bit_length(), members)
 
 
 def room_for(budget: int, slots: int, n: int) -> int:
