@@ -1,10 +1,11 @@
 """What every measurement's command shares: refused in time, and a table that is all there."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from experiments.bench import comparison, compilation, gpu_check
+from experiments.bench import comparison, compilation, gpu_check, profile
 from experiments.command import show
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.tables import Column, rich_table
@@ -55,3 +56,24 @@ def test_a_selection_of_an_unknown_kind_is_refused(tmp_path):
     with pytest.raises(UserError, match="Did you mean 'craig'"):
         compilation.main(args)
     assert not (tmp_path / "r.jsonl").exists()
+
+
+@pytest.mark.thorough
+def test_an_interval_is_taken_apart(tmp_path):
+    args = profile.Profile(quick=True, results=tmp_path / "r.jsonl")
+    profile.main(args)
+    (record,) = map(json.loads, args.results.read_text().splitlines())
+    selects = record["pass_seconds"] + record["solver_seconds"]
+    trains = record["training_seconds"]
+    assert min(record["pass_seconds"], record["solver_seconds"], trains) > 0
+    assert record["training_share"] == pytest.approx(trains / (trains + selects))
+    assert record["training_share"] < record["training_share_warm"] < 1
+
+
+def test_a_profile_leaves_out_pools_that_a_run_would_widen():
+    asked = profile.configurations(profile.Profile(strategies=("craig",), data_dir=Path(".")))
+    assert [(c.fraction, c.pool) for c in asked] == [
+        (0.01, 1.0), (0.01, 0.2), (0.05, 1.0), (0.05, 0.2), (0.1, 1.0), (0.1, 0.2), (0.3, 1.0),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="--data-dir is missing"):
+        profile.main(profile.Profile())
