@@ -22,7 +22,7 @@ from gradmatch_jax.inputs.values import (
 from gradmatch_jax.loops import looks
 from gradmatch_jax.loops.memory import Memory, packed, unpacked
 from gradmatch_jax.loops.rhythm import Rhythm, rhythm_of
-from gradmatch_jax.loops.settings import entry_of, settings_of
+from gradmatch_jax.loops.settings import entry_of, scaled_as_asked, settings_of
 from gradmatch_jax.loops.targets import targets_of, validation_targets
 from gradmatch_jax.losses import Loss, check_loss
 from gradmatch_jax.selection.result import Selection, empty_selection
@@ -65,6 +65,7 @@ class Selector:
         tail: float = 0.125,
         proxy_epochs: int | None = None,
         pool: float = 1.0,
+        weighting: str = "own",
         seed: int = 0,
         loss: Loss | str = "softmax",
         label_smoothing: float = 0.0,
@@ -91,6 +92,8 @@ class Selector:
             proxy_epochs: forgetting, entropy, el2n, grand, facility-location, not warm: the full
                 epochs before they score (10). Whether the network starts anew then is yours.
             pool: share of the data that a selection looks at, drawn anew each time.
+            weighting: how SGD scales the weights: to mean 1 once a "selection" or in each "batch",
+                or "none"; "own", as the strategy has it.
             seed: of all that is drawn.
             loss: "softmax", "mse", "sigmoid", or a function of one (logits, label).
             label_smoothing: of softmax and sigmoid.
@@ -123,21 +126,14 @@ class Selector:
         if share < 1 and not entry.reads:
             raise UserError(f"pool does not apply to {name}, which reads no pass; leave it out")
         options = settings_of(name, entry, settings)
-        self._strategy: Strategy = build_pooled(entry, task, options, share)
+        own = build_pooled(entry, task, options, share)
+        self._strategy: Strategy = scaled_as_asked(name, entry, own, weighting)
         if "validation" in self._strategy.needs and held is None:
             raise UserError(f"{name} needs validation_labels, and validation=forward with a call")
         self._rhythm: Rhythm = rhythm_of(
-            name,
-            entry,
-            self._strategy,
-            self.budget / n,
-            warm=warmed,
-            epochs=epochs,
-            every=every,
-            kappa=kappa,
-            tail=tail,
-            proxy_epochs=proxy_epochs,
-        )
+            name, entry, self._strategy, self.budget / n, warm=warmed, epochs=epochs, every=every,
+            kappa=kappa, tail=tail, proxy_epochs=proxy_epochs,
+        )  # fmt: skip
         self.seed, self._asked = as_whole("seed", seed, SEED), forward
         self._key = as_key(self.seed)
         self._wanted = looks.recorded_names(self._strategy, train.classes)
@@ -145,6 +141,8 @@ class Selector:
             f"{name}, {self.budget} of {n} examples, seed {seed}, pool {share:g}, "
             f"{self._rhythm.in_words}"
         )
+        if self.weighting != own.weighting:
+            self._identity += f", weighting {self.weighting}"
         self._memory = Memory(
             epoch=-1,
             observed=False,
@@ -166,7 +164,7 @@ class Selector:
 
     @property
     def weighting(self) -> str:
-        """How SGD is to scale the weights: "batch" (CRAIG) is to mean 1 in each mini-batch too."""
+        """How SGD is to scale the weights: "batch" (CRAIG) is to mean 1 in each mini-batch."""
         return self._strategy.weighting
 
     def ordered(self, epoch: int) -> bool:

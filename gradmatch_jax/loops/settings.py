@@ -2,13 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast, get_args
 
 from gradmatch_jax.errors import UserError, no_such
+from gradmatch_jax.inputs.values import check_literal
 from gradmatch_jax.settings import checked
 from gradmatch_jax.solvers.options import MatchingOptions, matching_options
 from gradmatch_jax.strategies.check import OWN, as_entry
+from gradmatch_jax.strategies.regime import Weighting
 from gradmatch_jax.strategies.registry import Entry, find_entry, keywords, split_name
+from gradmatch_jax.strategies.strategy import Strategy, scaled
 from gradmatch_jax.training.config import TrainConfig
 
 MATCHING = tuple(field.name for field in dataclasses.fields(MatchingOptions))
@@ -35,6 +38,18 @@ def applicable(entry: Entry) -> list[str]:
     """The settings that a strategy has, by name."""
     own = keywords(entry)
     return sorted((own - {"options"}) | (set(MATCHING) if "options" in own else set()))
+
+
+def scaled_as_asked(name: str, entry: Entry, strategy: Strategy, weighting: Any) -> Strategy:
+    """The strategy with `weighting` for how SGD scales its weights; "own" leaves it as it is.
+
+    Raises:
+        UserError: another value than the four; a strategy that trains on all examples.
+    """
+    asked = check_literal("weighting", weighting, ("own", *get_args(Weighting)))
+    if asked != "own" and not entry.regime.subsets:
+        raise UserError(f"weighting does not apply to {name}, which weighs nothing; leave it out")
+    return scaled(strategy, cast(Any, asked))
 
 
 def settings_of(name: str, entry: Entry, given: Mapping[str, Any]) -> dict[str, Any]:

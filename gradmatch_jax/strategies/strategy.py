@@ -10,7 +10,7 @@ from gradmatch_jax.strategies.task import Pass, Recorded, Rows, Seen, Snapshot, 
 
 __all__ = [
     "Need", "Pass", "Recorded", "Rows", "Seen", "Snapshot", "State", "Strategy", "Task",
-    "record_nothing", "stateless",
+    "record_nothing", "scaled", "stateless",
 ]  # fmt: skip
 
 # What a selection reads: a pass over the training set, a pass over the validation set, and the
@@ -68,6 +68,15 @@ class Strategy(NamedTuple):
     ordered: bool = False
     repeats: bool = False
     signed: bool = False
+
+
+def scaled(strategy: Strategy, weighting: Weighting | Literal["own"]) -> Strategy:
+    """The strategy with its weights scaled otherwise in SGD; "own" leaves it as it is.
+
+    >>> scaled(Strategy(stateless, None), "batch").weighting
+    'batch'
+    """
+    return strategy if weighting == "own" else strategy._replace(weighting=weighting)
 
 
 def stateless(key: PRNGKeyArray | None) -> State:

@@ -22,7 +22,7 @@ from gradmatch_jax.models.checks import check_model_output
 from gradmatch_jax.models.model import Model
 from gradmatch_jax.selection.result import empty_selection
 from gradmatch_jax.strategies.pool import build_pooled
-from gradmatch_jax.strategies.strategy import Strategy, Task
+from gradmatch_jax.strategies.strategy import Strategy, Task, scaled
 from gradmatch_jax.training.config import RunConfig, TrainConfig, network_name
 from gradmatch_jax.training.feed import Feed, default_model, input_spec
 from gradmatch_jax.training.keys import first_keys
@@ -84,7 +84,6 @@ def prepare(
         _check_model(model, dataset)
     parts = (dataset.train, dataset.validation, dataset.test)
     feeds = [Feed(part, place, config) for part in parts]
-    own = strategy.weighting if config.weighting == "own" else config.weighting
     run = Run(
         name=config.strategy,
         plan=plan(
@@ -92,7 +91,7 @@ def prepare(
             share,
             regime=config.entry.regime,
             reselect=config.entry.reselect,
-            weighting=own,
+            weighting=strategy.weighting,
             ordered=strategy.ordered,
             warm=config.warm,
             kappa=config.kappa,
@@ -153,7 +152,8 @@ def fresh_network(run: Run, network: Network, epoch: int) -> Any:
 def _strategy(config: RunConfig, dataset: Dataset, budget: int) -> Strategy:
     labels = np.asarray(dataset.train.labels)
     task = Task(labels, dataset.num_classes, budget, np.asarray(dataset.validation.labels))
-    return build_pooled(config.entry, task, config.strategy_settings, config.pool)
+    strategy = build_pooled(config.entry, task, config.strategy_settings, config.pool)
+    return scaled(strategy, config.weighting)
 
 
 def _all_steps(

@@ -250,6 +250,8 @@ def made(n, width=5):
         (lambda: Selector(fraction=0.1, labels=LABELS, every=0), "every must be 1 or more"),
         (lambda: Selector("glister", fraction=0.1, labels=LABELS, loss="mse"), "probabilities"),
         (lambda: Selector(fraction=0.1, labels=LABELS, loss="mes"), "Did you mean 'mse'"),
+        (lambda: Selector(fraction=0.1, labels=LABELS, weighting="bath"), "Did you mean 'batch'"),
+        (lambda: Selector("full", labels=LABELS, weighting="batch"), "weighting does not apply"),
         (lambda: Selector(fraction=0.1, labels=LABELS)(0), "pass forward="),
         (lambda: Selector(fraction=0.1, labels=LABELS)(0, 3), "pass forward="),
         (lambda: Selector(fraction=0.1, labels=LABELS)(0, lambda: 3), "return \\(logits, features"),
