@@ -82,7 +82,7 @@ class Selector:
             labels: (n,), one a training example: classes, or what `loss` takes.
             forward: what a call without one asks for a pass.
             fraction: k/n, the share of the examples to train on.
-            budget: k itself, in its place.
+            budget: k itself, in its place; n at most.
             every: R, epochs between selections, where the strategy selects at intervals.
             epochs: T. Needed where the plan depends on it: warm starts, full-earlystop, InfoBatch's
                 last epochs. `selector.epochs` says how many the plan comes to.
@@ -119,9 +119,9 @@ class Selector:
             held = validation_targets(validation_labels, train, loss, groups)
         self._objective = looks.Objective(loss, smoothing, train, held)
         n = self.count = len(train.groups)
-        self.budget = as_budget(budget, fraction, n) if entry.regime.budgeted else n
+        self.budget = min(as_budget(budget, fraction, n), n) if entry.regime.budgeted else n
         held_groups = None if held is None else held.groups
-        task = Task(train.groups, train.classes, min(self.budget, n), held_groups, train.labelled)
+        task = Task(train.groups, train.classes, self.budget, held_groups, train.labelled)
         share = as_number("pool", pool, SHARE)
         if share < 1 and not entry.reads:
             raise UserError(f"pool does not apply to {name}, which reads no pass; leave it out")

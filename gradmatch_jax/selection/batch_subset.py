@@ -6,15 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
+from jaxtyping import Array, Int
 
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key, widened
 from gradmatch_jax.inputs.atoms import as_factored, as_target
 from gradmatch_jax.inputs.values import as_count
 from gradmatch_jax.selection.batches import (
-    Wanted,
     batch_gram,
     error_of,
     even_batches,
+    sizes_of,
     sum_of,
     to_members,
     wanted_of,
@@ -50,8 +51,9 @@ def select_batches(
     """GRAD-MATCHPB: match the target with mean gradients of random mini-batches (paper, section 2).
 
     The examples are shuffled into batches of `batch_size`, as even as they come; whole batches are
-    selected, and a batch's weight is shared by its members, so that sum_i w_i g_i over the examples
-    returned is the match. The lightest batch is cut so that exactly `budget` examples come back.
+    selected until their members meet the budget, and a batch's weight is shared by its members, so
+    that sum_i w_i g_i over the examples returned is the match. One batch is cut so that exactly
+    `budget` examples come back, the lightest of those that something is left of.
 
     Args:
         gradients: `LastLayerGradients`, or a dense (n, d) array with one atom a row.
@@ -93,7 +95,14 @@ def select_batches(
 
 @partial(jax.jit, static_argnames=("slots", "batch_size", "mesh"))
 def _select_batches(
-    gradients, target, options, key, wanted: Wanted, slots: int, batch_size: int, mesh: Mesh | None
+    gradients,
+    target,
+    options,
+    key,
+    wanted: Int[Array, ""],
+    slots: int,
+    batch_size: int,
+    mesh: Mesh | None,
 ) -> Selection:
     n = gradients.features.shape[0]
     gradients = widened(gradients)
@@ -107,19 +116,19 @@ def _select_batches(
     if options.lam_scale == "relative":
         lam = lam * jnp.mean(jnp.diagonal(gram))
     problem = Problem(
-        jnp.sum(target**2)[None], jnp.ones((1, count), bool), wanted.batches[None],
-        lam[None], gram=gram[None], correlations=correlations[None],
+        jnp.sum(target**2)[None], jnp.ones((1, count), bool), wanted[None], lam[None],
+        gram=gram[None], correlations=correlations[None], counts=sizes_of(batches)[None],
     )  # fmt: skip
     # As many coordinates as all classes have, and few atoms: always the Gram form.
     support, batch_weights, reasons = match(problem, slots, options, Form.GRAM)
-    indices, weights = to_members(batches, support[0], batch_weights[0], wanted.examples)
+    indices, weights = to_members(batches, support[0], batch_weights[0], wanted)
     matched = jnp.sum(indices >= 0, dtype=jnp.int32)
     if options.fill != "none":
         indices, weights = (
             x[0]
             for x in fill_slots(
                 indices[None], weights[None], jnp.ones((1, n), bool),
-                wanted.examples[None],
+                wanted[None],
                 jax.random.uniform(fill_key, (1, n)),
             )
         )  # fmt: skip

@@ -1,7 +1,6 @@
 """Mini-batches as atoms: what GRAD-MATCHPB and CRAIGPB share."""
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,21 +16,15 @@ from gradmatch_jax.selection.result import compact
 from gradmatch_jax.selection.spread import own_rows, padded, sum_over_blocks, up_to
 
 
-class Wanted(NamedTuple):
-    """A budget in examples and in batches: arrays, so that another one compiles nothing."""
+def wanted_of(budget: int, n: int, batch_size: int) -> tuple[Int[Array, ""], int]:
+    """`budget` of n examples, and slots for the even batches of `batch_size` that hold it.
 
-    examples: Int[Array, ""]
-    batches: Int[Array, ""]
-
-
-def wanted_of(budget: int, n: int, batch_size: int) -> tuple[Wanted, int]:
-    """`budget` of n examples in even batches of `batch_size`, and slots for so many batches.
-
-    Enough of the smaller batches to hold them.
+    The former is an array, so that another one compiles nothing; of the latter there are enough
+    where all batches are of the smaller size.
     """
     count = batch_count(n, batch_size)
     picks = min(count, -(-budget // (n // count)))
-    return Wanted(*(jnp.asarray(x, jnp.int32) for x in (budget, picks))), slots_for(picks, count)
+    return jnp.asarray(budget, jnp.int32), slots_for(picks, count)
 
 
 def batch_count(n: int, batch_size: int) -> int:
@@ -48,10 +41,15 @@ def to_members(
     """The examples of the chosen batches, at most `budget`, each with its share of the weight.
 
     A batch's members have its weight in equal shares, so that sum_i w_i g_i is the weighted sum of
-    the batch means. The lightest batch is cut to meet the budget; what is left of it shares its
-    weight.
+    the batch means. One batch is cut to meet the budget, the lightest of those that something is
+    left of; what is left shares its weight.
     """
     order = jnp.argsort(-jnp.abs(weights), stable=True)
+    support, weights = support[order], weights[order]
+    sizes = jnp.where(support >= 0, sizes_of(batches)[support], 0)
+    place = jnp.arange(support.shape[0])
+    last = jnp.max(jnp.where(sizes > jnp.sum(sizes) - budget, place, -1))
+    order = jnp.argsort(jnp.where(place == last, support.shape[0], place), stable=True)
     support, weights = support[order], weights[order]
     members = jnp.where((support >= 0)[:, None], batches[support], -1)
     rank = jnp.cumsum(members.reshape(-1) >= 0, dtype=jnp.int32).reshape(members.shape)
@@ -76,6 +74,11 @@ def even_batches(key: PRNGKeyArray, n: int, batch_size: int) -> Int[Array, "b si
     rest = order[long * width :].reshape(count - long, width - 1)
     rest = jnp.pad(rest, ((0, 0), (0, 1)), constant_values=-1)
     return jnp.concatenate([full, rest])
+
+
+def sizes_of(batches: Int[AnyArray, "b size"]) -> Int[Array, "b"]:
+    """How many members each batch has."""
+    return jnp.sum(batches >= 0, axis=1, dtype=jnp.int32)
 
 
 def batch_gram(

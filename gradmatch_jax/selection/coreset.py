@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key
@@ -24,10 +24,10 @@ from gradmatch_jax.inputs.atoms import (
 )
 from gradmatch_jax.inputs.values import as_budget, as_count
 from gradmatch_jax.selection.batches import (
-    Wanted,
     batch_gram,
     error_of,
     even_batches,
+    sizes_of,
     sum_of,
     to_members,
     wanted_of,
@@ -159,9 +159,10 @@ def select_coreset_batches(
 
         sum_i w_i g_i = sum_b N_b mean_b,     sum_i w_i = n
 
-    which is CRAIG's scale of per-example weights. The lightest batch is cut so that exactly
-    min(budget, n) examples come back (where the cut leaves nothing of it, its weight is lost).
-    `matching_error` is that of the whole gradient, the cut included, as `select_batches` has it.
+    which is CRAIG's scale of per-example weights. Batches are chosen until their members are
+    min(budget, n) or more; one is cut so that exactly so many come back, the lightest of those that
+    something is left of, and what is left has all of its weight. `matching_error` is that of the
+    whole gradient, the cut included, as `select_batches` has it.
 
     Args:
         gradients: `LastLayerGradients`, or a dense (n, d) array with one atom a row.
@@ -193,7 +194,7 @@ def select_coreset_batches(
 
 @partial(jax.jit, static_argnames=("slots", "batch_size", "mesh"))
 def _select_batches(
-    gradients, key, wanted: Wanted, slots: int, batch_size: int, mesh: Mesh | None
+    gradients, key, wanted: Int[Array, ""], slots: int, batch_size: int, mesh: Mesh | None
 ) -> Selection:
     n = gradients.features.shape[0]
     batches = even_batches(key, n, batch_size)
@@ -202,11 +203,10 @@ def _select_batches(
     gram, _ = batch_gram(gradients, batches, target, centred=True, mesh=mesh)
     valid = jnp.ones((1, count), bool)
     similarities = similarities_of(squared_distances(gram[None]), valid)
-    budgets = wanted.batches[None]
-    positions, owner, _ = maximise(similarities, valid, budgets, slots)
-    examples = jnp.sum(batches >= 0, axis=1).astype(gram.dtype)
-    represented = cluster_sizes(owner, examples[None], slots)
-    indices, weights = to_members(batches, positions[0], represented[0], wanted.examples)
+    sizes = sizes_of(batches)[None]
+    positions, owner, _ = maximise(similarities, valid, wanted[None], slots, counts=sizes)
+    represented = cluster_sizes(owner, sizes.astype(gram.dtype), slots)
+    indices, weights = to_members(batches, positions[0], represented[0], wanted)
     error = error_of(gradients, indices, weights, target, mesh)
     size: Array = jnp.sum(indices >= 0)
     return whole(Selection(indices, weights, size, size, error), mesh)

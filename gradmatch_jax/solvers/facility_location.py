@@ -63,6 +63,7 @@ class _State(NamedTuple):
     positions: Int[Array, "g k"]
     gains: Float[Array, "g k"]
     picked: Int[Array, "g"]  # how many so far
+    spent: Int[Array, "g"]  # of the budget
     active: Bool[Array, "g"]
 
 
@@ -73,6 +74,7 @@ def maximise(
     max_budget: int,
     *,
     block: int | None = None,
+    counts: Int[Array, "g n"] | None = None,
 ) -> tuple[Int[Array, "g k"], Int[Array, "g n"], Float[Array, "g k"]]:
     """Greedy facility location on a batch of problems, min(budget, valid) picks each.
 
@@ -80,6 +82,7 @@ def maximise(
       >= 0 and finite, also outside `valid`.
     block: candidates brought up to date at a time; None takes what suits the device. It changes
       the time, not the answer.
+    counts: what a candidate takes of the budget, which the last pick may go beyond; None: 1 each.
 
     Returns the positions in pick order, padded with -1; the pick (0 .. k-1) each example is
     nearest to, the first of several as near; the gains, padded with 0.
@@ -103,16 +106,18 @@ def maximise(
         positions=jnp.full((g, max_budget), -1, jnp.int32),
         gains=jnp.zeros((g, max_budget), bounds.dtype),
         picked=jnp.zeros(g, jnp.int32),
+        spent=jnp.zeros(g, jnp.int32),
         active=budgets > 0,
     )
-    budgets = jnp.minimum(budgets, jnp.sum(valid, axis=1, dtype=jnp.int32))
+    counts = valid.astype(jnp.int32) if counts is None else jnp.where(valid, counts, 0)
+    budgets = jnp.minimum(budgets, jnp.sum(counts, axis=1, dtype=jnp.int32))
     rows = similarities.reshape(g * n, n)  # one index a row: the gather is then a copy of rows
-    advance = partial(_advance, rows, budgets, block)
+    advance = partial(_advance, rows, counts, budgets, block)
     state = lax.while_loop(lambda s: jnp.any(s.active), advance, state)
     return state.positions, state.owner, state.gains
 
 
-def _advance(rows: Float[Array, "gn n"], budgets, block: int, state: _State) -> _State:
+def _advance(rows: Float[Array, "gn n"], counts, budgets, block: int, state: _State) -> _State:
     """Bring the most promising block of candidates up to date, and pick if that settles it."""
     g, n = state.nearest.shape
     each = jnp.arange(g, dtype=jnp.int32)
@@ -137,12 +142,13 @@ def _advance(rows: Float[Array, "gn n"], budgets, block: int, state: _State) -> 
     best, leader = jnp.where(better, best, state.best), jnp.where(better, leader, state.leader)
 
     settled = (best > rest) | ((best == rest) & (leader < rest_index))
-    go = settled & (best > -jnp.inf) & (state.picked < budgets)
+    go = settled & (best > -jnp.inf) & (state.spent < budgets)
     row = rows[first_row + jnp.minimum(leader, n - 1)]
     closer = go[:, None] & (row > state.nearest)
     slot = jnp.where(go, state.picked, state.positions.shape[1])  # out of range: dropped
     bounds = bounds.at[each, jnp.where(go, leader, bounds.shape[1])].set(-jnp.inf, mode="drop")
-    picked = state.picked + go.astype(state.picked.dtype)
+    takes = counts[each, jnp.minimum(leader, n - 1)].astype(jnp.int32)
+    spent = state.spent + jnp.where(go, takes, 0)
     return _State(
         bounds=bounds,
         stale=jnp.where(go[:, None], bounds, stale),
@@ -152,8 +158,9 @@ def _advance(rows: Float[Array, "gn n"], budgets, block: int, state: _State) -> 
         owner=jnp.where(closer, state.picked[:, None], state.owner),
         positions=state.positions.at[each, slot].set(leader, mode="drop"),
         gains=state.gains.at[each, slot].set(best, mode="drop"),
-        picked=picked,
-        active=(picked < budgets) & (go | (rest > -jnp.inf)),
+        picked=state.picked + go.astype(state.picked.dtype),
+        spent=spent,
+        active=(spent < budgets) & (go | (rest > -jnp.inf)),
     )
 
 

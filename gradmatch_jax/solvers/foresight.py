@@ -56,7 +56,7 @@ def foreseen(const: Constants, state: State, count: int) -> Int[Array, "g b"]:
     noise = jnp.maximum(const.noise[g, atom], state.noise[g, places])
     rows = _rows(const, places)
     standing = Standing(
-        state.move.reasons, jnp.zeros_like(state.moves), jnp.zeros_like(state.moves),
+        state.move.reasons, jnp.zeros_like(state.moves), jnp.zeros_like(state.moves, bool),
         jnp.ones_like(state.moves), jnp.zeros_like(state.moves, bool),
     )  # fmt: skip
 

@@ -83,6 +83,7 @@ class Constants(NamedTuple):
 
     problem: Problem
     correlations: Float[Array, "g n"]
+    picks: Int[Array, "g"]  # that a budget has room for
     diagonal: Float[Array, "g n"]  # of G + lam I
     noise: Float[Array, "g n"]  # in the diagonal: a pivot below it is a chosen combination's
     singular: Bool[Array, "g"]  # whether lam is no more than the mean noise
@@ -175,8 +176,8 @@ def constants_of(problem: Problem, slots: int, *, eps: float, nonnegative: bool)
     count = jnp.maximum(jnp.sum(problem.free, axis=1, dtype=noise.dtype), 1)
     singular = problem.lam <= jnp.sum(jnp.where(problem.free, noise, 0.0), axis=1) / count
     return Constants(
-        problem, correlations, diagonal, noise, singular, rounding, small, space, nonnegative,
-        slots,
+        problem, correlations, problem.picks().astype(jnp.int32), diagonal, noise, singular,
+        rounding, small, space, nonnegative, slots,
     )  # fmt: skip
 
 

@@ -136,8 +136,8 @@ def _looked_ahead(const: Constants, state: State) -> State:
         weights = Weights(now, state.feasible, now < -tolerance)
     standing = Standing(
         state.move.reasons, state.moves,
-        jnp.sum(state.support >= 0, axis=1, dtype=jnp.int32),
-        const.problem.budgets.astype(jnp.int32), state.objective < const.small,
+        const.problem.spent(state.support) >= const.problem.budgets,
+        const.picks, state.objective < const.small,
     )  # fmt: skip
     move = next_move(_gain(const, state), weights, standing)
     return state._replace(move=move, place=move.atom + jnp.where(move.sign < 0, n, 0))

@@ -35,8 +35,8 @@ class Standing(NamedTuple):
 
     reasons: Int[Array, "g"]  # `RUNNING`, or why it has stopped
     moves: Int[Array, "g"]
-    size: Int[Array, "g"]  # of its support
-    budgets: Int[Array, "g"]
+    full: Bool[Array, "g"]  # the support takes all of the budget
+    picks: Int[Array, "g"]  # that it has room for
     small: Bool[Array, "g"]  # the objective is below eps
 
 
@@ -46,7 +46,7 @@ def next_move(gain: Float[Array, "g n"], weights: Weights | None, standing: Stan
     Args:
         gain: of every atom that may enter, -inf for the others.
         weights: None where they may be negative.
-        standing: exchanges can cycle: a problem ends after 4 budget + 4 moves.
+        standing: exchanges can cycle: a problem ends after 4 picks + 4 moves.
     """
     g, atom = jnp.arange(gain.shape[0]), largest(gain)
     nothing = jnp.isneginf(gain[g, atom])
@@ -59,9 +59,9 @@ def next_move(gain: Float[Array, "g n"], weights: Weights | None, standing: Stan
         atom, step = jnp.where(leaving, first, atom), jnp.where(leaving, way[g, first], step)
     ends = (
         (standing.reasons != RUNNING, standing.reasons),
-        (standing.moves >= 4 * standing.budgets + 4, StopReason.MOVE_LIMIT),
+        (standing.moves >= 4 * standing.picks + 4, StopReason.MOVE_LIMIT),
         (leaving, RUNNING),
-        (standing.size >= standing.budgets, StopReason.BUDGET),
+        (standing.full, StopReason.BUDGET),
         (standing.small, StopReason.EPS),
         (nothing, StopReason.NOTHING_LEFT),
     )

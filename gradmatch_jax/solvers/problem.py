@@ -61,7 +61,8 @@ class Problem(NamedTuple):
 
         minimise over S, w   ‖A_S' w - t‖² + lam ‖w‖²,   |S| <= budget
 
-    Either `atoms` and `target` are given, or `gram` and `correlations`.
+    With `counts` an atom takes so many of the budget, which the last one may go beyond. Either
+    `atoms` and `target` are given, or `gram` and `correlations`.
     """
 
     target_sq_norm: Float[Array, "g"]
@@ -72,6 +73,21 @@ class Problem(NamedTuple):
     target: Float[Array, "g ..."] | None = None
     gram: Float[Array, "g n n"] | None = None
     correlations: Float[Array, "g n"] | None = None
+    counts: Int[Array, "g n"] | None = None  # of the budget; None: 1 each
+
+    def spent(self, positions: Int[Array, "g k"]) -> Int[Array, "g"]:
+        """What the atoms at `positions` take of the budget; none where it is -1."""
+        taken = (positions >= 0).astype(self.budgets.dtype)
+        if self.counts is not None:
+            taken = taken * jnp.take_along_axis(self.counts, jnp.maximum(positions, 0), axis=1)
+        return jnp.sum(taken, axis=1, dtype=self.budgets.dtype)
+
+    def picks(self) -> Int[Array, "g"]:
+        """How many atoms a budget has room for, at most."""
+        if self.counts is None:
+            return self.budgets
+        least = jnp.min(jnp.where(self.free, self.counts, jnp.iinfo(self.counts.dtype).max), axis=1)
+        return -(-self.budgets // jnp.maximum(least, 1))
 
     def correlated(self) -> Float[Array, "g n"]:
         """c_i = <a_i, t>, of atoms that may not be picked 0."""

@@ -102,8 +102,8 @@ def _without_zeros(problem: Problem, found: Matched, nonnegative: bool) -> Match
     support, weights, reasons = found
     kept = support >= 0
     kept = kept & (weights > 0) if nonnegative else kept
-    size = jnp.sum(kept, axis=1, dtype=problem.budgets.dtype)
-    short = (reasons == StopReason.BUDGET) & (size < problem.budgets)
+    spent = problem.spent(jnp.where(kept, support, -1))
+    short = (reasons == StopReason.BUDGET) & (spent < problem.budgets)
     reasons = jnp.where(short, jnp.asarray(StopReason.NOTHING_LEFT, reasons.dtype), reasons)
     return Matched(*first_slots(support, weights, kept), reasons)
 

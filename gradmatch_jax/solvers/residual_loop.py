@@ -86,6 +86,7 @@ def pursue(
     """
     assert problem.atoms is not None
     assert problem.target is not None
+    assert problem.counts is None  # of mini-batches alone, which the Gram form matches
     dtype = problem.atoms.left.dtype
     free = problem.free.astype(dtype)
     machine = float(jnp.finfo(dtype).eps)
@@ -174,7 +175,7 @@ def _next_move(const: Constants, state: _State) -> Move:
     weights = Weights(scores, state.feasible, chosen & (scores < -rounding))
     size = jnp.sum(chosen, axis=1, dtype=state.moves.dtype)
     small = const.lam * dot(const.target, state.solution) < const.eps
-    standing = Standing(state.reasons, state.moves, size, const.budgets, small)
+    standing = Standing(state.reasons, state.moves, size >= const.budgets, const.budgets, small)
     return next_move(gain, weights if const.nonnegative else None, standing)
 
 

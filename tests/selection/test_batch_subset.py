@@ -10,6 +10,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.selection.batch_subset import select_batches
 from gradmatch_jax.selection.batches import even_batches
+from gradmatch_jax.selection.coreset import select_coreset_batches
 from plain_omp import (
     SIGNED,
     C,
@@ -63,26 +64,30 @@ def batches_of(key, n, batch_size):
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("budget", [20, 19])
 @pytest.mark.parametrize("nonnegative", [True, False])
-def test_batches_match_a_dense_reference(nonnegative):
-    """20 of 60 in batches of 7 or 6 (nine of them): three picks or four, the lightest cut."""
-    gradients, key, budget = random_gradients(), jax.random.key(3), 20
+def test_batches_match_a_dense_reference(nonnegative, budget):
+    """20 and 19 of 60 in batches of 7 or 6 (nine of them): picks until they are enough, one cut."""
+    gradients, key = random_gradients(), jax.random.key(3)
     options = {"lam": 1e-3, "nonnegative": nonnegative}
     selection = select_batches(gradients, budget, 7, key=key, **options)
     check(selection, budget)
     batches, atoms = batches_of(key, N, 7), dense(gradients)
     means = np.stack([atoms[b].mean(axis=0) for b in batches])
-    picks = -(-budget // min(len(b) for b in batches))
-    matched = plain_omp(means, atoms.sum(axis=0), picks, **options)
-    assert len(matched) == picks, "this seed fills its budget"
-    found, left = by_index(selection), budget
-    for b in sorted(matched, key=lambda b: -abs(matched[b])):
-        members = [i for i in batches[b] if i in found]
-        assert len(members) == min(len(batches[b]), left), "only the lightest is cut"
-        left -= len(members)
-        for i in members:
-            assert found[i] == pytest.approx(matched[b] / len(members), rel=1e-3)
-    assert left == 0
+    for picks in range(1, 5):
+        matched = plain_omp(means, atoms.sum(axis=0), picks, **options)
+        members = sum(len(batches[b]) for b in matched)
+        if members >= budget:
+            break
+    assert members >= budget, "this seed fills its budget"
+    found, over = by_index(selection), members - budget
+    cut = min((b for b in matched if len(batches[b]) > over), key=lambda b: abs(matched[b]))
+    for b, weight in matched.items():
+        kept = [i for i in batches[b] if i in found]
+        assert len(kept) == len(batches[b]) - (over if b == cut else 0)
+        for i in kept:
+            assert found[i] == pytest.approx(weight / len(kept), rel=1e-3)
+    assert len(found) == budget
     assert int(selection.size) == int(selection.num_matched) == budget
     expected = sum(w * atoms[i] for i, w in found.items()) - atoms.sum(axis=0)
     expected = np.linalg.norm(expected) / np.linalg.norm(atoms.sum(axis=0))
@@ -118,3 +123,23 @@ def test_batches_beyond_n_target_and_relative_lam():
     matched = plain_omp(means, atoms.sum(axis=0), len(means), lam, False)
     expected = {i: w / len(batches[b]) for b, w in matched.items() for i in batches[b]}
     assert_same(first, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("n", "batch_size", "budget"), [(203, 2, 40), (199, 4, 40), (199, 20, 99)])
+@pytest.mark.parametrize("select", [select_batches, select_coreset_batches])
+def test_batches_of_two_sizes_lose_no_weight(select, n, batch_size, budget):
+    """One batch is cut and none is dropped, however many of the smaller ones would be needed."""
+    rng = np.random.default_rng(0)
+    rows, key = (rng.normal(size=(n, 30)) + 0.3).astype(np.float32), jax.random.key(1)
+    selection = select(rows, budget, batch_size, key=key)
+    found = by_index(selection)
+    assert len(found) == int(selection.num_matched) == budget
+    shuffled = jax.random.split(key)[0] if select is select_batches else key
+    drawn = even_batches(shuffled, n, batch_size).tolist()
+    parts = [[i for i in row if i in found] for row in drawn]
+    wholes = [sum(i >= 0 for i in row) for row in drawn]
+    touched = [(len(part), whole) for part, whole in zip(parts, wholes, strict=True) if part]
+    assert sum(part < whole for part, whole in touched) <= 1
+    assert sum(whole for _, whole in touched) - budget < max(wholes)
+    if select is select_coreset_batches:
+        assert sum(found.values()) == pytest.approx(n)
