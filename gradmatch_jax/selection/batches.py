@@ -47,8 +47,9 @@ def to_members(
     order = jnp.argsort(-jnp.abs(weights), stable=True)
     support, weights = support[order], weights[order]
     sizes = jnp.where(support >= 0, sizes_of(batches)[support], 0)
-    place = jnp.arange(support.shape[0])
-    last = jnp.max(jnp.where(sizes > jnp.sum(sizes) - budget, place, -1))
+    place = jnp.arange(support.shape[0], dtype=jnp.int32)
+    over = jnp.sum(sizes, dtype=jnp.int32) - budget
+    last = jnp.max(jnp.where(sizes > over, place, -1))
     order = jnp.argsort(jnp.where(place == last, support.shape[0], place), stable=True)
     support, weights = support[order], weights[order]
     members = jnp.where((support >= 0)[:, None], batches[support], -1)

@@ -212,20 +212,19 @@ def test_batches_match_a_dense_reference(seed):
     batches = [[i for i in row if i >= 0] for row in even_batches(key, N, 7).tolist()]
     atoms = dense(gradients)
     means = np.stack([atoms[b].mean(axis=0) for b in batches])
-    picks, _, _ = naive_facility_location(similar(means), -(-budget // 6))
-    owner = np.argmax(similar(means)[picks], axis=0)
     sizes = np.array([len(b) for b in batches])
+    picks, _, _ = naive_facility_location(similar(means), -(-budget // 6))
+    picks = picks[: 1 + np.flatnonzero(np.cumsum(sizes[picks]) >= budget)[0]]
+    owner = np.argmax(similar(means)[picks], axis=0)
     stands_for = {b: sizes[owner == p].sum() for p, b in enumerate(picks)}
-    found, left, total = by_index(selection), budget, 0.0
-    for b in sorted(picks, key=lambda b: -stands_for[b]):
+    found, over = by_index(selection), sizes[picks].sum() - budget
+    cut = min((b for b in picks[::-1] if sizes[b] > over), key=lambda b: stands_for[b])
+    for b in picks:
         members = [i for i in batches[b] if i in found]
-        assert len(members) == min(len(batches[b]), left), "only the lightest is cut"
-        left -= len(members)
-        total += stands_for[b] if members else 0
+        assert len(members) == sizes[b] - (over if b == cut else 0)
         for i in members:
             assert found[i] == pytest.approx(stands_for[b] / len(members), rel=1e-5)
-    assert left == 0
-    check(selection, total=total)
+    check(selection, total=N)
     total = atoms.sum(axis=0)
     expected = np.linalg.norm(sum(w * atoms[i] for i, w in found.items()) - total)
     assert float(selection.matching_error) == pytest.approx(
