@@ -65,7 +65,9 @@ def select_coreset(
 
     An example's weight is the number of examples it is nearest to, ties to the first chosen, so the
     weights of a class add up to its size. Past the last distinct gradient only copies of chosen
-    ones are left; they are chosen with weight 0. Examples of classes without budget are nobody's.
+    ones are left; they are chosen with weight 0. (A distance is rounded by about 3e-4 of the
+    gradients' own distance from their mean, in float32: copies may count as different, and what is
+    nearer than that is told apart by chance.) Examples of classes without budget are nobody's.
     `num_matched` is `size`. `matching_error` compares with each class's sum of gradients:
     sqrt(sum_c ‖residual_c‖²) / sqrt(sum_c ‖target_c‖²), as in `select_subset`.
 

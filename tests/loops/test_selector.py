@@ -286,3 +286,11 @@ def test_a_damaged_state_is_refused():
         selector_of("adaptive-random").restore(state)
     with pytest.raises(UserError, match="seed 3"):
         selector_of("adaptive-random", seed=4).restore(selector.state())
+
+
+def test_a_budget_beyond_all_examples_is_all_of_them():
+    """In the plan of a warm start too, whose full epochs are a share of k / n."""
+    for budget in (N, 2 * N):
+        selector = Selector("random", budget=budget, labels=LABELS, warm=True, epochs=10)
+        assert (selector.epochs, selector.budget, selector.expects(9)) == (10, N, N)
+        assert len(selector(9)[0]) == N
