@@ -67,9 +67,8 @@ MUTANTS = (
         WIRING,
     ),
     _training(
-        "config.weighting ignored", "build", "prepare",
-        'strategy.weighting if config.weighting == "own" else config.weighting',
-        "strategy.weighting", WIRING,
+        "config.weighting ignored", "build", "_strategy",
+        "return scaled(strategy, config.weighting)", "return strategy", WIRING,
     ),
     _training(
         "augmentation never on", "build", "_all_steps",
