@@ -33,6 +33,7 @@ FORESEEN = 12
 CORRECT = 16
 LATEST = 64
 FALLEN = 0.5
+LAST = 3  # corrections of the weights at the end
 # Of the 8 eps that a pivot is held against, what it passes on to others: with a quarter one problem
 # of fifty goes past its rank, with all of it pivots of 1e-6 of the diagonal are lost.
 CARRIED = 0.75

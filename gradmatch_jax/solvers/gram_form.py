@@ -33,6 +33,7 @@ from gradmatch_jax.solvers.foresight import foreseen
 from gradmatch_jax.solvers.gram_columns import (
     CORRECT,
     FALLEN,
+    LAST,
     LATEST,
     Candidates,
     Constants,
@@ -51,24 +52,36 @@ from gradmatch_jax.solvers.gram_columns import (
     weights_of,
 )
 from gradmatch_jax.solvers.moves import Move, Standing, Weights, next_move
-from gradmatch_jax.solvers.problem import RUNNING, Problem, first_slots
+from gradmatch_jax.solvers.problem import RUNNING, Matched, Problem, first_slots
 
 
-def greedy_support(
-    problem: Problem, slots: int, *, eps: float, nonnegative: bool
-) -> tuple[Int[Array, "g k"], Int[Array, "g"]]:
+def greedy_support(problem: Problem, slots: int, *, eps: float, nonnegative: bool) -> Matched:
     """Pick up to `budgets` atoms for each of g problems, in one loop over moves.
 
     Atoms outside `free` are never picked. A problem stops early when E_lam < eps, or when no
     candidate has a correlation (a positive one, if `nonnegative`) above rounding error.
-    Returns the supports, in pick order, -1 in the slots left over; and why each problem stopped.
+    Returns the supports, in pick order, -1 in the slots left over; their weights, which are right
+    where corrections are `needed`; and why each problem stopped.
     """
     const = constants_of(problem, slots, eps=eps, nonnegative=nonnegative)
     end = lax.while_loop(
         _running, lambda state: _with_room(const, _until_full(const, state)), _start(const)
     )
-    support, _ = first_slots(end.support, end.feasible, end.support >= 0)
-    return support[:, :slots], end.move.reasons
+    support, weights = first_slots(end.support, _last_weights(const, end), end.support >= 0)
+    return Matched(support[:, :slots], weights[:, :slots], end.move.reasons)
+
+
+def _last_weights(const: Constants, end: State) -> Float[Array, "g s"]:
+    """Corrected by what they miss, where corrections are needed."""
+    space = const.space
+    if space is None:
+        return end.feasible
+
+    def once(_: Int[Array, ""], state: State) -> State:
+        residual, objective = corrected(const, space, state)
+        return state._replace(residual=residual, objective=objective)
+
+    return weights_of(const, lax.fori_loop(0, jnp.where(space.needed, LAST, 0), once, end))
 
 
 def _running(state: State) -> Bool[Array, ""]:

@@ -19,7 +19,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Number, as_floats
 from gradmatch_jax.inputs.values import as_budget, as_number, is_traced
 from gradmatch_jax.solvers.feature_form import FEATURES
-from gradmatch_jax.solvers.gram_columns import foresees
+from gradmatch_jax.solvers.gram_columns import foresees, space_of
 from gradmatch_jax.solvers.gram_form import greedy_support
 from gradmatch_jax.solvers.least_squares import nonnegative_ridge, ridge
 from gradmatch_jax.solvers.options import MatchingOptions, with_changes
@@ -60,8 +60,15 @@ def match(problem: Problem, max_budget: int, options: MatchingOptions, form: For
     """
     stops: Any = {"eps": options.eps, "nonnegative": options.nonnegative}
     if form is Form.GRAM:
-        support, reasons = greedy_support(problem, max_budget, **stops)
-        return _weighed(problem, support, reasons, options.nonnegative)
+        found = greedy_support(problem, max_budget, **stops)
+        weighed = partial(_weighed, problem, found.positions, found.reasons, options.nonnegative)
+        space = space_of(problem)
+        if space is None:
+            return weighed()
+        # Where lam is small float32 does not hold the support's own system: the weights that were
+        # corrected in the space of the atoms are better than its solution.
+        as_found = partial(_without_zeros, problem, found, options.nonnegative)
+        return lax.cond(space.needed, as_found, weighed)
     assert problem.atoms is not None
     side = FEATURES if form is Form.FEATURES else SUPPORT
     found = Matched(*pursue(problem, max_budget, side, **stops))
