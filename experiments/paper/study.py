@@ -18,6 +18,7 @@ from gradmatch_jax.sweep import Grid, Job, plan
 from gradmatch_jax.training.config import TrainConfig
 
 Run = dict[str, Any]
+Piece = Callable[[], None]  # of a measurement: what is not broken off
 # A pass over the data costs about a third of an epoch of training (see `costs`).
 _PASS = 1 / 3
 
@@ -243,8 +244,8 @@ class Measurement:
 
     name: str
     dataset: str
-    measure: Callable[[Asked, Path], None]
-    """Append to the file what is missing there."""
+    pieces: Callable[[Asked, Path], Iterable[Piece]]
+    """What is missing in the file, a piece after another; each appends its records."""
     count: Callable[[Sequence[Run], Asked], tuple[int, int]]
     """Records that are there, of how many that were asked for."""
     hours: float
@@ -261,8 +262,19 @@ class Measurement:
         return State(done, of, int(done == of), 1, self.hours * (1 - done / of))
 
     def run(self, asked: Asked) -> None:
-        """Measure it."""
-        self.measure(asked, self.file(asked))
+        """Measure what is missing, until the time is up.
+
+        Raises:
+            UserError: it was asked for on a cluster.
+        """
+        if asked.on == "ray":
+            raise UserError(f"{self.name} is measured in this process: leave --on ray out")
+        until = time.time() + 60 * asked.minutes
+        for piece in self.pieces(asked, self.file(asked)):
+            if time.time() >= until:
+                print(f"{self.name}: the time is up; the same command goes on", flush=True)
+                return
+            piece()
 
 
 def of_strategies(runs: Iterable[Run], names: Sequence[str]) -> Iterator[Run]:
