@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from experiments.on_ray import Ray
 from experiments.records import read
-from experiments.runs import Recorded, read_runs, run_all
+from experiments.runs import Recorded, counted, read_runs, run_all
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.strategies.registry import STRATEGIES
 from gradmatch_jax.sweep import Grid, Job, plan
@@ -137,18 +137,13 @@ class Study:
         return list(_planned(self, dataclasses.replace(asked, **kept)))
 
     def missing(self, asked: Asked) -> list[Job]:
-        """The runs that no record is of."""
-        return _without(self.jobs(asked), read_runs(self.file(asked)))
+        """The runs that no record is of that counts."""
+        records = Recorded(counted(read_runs(self.file(asked)), self.needs))
+        return [job for job in self.jobs(asked) if not records.of(job)]
 
     def state(self, asked: Asked) -> State:
         """What of it there is, and the hours that the rest takes."""
-        jobs = self.jobs(asked)
-        there = [
-            run
-            for run in read_runs(self.file(asked))
-            if not self.needs or self.needs in run or "failed" in run
-        ]
-        missing = _without(jobs, there)
+        jobs, missing = self.jobs(asked), self.missing(asked)
         left, seeds = {job.config.seed for job in missing}, {job.config.seed for job in jobs}
         hours = sum(map(cost, missing)) * self.epoch_seconds / 3600
         return State(len(jobs) - len(missing), len(jobs), len(seeds - left), len(seeds), hours)
@@ -165,12 +160,8 @@ class Study:
             self.file(asked),
             until=time.time() + 60 * asked.minutes,
             spread=asked.ray if asked.on == "ray" else None,
+            needs=self.needs,
         )
-
-
-def _without(jobs: Iterable[Job], runs: Iterable[Run]) -> list[Job]:
-    records = Recorded(runs)
-    return [job for job in jobs if not records.of(job)]
 
 
 @functools.cache  # hundreds of configurations, and a page asks for those of each of its tables

@@ -6,11 +6,11 @@ from experiments.paper import __main__ as paper
 from experiments.paper.exhibit import Evidence
 from experiments.paper.exhibits import find, selections
 from experiments.paper.exhibits.data import DATASETS
-from experiments.paper.exhibits.selections import ERRORS, MOMENTS
+from experiments.paper.exhibits.selections import ERRORS, MOMENTS, REDUNDANT
 from experiments.paper.study import Asked
 from experiments.records import append, read
 from gradmatch_jax.errors import UserError
-from paper_records import write
+from paper_records import made_up, write
 
 NARROW = {"strategies": ("random", "gradmatch"), "fractions": (0.05,), "seeds": (0, 1)}
 
@@ -83,3 +83,19 @@ def test_a_folder_without_any_of_the_data_sets_is_refused(tmp_path, capsys):
     asked = ["run", "table1", "--data-dir", str(tmp_path), "--results", str(tmp_path)]
     assert paper.main(asked) == 2
     assert "has none of the folders cifar10, mnist" in capsys.readouterr().err
+
+
+def test_a_run_without_the_figure_needed_is_made_again_once(tmp_path, monkeypatch, capsys):
+    """What its folder cannot tell is said, and no second record like the first is appended."""
+    records = made_up(REDUNDANT, tmp_path)
+    asked = Asked(results=tmp_path, data_dir=tmp_path)
+    older = {k: v for k, v in records[0].items() if k != "never_trained"}
+    file = write(REDUNDANT.file(asked), [older, *records[1:]])
+    (job,) = REDUNDANT.missing(asked)
+    for again, there in ((older, len(records)), (records[0], len(records) + 1)):
+        monkeypatch.setattr("experiments.runs.here", lambda jobs, until, r=again: [(job, r)])
+        REDUNDANT.run(asked)
+        assert len(read(file)) == there
+    assert "remove it to run it anew" in capsys.readouterr().out
+    assert str(REDUNDANT.state(asked)) == "done"
+    assert "are of revisions" not in find("table9").table(Evidence(asked))

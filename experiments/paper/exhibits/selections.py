@@ -155,19 +155,23 @@ def _table9(evidence: Evidence) -> str:
     by_design = ("full-earlystop-fitted", "infobatch")
     names = ("craig", "craig-pb", "glister", "gradmatch", "gradmatch-pb", "random",
              "adaptive-random", *by_design)  # fmt: skip
-    shares: dict[tuple[str, float], list[float]] = {}
-    without = 0
+    shares: dict[tuple[str, float], dict[int, float]] = {}  # by seed: one made twice is one
+    without: set[tuple[str, float, int]] = set()
     for run in of_strategies(ended(evidence.runs(REDUNDANT)), names[: -len(by_design)]):
         share = run.get("never_trained")
-        without += share is None
-        if share is not None:
-            shares.setdefault((label(run), run["fraction"]), []).append(share)
+        if share is None:
+            without.add((label(run), run["fraction"], run["seed"]))
+        else:
+            shares.setdefault((label(run), run["fraction"]), {}).setdefault(run["seed"], share)
+    without -= {(*key, seed) for key, seeds in shares.items() for seed in seeds}
 
     def ours(name: str, fraction: float) -> str | None:
         if name in by_design:
             return "0 by design"
         values = shares.get((name, fraction))
-        return None if values is None else f"{mean_and_std(values, 2)} ({len(values)})"
+        return (
+            None if values is None else f"{mean_and_std(list(values.values()), 2)} ({len(values)})"
+        )
 
     paper = published.figures("table9_redundant_points_percent_mnist", "rows")
     fractions = every(evidence.study(REDUNDANT).fractions)
@@ -175,7 +179,7 @@ def _table9(evidence: Evidence) -> str:
     return text + (
         "\nTraining examples in none of a run's selections, percent; mean ± std over the runs in "
         "parentheses. 10 selections of k examples leave at least 1 - 10 k/n.\n"
-        + (f"{without} records are of revisions that did not count them.\n" if without else "")
+        + (f"{len(without)} runs are of revisions that did not count them.\n" if without else "")
     )
 
 
