@@ -41,7 +41,8 @@ class Asked:
     """Folder of the data set's original files."""
     quick: bool = False
     """The embedded digits, a small network, few strategies and epochs: a rehearsal of a minute,
-    whose runs and records are under runs/quick."""
+    whose runs are under RUNS/quick and whose records are under runs/quick, or RESULTS/quick where
+    --results is named."""
     runs: Path = Path("runs")
     """The runs go to RUNS/STUDY."""
     results: Path = Path("results")
@@ -54,9 +55,10 @@ class Asked:
 
     @property
     def records(self) -> Path:
-        """The folder of the records."""
-        moved = self.quick and self.results == Path("results")
-        return Path("runs/quick") if moved else self.results
+        """The folder of the records; a rehearsal's are never beside those that count."""
+        if not self.quick:
+            return self.results
+        return Path("runs/quick") if self.results == Path("results") else self.results / "quick"
 
 
 class Part(NamedTuple):
@@ -77,6 +79,8 @@ class State(NamedTuple):
     hours_left: float
 
     def __str__(self) -> str:
+        if self.runs == 0:
+            return "nothing of it was asked for"
         if self.done == self.runs:
             return "done"
         if self.done == 0:
@@ -167,10 +171,12 @@ class Study:
 @functools.cache  # hundreds of configurations, and a page asks for those of each of its tables
 def _planned(whole: Study, asked: Asked) -> tuple[Job, ...]:
     study = whole.narrowed(asked)
-    settings: dict[str, Any] = {"epochs": asked.epochs or study.settings.get("epochs")}
+    settings = dict(study.settings)
+    if asked.epochs is not None:
+        settings["epochs"] = asked.epochs
     base = TrainConfig(
         dataset=study.dataset, model=study.model, data_dir=asked.data_dir,
-        **(dict(study.settings) | settings),
+        **settings,
     )  # fmt: skip
     parts = study.parts[::-1] if asked.order == "full" else study.parts
     root = asked.runs / ("quick" if asked.quick else "") / whole.name
@@ -256,8 +262,10 @@ class Measurement:
         """Measure what is missing, until the time is up.
 
         Raises:
-            UserError: it was asked for on a cluster.
+            UserError: it was asked for on a cluster, or with other epochs.
         """
+        if asked.epochs is not None:
+            raise UserError(f"{self.name} has no runs: leave --epochs out")
         if asked.on == "ray":
             raise UserError(f"{self.name} is measured in this process: leave --on ray out")
         until = time.time() + 60 * asked.minutes
