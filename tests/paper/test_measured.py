@@ -56,7 +56,7 @@ def test_a_half_done_measurement_is_finished_and_nothing_twice(half_done, monkey
 def test_a_seed_without_all_its_moments_is_none(half_done):
     text = find("table8").table(Evidence(half_done))
     assert text.count("| 0.2000 (1) |") == 2
-    assert "2 seeds of a cell lack a moment" in text
+    assert "lack a moment, and do not count: 2." in text
 
 
 @pytest.mark.thorough

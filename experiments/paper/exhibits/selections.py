@@ -128,7 +128,7 @@ def _table8(evidence: Evidence) -> str:
         "norm whose scale it does not say, in each strategy's own run: only the shares compare. "
         "GLISTER's and a fresh subset's weights approximate no sum, and full training and "
         "InfoBatch's expectation have no such error: not measured.\n"
-        + (f"{partial} seeds of a cell lack a moment and do not count.\n" if partial else "")
+        + (f"Seeds of a cell that lack a moment, and do not count: {partial}.\n" if partial else "")
     )  # fmt: skip
 
 
