@@ -29,6 +29,7 @@ def run_all(
     *,
     until: float = math.inf,
     spread: Callable[[list[Job], float], Iterable[Ended]] | None = None,
+    needs: str | None = None,
 ) -> None:
     """Run what `results` has no record of, and what no other worker is running.
 
@@ -40,13 +41,17 @@ def run_all(
         until: when to stop, as `time.time` counts: the run then on the way is saved, and the next
             call goes on with it.
         spread: what does them, elsewhere than in this process (`experiments.on_ray`).
+        needs: a figure without which a record does not count (`counted`).
 
     Raises:
         UserError: a record is of other settings.
     """
-    ahead = [job for job in jobs if not recorded(results, job)]
+    ahead = [job for job in jobs if not recorded(results, job, needs)]
     for job, record in (spread or here)(ahead, until):
-        if recorded(results, job):  # by another worker, meanwhile
+        if recorded(results, job, needs):  # by another worker, meanwhile
+            continue
+        if not counted([record], needs) and recorded(results, job):  # a second like it is no help
+            print(f"{run_name(job)}: no {needs} in {job.folder}; remove it to run it anew")
             continue
         append(results, record)
         said = record["failed"]["reason"] if "failed" in record else record["test_accuracy"]
@@ -160,18 +165,23 @@ def _others(record: dict[str, Any], job: Job) -> list[str]:
     return [f"{k} {then[k]}, not {v}" for k, v in job.settings.items() if then.get(k, v) != v]
 
 
-def recorded(results: Path, job: Job) -> bool:
-    """Whether `results` has a record of the run.
+def counted(records: Iterable[dict[str, Any]], needs: str | None) -> list[dict[str, Any]]:
+    """Those that have the figure needed, if one is, or failed: earlier revisions had fewer."""
+    return [r for r in records if needs is None or needs in r or "failed" in r]
+
+
+def recorded(results: Path, job: Job, needs: str | None = None) -> bool:
+    """Whether `results` has a record of the run that counts (`counted`).
 
     Raises:
         UserError: the record of that name is of other settings.
     """
     records = read(results)
-    if Recorded(records).of(job):
+    if Recorded(counted(records, needs)).of(job):
         return True
     for record in records:
-        if record["run"] == run_name(job):
-            other = "; ".join(_others(record, job))
+        if record["run"] == run_name(job) and (others := _others(record, job)):
+            other = "; ".join(others)
             raise UserError(
                 f"{results} has a {run_name(job)} with {other}: give other --runs and --results"
             )

@@ -13,13 +13,13 @@ lambda and weighting, which the paper does not have; `table` also takes a file o
 Runs are resumable: start the same command once a core for several workers, each on a core of its
 own (taskset). `--strategies`, `--fractions` and `--seeds` name a part. Of a name with several data
 sets `--data-dir` is the folder that has theirs (mnist, cifar10, ...); those that it lacks are left
-out.
+out. Of one data set it may be that one's own.
 """
 
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -30,8 +30,15 @@ from rich.console import Console
 from experiments.command import status_of
 from experiments.paper.exhibit import Exhibit, Source, stand
 from experiments.paper.exhibits import IN_ORDER, find
-from experiments.paper.study import Asked, State, Study
-from gradmatch_jax.errors import UserError, no_such
+from experiments.paper.named import (
+    check_records,
+    check_strategies,
+    make_folder_of,
+    of_studies,
+    with_data,
+)
+from experiments.paper.study import Asked, State
+from gradmatch_jax.errors import UserError, explained
 from gradmatch_jax.report.tables import Column, rich_table
 
 Name = tyro.conf.Positional[str]
@@ -77,8 +84,8 @@ class Figure:
     """Of the rehearsal."""
     results: Path = Path("results")
     out: Path | None = None
-    """An .svg, .png or .pdf; beside an .svg NAME-narrow.svg, for a phone. None:
-    results/figures/NAME.svg, or runs/quick's."""
+    """An .svg, .png or .pdf; beside an .svg NAME-narrow.svg, for a phone. None, of all seeds:
+    RESULTS/figures/NAME.svg, or the rehearsal's."""
 
 
 @dataclass(frozen=True)
@@ -103,62 +110,24 @@ class Report:
 
 def run(args: Run) -> None:
     """Do what is missing of one exhibit, source by source."""
-    exhibit = find(args.name)
     until = time.time() + 60 * args.minutes
-    several = len({source.dataset for source in exhibit.sources}) > 1 and not args.quick
-    asked = of_studies(exhibit, args.studies)
-    _check_strategies(asked, args)
-    if args.data_dir is not None and not args.data_dir.is_dir():
-        raise UserError(f"--data-dir {args.data_dir}: there is no such folder")
-    for source in asked:
-        folder = args.data_dir
-        if several and folder is not None:
-            folder = folder / source.dataset
-            if not folder.is_dir():
-                print(f"{source.name}: there is no {folder}, left out", flush=True)
-                continue
+    asked = of_studies(find(args.name), args.studies)
+    check_strategies(asked, args)
+    for source, folder in with_data(asked, args):
         minutes = max(0.0, (until - time.time()) / 60)
         source.run(dataclasses.replace(args, data_dir=folder, minutes=minutes))
     for source in asked:
         print(f"{source.name}: {source.state(args)}")
 
 
-def _check_strategies(sources: Sequence[Source], asked: Asked) -> None:
-    """An error where a strategy was named that none of the studies has."""
-    studies = [s for s in sources if isinstance(s, Study)]
-    known = {name for study in studies for part in study.parts for name in part.strategies}
-    for name in asked.strategies if studies else ():
-        if name not in known:
-            raise no_such("strategy of it", name, sorted(known))
-
-
-def _known_folder(args: Any) -> None:
-    """An error where the records' folder was named and is not there."""
-    if not args.quick and args.results != Path("results") and not args.results.is_dir():
-        raise UserError(f"--results {args.results}: there is no such folder")
-
-
-def _file(name: str, path: Path) -> None:
-    if path.is_dir():
-        raise UserError(f"{name} {path} is a folder: name a file in it")
-
-
-def of_studies(exhibit: Exhibit, names: tuple[str, ...]) -> list[Source]:
-    """The sources that were named, or all of them."""
-    known = {source.name: source for source in exhibit.sources}
-    if missing := [name for name in names if name not in known]:
-        raise no_such(f"study of {exhibit.name}", missing[0], known)
-    return [source for name, source in known.items() if not names or name in names]
-
-
 def table(args: Table) -> None:
     """Print or write one."""
-    text = _table(args)
     if args.out is None:
-        print(text, end="")
-    else:
-        _file("--out", args.out)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
+        print(_table(args), end="")
+        return
+    make_folder_of(args.out)
+    text = _table(args)
+    with explained(f"--out {args.out}"):
         args.out.write_text(text, encoding="utf-8")
 
 
@@ -170,13 +139,13 @@ def _table(args: Table) -> str:
 
     if args.name.endswith(".jsonl"):
         file = Path(args.name)
-        if not file.exists():
+        if not file.is_file():
             raise UserError(f"no {file}: name a file of records, or a table (see `list`)")
         runs = [run for run in read_runs(file) if not args.seeds or run["seed"] in args.seeds]
         return {"runs": by_fraction, "methods": methods}[args.form](runs)
-    _known_folder(args)
-    exhibit = find(args.name)
-    evidence = Evidence(Asked(seeds=args.seeds, quick=args.quick, results=args.results))
+    asked = Asked(seeds=args.seeds, quick=args.quick, results=args.results)
+    check_records(asked)
+    exhibit, evidence = find(args.name), Evidence(asked)
     if args.form == "runs":
         return exhibit.table(evidence)
     if exhibit.short is None:
@@ -193,24 +162,28 @@ def figure(args: Figure) -> None:
     exhibit = find(args.name)
     if exhibit.figure is None:
         raise UserError(f"{args.name} is a table: `python -m experiments.paper table {args.name}`")
-    _known_folder(args)
     asked = Asked(seeds=args.seeds, quick=args.quick, results=args.results)
+    check_records(asked)
+    if args.seeds and args.out is None:  # the figure of all the seeds would be written over
+        raise UserError("--seeds is a part of the figure: name its file, --out FILE.svg")
     out = args.out or asked.records / "figures" / f"{args.name}.svg"
     if out.suffix not in (".svg", ".png", ".pdf"):
         raise UserError(f"--out {out}: name an .svg, .png or .pdf")
-    evidence = Evidence(asked)
-    files = {out: WIDE}
+    make_folder_of(out)
+    shapes = {out: WIDE}
     if out.suffix == ".svg":  # pages show a phone the figure drawn for it
-        files[out.with_name(f"{out.stem}-{NARROW.name}.svg")] = NARROW
-    for file, shape in files.items():
-        save(exhibit.figure(evidence, shape), file)
+        shapes[out.with_name(f"{out.stem}-{NARROW.name}.svg")] = NARROW
+    for file, shape in shapes.items():
+        drawn = exhibit.figure(Evidence(asked), shape)
+        with explained(f"--out {file}"):
+            save(drawn, file)
         print(file)
 
 
 def listing(args: List) -> None:
     """Print every exhibit, a line a source: what there is of it, what is left, on what."""
-    _known_folder(args)
     asked = Asked(seeds=args.seeds, quick=args.quick, results=args.results)
+    check_records(asked)
     known: dict[int, State] = {}  # by source: several exhibits share one
 
     def state(source: Source) -> State:
@@ -246,11 +219,14 @@ def hours(value: float) -> str:
 
 def report(args: Report) -> None:
     """Write the page."""
-    from experiments.paper.page import write
+    from experiments.paper.page import page
 
-    _file("--out", args.out)
-    _known_folder(args)
-    write(args.out, Asked(quick=args.quick, results=args.results))
+    asked = Asked(quick=args.quick, results=args.results)
+    check_records(asked)
+    make_folder_of(args.out)
+    text = page(asked)
+    with explained(f"--out {args.out}"):
+        args.out.write_text(text, encoding="utf-8")
     print(args.out)
 
 

@@ -59,10 +59,11 @@ class Exhibit:
 
 
 def stand(states: Sequence[State]) -> State:
-    """Several sources' as one: seeds are whole where they are in all of them."""
+    """Several sources' as one: seeds are whole where they are in all that were asked for."""
+    seeds = [s.seeds for s in states if s.runs]
     return State(
         sum(s.done for s in states), sum(s.runs for s in states),
-        min(s.seeds for s in states), max(s.of for s in states),
+        min(seeds, default=0), max(s.of for s in states),
         sum(s.hours_left for s in states),
     )  # fmt: skip
 

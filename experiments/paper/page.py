@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Iterator
 from html import escape
-from pathlib import Path
 
 from experiments.paper.exhibit import Evidence, Exhibit, stand
 from experiments.paper.exhibits import IN_ORDER
@@ -24,12 +23,6 @@ _LEAD = (
     "(plain training, its schedule shortened to the same number of examples) and infobatch, which "
     "the paper does not have, stand wherever ways to train are compared."
 )
-
-
-def write(file: Path, asked: Asked) -> None:
-    """Write the page of the records."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(page(asked), encoding="utf-8")
 
 
 def page(asked: Asked, exhibits: Iterable[Exhibit] = IN_ORDER) -> str:

@@ -11,13 +11,14 @@ from typing import Any, Literal, NamedTuple
 
 from experiments.on_ray import Ray
 from experiments.records import read
-from experiments.runs import Recorded, read_runs, run_all
+from experiments.runs import Recorded, counted, read_runs, run_all
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.strategies.registry import STRATEGIES
 from gradmatch_jax.sweep import Grid, Job, plan
 from gradmatch_jax.training.config import TrainConfig
 
 Run = dict[str, Any]
+Piece = Callable[[], None]  # of a measurement: what is not broken off
 # A pass over the data costs about a third of an epoch of training (see `costs`).
 _PASS = 1 / 3
 
@@ -40,7 +41,8 @@ class Asked:
     """Folder of the data set's original files."""
     quick: bool = False
     """The embedded digits, a small network, few strategies and epochs: a rehearsal of a minute,
-    whose runs and records are under runs/quick."""
+    whose runs are under RUNS/quick and whose records are under runs/quick, or RESULTS/quick where
+    --results is named."""
     runs: Path = Path("runs")
     """The runs go to RUNS/STUDY."""
     results: Path = Path("results")
@@ -53,9 +55,10 @@ class Asked:
 
     @property
     def records(self) -> Path:
-        """The folder of the records."""
-        moved = self.quick and self.results == Path("results")
-        return Path("runs/quick") if moved else self.results
+        """The folder of the records; a rehearsal's are never beside those that count."""
+        if not self.quick:
+            return self.results
+        return Path("runs/quick") if self.results == Path("results") else self.results / "quick"
 
 
 class Part(NamedTuple):
@@ -76,6 +79,8 @@ class State(NamedTuple):
     hours_left: float
 
     def __str__(self) -> str:
+        if self.runs == 0:
+            return "nothing of it was asked for"
         if self.done == self.runs:
             return "done"
         if self.done == 0:
@@ -136,18 +141,13 @@ class Study:
         return list(_planned(self, dataclasses.replace(asked, **kept)))
 
     def missing(self, asked: Asked) -> list[Job]:
-        """The runs that no record is of."""
-        return _without(self.jobs(asked), read_runs(self.file(asked)))
+        """The runs that no record is of that counts."""
+        records = Recorded(counted(read_runs(self.file(asked)), self.needs))
+        return [job for job in self.jobs(asked) if not records.of(job)]
 
     def state(self, asked: Asked) -> State:
         """What of it there is, and the hours that the rest takes."""
-        jobs = self.jobs(asked)
-        there = [
-            run
-            for run in read_runs(self.file(asked))
-            if not self.needs or self.needs in run or "failed" in run
-        ]
-        missing = _without(jobs, there)
+        jobs, missing = self.jobs(asked), self.missing(asked)
         left, seeds = {job.config.seed for job in missing}, {job.config.seed for job in jobs}
         hours = sum(map(cost, missing)) * self.epoch_seconds / 3600
         return State(len(jobs) - len(missing), len(jobs), len(seeds - left), len(seeds), hours)
@@ -164,21 +164,19 @@ class Study:
             self.file(asked),
             until=time.time() + 60 * asked.minutes,
             spread=asked.ray if asked.on == "ray" else None,
+            needs=self.needs,
         )
-
-
-def _without(jobs: Iterable[Job], runs: Iterable[Run]) -> list[Job]:
-    records = Recorded(runs)
-    return [job for job in jobs if not records.of(job)]
 
 
 @functools.cache  # hundreds of configurations, and a page asks for those of each of its tables
 def _planned(whole: Study, asked: Asked) -> tuple[Job, ...]:
     study = whole.narrowed(asked)
-    settings: dict[str, Any] = {"epochs": asked.epochs or study.settings.get("epochs")}
+    settings = dict(study.settings)
+    if asked.epochs is not None:
+        settings["epochs"] = asked.epochs
     base = TrainConfig(
         dataset=study.dataset, model=study.model, data_dir=asked.data_dir,
-        **(dict(study.settings) | settings),
+        **settings,
     )  # fmt: skip
     parts = study.parts[::-1] if asked.order == "full" else study.parts
     root = asked.runs / ("quick" if asked.quick else "") / whole.name
@@ -243,8 +241,8 @@ class Measurement:
 
     name: str
     dataset: str
-    measure: Callable[[Asked, Path], None]
-    """Append to the file what is missing there."""
+    pieces: Callable[[Asked, Path], Iterable[Piece]]
+    """What is missing in the file, a piece after another; each appends its records."""
     count: Callable[[Sequence[Run], Asked], tuple[int, int]]
     """Records that are there, of how many that were asked for."""
     hours: float
@@ -261,8 +259,21 @@ class Measurement:
         return State(done, of, int(done == of), 1, self.hours * (1 - done / of))
 
     def run(self, asked: Asked) -> None:
-        """Measure it."""
-        self.measure(asked, self.file(asked))
+        """Measure what is missing, until the time is up.
+
+        Raises:
+            UserError: it was asked for on a cluster, or with other epochs.
+        """
+        if asked.epochs is not None:
+            raise UserError(f"{self.name} has no runs: leave --epochs out")
+        if asked.on == "ray":
+            raise UserError(f"{self.name} is measured in this process: leave --on ray out")
+        until = time.time() + 60 * asked.minutes
+        for piece in self.pieces(asked, self.file(asked)):
+            if time.time() >= until:
+                print(f"{self.name}: the time is up; the same command goes on", flush=True)
+                return
+            piece()
 
 
 def of_strategies(runs: Iterable[Run], names: Sequence[str]) -> Iterator[Run]:

@@ -1,12 +1,13 @@
 """Table 1: the data sets, as they are loaded."""
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from experiments.paper.exhibit import Evidence, Exhibit
-from experiments.paper.study import Asked, Measurement, Run
+from experiments.paper.study import Asked, Measurement, Piece, Run
 from experiments.records import append, read, stamp
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.tables import Column, markdown
@@ -32,25 +33,40 @@ PAPER = {
 }
 
 
-def measure(asked: Asked, file: Path) -> None:
-    """Load each set that is in the folder (or in its subfolder of that name) and describe it."""
-    from gradmatch_jax.data import load_dataset
+def pieces(asked: Asked, file: Path) -> Iterator[Piece]:
+    """Each set that is in the folder, in its subfolder of that name: loaded and described.
 
-    known = {run["dataset"] for run in read(file)}
+    Raises:
+        UserError: there is no folder, or none of the sets in it.
+    """
     if asked.data_dir is None and not asked.quick:
         raise UserError("--data-dir is missing: name the folder that has the data sets' folders")
-    for name in names_of(asked):
-        folder = None if asked.data_dir is None else asked.data_dir / name
-        if name in known or (folder is not None and not folder.is_dir()):
-            continue
-        start = time.perf_counter()
-        data = load_dataset(name, folder, validation_fraction=0.1, seed=0)
-        append(file, {
-            "dataset": name, "classes": data.num_classes, "train": len(data.train),
-            "validation": len(data.validation), "test": len(data.test),
-            "shape": list(data.train.shape),
-        } | stamp({"dataset": name, "validation_fraction": 0.1, "seed": 0}, start))  # fmt: skip
-        print(name, "loaded", flush=True)
+    parent = None if asked.quick else asked.data_dir
+    folders = {name: parent and parent / name for name in names_of(asked)}
+    there = {name: f for name, f in folders.items() if f is None or f.is_dir()}
+    if not there:
+        raise UserError(
+            f"--data-dir {asked.data_dir} has none of the folders {', '.join(folders)}: "
+            "name the folder that has them"
+        )
+    known = {run["dataset"] for run in read(file)}
+    for name, folder in there.items():
+        if name not in known:
+            yield functools.partial(_describe, name, folder, file)
+
+
+def _describe(name: str, folder: Path | None, file: Path) -> None:
+    """Load a data set and append what it is."""
+    from gradmatch_jax.data import load_dataset
+
+    start = time.perf_counter()
+    data = load_dataset(name, folder, validation_fraction=0.1, seed=0)
+    append(file, {
+        "dataset": name, "classes": data.num_classes, "train": len(data.train),
+        "validation": len(data.validation), "test": len(data.test),
+        "shape": list(data.train.shape),
+    } | stamp({"dataset": name, "validation_fraction": 0.1, "seed": 0}, start))  # fmt: skip
+    print(name, "loaded", flush=True)
 
 
 def names_of(asked: Asked) -> tuple[str, ...]:
@@ -64,7 +80,7 @@ def _count(records: Sequence[Run], asked: Asked) -> tuple[int, int]:
 
 
 DATASETS = Measurement(
-    "datasets", "every", measure, _count, hours=0.1, hardware="any machine with the files"
+    "datasets", "every", pieces, _count, hours=0.1, hardware="any machine with the files"
 )
 
 

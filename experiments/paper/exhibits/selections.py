@@ -1,9 +1,10 @@
 """Tables 8 and 9: how well a selection's gradient matches, and how much is never trained on."""
 
 import dataclasses
+import functools
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from experiments.bench import matching_error
@@ -11,7 +12,7 @@ from experiments.paper import published, studies
 from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import budgets, every, titled
 from experiments.paper.rows import label
-from experiments.paper.study import Asked, Measurement, Part, Run, of_strategies
+from experiments.paper.study import Asked, Measurement, Part, Piece, Run, of_strategies
 from experiments.records import read
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import mean_and_std
@@ -23,62 +24,84 @@ MOMENTS = (1, 5, 20)
 MATCHED = ("random", "craig", "craig-pb", "gradmatch", "gradmatch-per-class", "gradmatch-pb")
 
 
-def measure(asked: Asked, file: Path) -> None:
-    """`experiments.bench.matching_error` at the budgets and of the strategies that are missing."""
-    there = {(r["variant"], r["fraction"], r["seed"]) for r in read(file)}
-    fractions, seeds, strategies = wanted_of(asked)
+def pieces(asked: Asked, file: Path) -> Iterator[Piece]:
+    """`experiments.bench.matching_error` of what is missing: a budget and seed is a piece."""
+    there = _there(read(file), asked)
+    fractions, seeds, strategies, moments = wanted_of(asked)
     for fraction, seed in itertools.product(fractions, seeds):
-        names = tuple(name for name in strategies if (name, fraction, seed) not in there)
-        if names:
-            matching_error.main(
+        lacking: dict[tuple[int, ...], list[str]] = {}  # a broken-off piece has some moments
+        for name in strategies:
+            found = there.get((name, fraction, seed), {})
+            if left := tuple(moment for moment in moments if moment not in found):
+                lacking.setdefault(left, []).append(name)
+        for left, names in lacking.items():
+            yield functools.partial(
+                matching_error.main,
                 matching_error.MatchingError(
-                    data_dir=asked.data_dir, fractions=(fraction,), variants=names,
-                    seeds=(seed,), quick=asked.quick, results=file,
-                )
+                    data_dir=asked.data_dir, fractions=(fraction,), variants=tuple(names),
+                    seeds=(seed,), moments=left, quick=asked.quick, results=file,
+                ),
             )  # fmt: skip
 
 
-def wanted_of(asked: Asked) -> tuple[tuple[float, ...], tuple[int, ...], tuple[str, ...]]:
-    """Fractions, seeds and strategies; a rehearsal has one, one and two."""
+def wanted_of(
+    asked: Asked,
+) -> tuple[tuple[float, ...], tuple[int, ...], tuple[str, ...], tuple[int, ...]]:
+    """Fractions, seeds, strategies and moments; a rehearsal has one, one, two and one."""
     if asked.quick:
-        return (0.1,), (0,), asked.strategies or (MATCHED[0], MATCHED[3])
-    return asked.fractions or FRACTIONS, asked.seeds or SEEDS, asked.strategies or MATCHED
+        return (0.1,), (0,), asked.strategies or (MATCHED[0], MATCHED[3]), MOMENTS[:1]
+    strategies = asked.strategies or MATCHED
+    return asked.fractions or FRACTIONS, asked.seeds or SEEDS, strategies, MOMENTS
 
 
-def of_mnist(records: Sequence[Run]) -> list[Run]:
-    """Those of this table: MNIST's (a rehearsal's: the digits'), one way to fill."""
-    return [r for r in records if r["config"]["dataset"] in ("mnist", "digits")]
+def _there(records: Sequence[Run], asked: Asked) -> dict[tuple[str, float, int], dict[int, Run]]:
+    """This table's records, MNIST's (a rehearsal's: the digits'): a seed's by moment, each once."""
+    found: dict[tuple[str, float, int], dict[int, Run]] = {}
+    for r in records:
+        if r["config"]["dataset"] == ("digits" if asked.quick else "mnist"):
+            seen = found.setdefault((r["variant"], r["fraction"], r["seed"]), {})
+            seen.setdefault(r["epoch"], r)
+    return found
 
 
 def _count(records: Sequence[Run], asked: Asked) -> tuple[int, int]:
-    fractions, seeds, names = wanted_of(asked)
-    wanted = set(itertools.product(names, fractions, seeds))
-    there = {(r["variant"], r["fraction"], r["seed"]) for r in of_mnist(records)}
-    return len(wanted & there), len(wanted)
+    fractions, seeds, names, moments = wanted_of(asked)
+    there = _there(records, asked)
+    wanted = list(itertools.product(names, fractions, seeds))
+    done = sum(moment in there.get(key, {}) for key in wanted for moment in moments)
+    return done, len(wanted) * len(moments)
 
 
 ERRORS = Measurement(
-    "matching_error", "mnist", measure, _count, hours=1.5, hardware=studies.CORE
+    "matching_error", "mnist", pieces, _count, hours=1.5, hardware=studies.CORE
 )  # fmt: skip
 
 
-def _errors(records: list[Run], measured: str) -> dict[tuple[str, float], list[float]]:
-    """By strategy and budget: a seed's mean over the moments, a value a seed."""
-    found: dict[tuple[str, float, int], list[float]] = {}
-    for r in records:
-        found.setdefault((r["variant"], r["fraction"], r["seed"]), []).append(r[measured])
+def _errors(
+    records: Sequence[Run], asked: Asked
+) -> tuple[dict[tuple[str, float], list[float]], int]:
+    """By strategy and budget: a seed's mean over the moments, a value a seed.
+
+    Returns:
+        The means of the seeds that have every moment; how many have not, and do not count.
+    """
+    *_, moments = wanted_of(asked)
     errors: dict[tuple[str, float], list[float]] = {}
-    for (name, fraction, _), values in found.items():
-        errors.setdefault((name, fraction), []).append(statistics.fmean(values))
-    return errors
+    partial = 0
+    for (name, fraction, _), seen in _there(records, asked).items():
+        if all(moment in seen for moment in moments):
+            mean = statistics.fmean(seen[moment]["whole"] for moment in moments)
+            errors.setdefault((name, fraction), []).append(mean)
+        else:
+            partial += 1
+    return errors, partial
 
 
 def _table8(evidence: Evidence) -> str:
-    records = of_mnist(evidence.runs(ERRORS))
+    whole, partial = _errors(evidence.runs(ERRORS), evidence.asked)
     paper = published.figures("table8_gradient_error_mnist", "rows")
     paper = {} if evidence.asked.quick else paper
     shares = {(name, f): value / paper["random", f] for (name, f), value in paper.items()}
-    whole = _errors(records, "whole")
 
     def error(name: str, fraction: float) -> str | None:
         values = whole.get((name, fraction))
@@ -90,7 +113,7 @@ def _table8(evidence: Evidence) -> str:
             return None
         return f"{statistics.fmean(values) / statistics.fmean(random):.3f}"
 
-    fractions = every((r["fraction"] for r in records), (f for _, f in paper))
+    fractions = every((f for _, f in whole), (f for _, f in paper))
     names = ("random", "craig", "craig-pb", "glister", *MATCHED[3:], *studies.FAIR, "infobatch")
     return titled(
         ("Gradient error: ours relative, the paper's absolute",
@@ -105,6 +128,7 @@ def _table8(evidence: Evidence) -> str:
         "norm whose scale it does not say, in each strategy's own run: only the shares compare. "
         "GLISTER's and a fresh subset's weights approximate no sum, and full training and "
         "InfoBatch's expectation have no such error: not measured.\n"
+        + (f"Seeds of a cell that lack a moment, and do not count: {partial}.\n" if partial else "")
     )  # fmt: skip
 
 
@@ -131,19 +155,23 @@ def _table9(evidence: Evidence) -> str:
     by_design = ("full-earlystop-fitted", "infobatch")
     names = ("craig", "craig-pb", "glister", "gradmatch", "gradmatch-pb", "random",
              "adaptive-random", *by_design)  # fmt: skip
-    shares: dict[tuple[str, float], list[float]] = {}
-    without = 0
+    shares: dict[tuple[str, float], dict[int, float]] = {}  # by seed: one made twice is one
+    without: set[tuple[str, float, int]] = set()
     for run in of_strategies(ended(evidence.runs(REDUNDANT)), names[: -len(by_design)]):
         share = run.get("never_trained")
-        without += share is None
-        if share is not None:
-            shares.setdefault((label(run), run["fraction"]), []).append(share)
+        if share is None:
+            without.add((label(run), run["fraction"], run["seed"]))
+        else:
+            shares.setdefault((label(run), run["fraction"]), {}).setdefault(run["seed"], share)
+    without -= {(*key, seed) for key, seeds in shares.items() for seed in seeds}
 
     def ours(name: str, fraction: float) -> str | None:
         if name in by_design:
             return "0 by design"
         values = shares.get((name, fraction))
-        return None if values is None else f"{mean_and_std(values, 2)} ({len(values)})"
+        return (
+            None if values is None else f"{mean_and_std(list(values.values()), 2)} ({len(values)})"
+        )
 
     paper = published.figures("table9_redundant_points_percent_mnist", "rows")
     fractions = every(evidence.study(REDUNDANT).fractions)
@@ -151,7 +179,7 @@ def _table9(evidence: Evidence) -> str:
     return text + (
         "\nTraining examples in none of a run's selections, percent; mean ± std over the runs in "
         "parentheses. 10 selections of k examples leave at least 1 - 10 k/n.\n"
-        + (f"{without} records are of revisions that did not count them.\n" if without else "")
+        + (f"{len(without)} runs are of revisions that did not count them.\n" if without else "")
     )
 
 
