@@ -20,6 +20,8 @@ def methods(runs: list[Run], paper: Paper = NONE) -> str:
     Raises:
         UserError: runs of several settings, which the line has no room for.
     """
+    if not runs:
+        return "No runs in the records: nothing measured.\n"
     keyed = grouped(runs)
     mixed = [f"{key.name} ({key.settings})" for key in keyed if key.settings]
     if mixed:
