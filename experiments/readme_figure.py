@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from experiments.command import command
 from experiments.paper.draw import look
 from experiments.paper.lines import accuracy_of
-from experiments.paper.rows import Run, device_of, grouped, of_one_device
+from experiments.paper.rows import Run, device_of, grouped, paused, timing_device
 from experiments.records import read
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.drawing import (
@@ -67,7 +67,7 @@ class Point:
 
 
 def points(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[Point]]:
-    """By method, the smallest budget first; those that have runs on the device that most are of.
+    """By method, the smallest budget first; those that have runs on the device that is timed.
 
     Accuracies are of every seed, wherever it was run; seconds are of that device alone.
 
@@ -75,12 +75,12 @@ def points(runs: Sequence[Run], names: Sequence[str]) -> dict[str, list[Point]]:
         UserError: none has.
     """
     found: dict[str, list[Point]] = {}
-    device = device_of(of_one_device(runs)[0]) if runs else ""
+    device = timing_device(runs)
     rows: dict[tuple[float, str], list[Run]] = {}
     for key, members in grouped(runs).items():
         rows.setdefault((key.fraction, key.name), []).extend(ended(members))
     for (fraction, name), whole in sorted(rows.items(), key=lambda item: item[0][0]):
-        here = [run for run in whole if device_of(run) == device]
+        here = [run for run in whole if device_of(run) == device and not paused(run)]
         if name in names and here:
             seeds = {run["seed"]: accuracy_of(run) for run in (*whole, *here)}  # its own count
             mean = statistics.fmean(seeds.values())

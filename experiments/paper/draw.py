@@ -211,6 +211,9 @@ def convergence(
             axes.minorticks_off()
         for axes in list(grid.flat)[max(len(fractions), 1) :]:
             axes.set_axis_off()
+        if not fractions:
+            grid[0, 0].set(xticks=[], yticks=[])
+            grid[0, 0].text(0.5, 0.5, "not measured", transform=grid[0, 0].transAxes, ha="center")
         for axes in grid[:, 0]:
             axes.set_ylabel("test error, % (log scale)")
         handles = {h.get_label(): h for axes in grid.flat for h in axes.get_lines()}

@@ -7,7 +7,8 @@ without evaluation and compilation. A speed-up is against our own full training 
 on the same device (the paper's: its hours against its FULL), the ceiling the examples that full
 training visits over those this run visited; the share of it that a run reaches by its own clock,
 whatever else the machine did, is the share of its seconds that is training. Accuracies of several
-devices have a mean, seconds do not: they are those of the device that most of a row's runs are of.
+devices have a mean, seconds and joules do not: they are those of one of the row's devices, an
+undisturbed one where there is one, and never of a run that was paused.
 """
 
 import re
@@ -18,7 +19,15 @@ from typing import NamedTuple
 
 from experiments.paper.costs import CONVENTION, cost_of, seen
 from experiments.paper.published import Published
-from experiments.paper.rows import Key, Run, device_of, grouped, of_one_device, of_same_seeds
+from experiments.paper.rows import (
+    Key,
+    Run,
+    device_of,
+    grouped,
+    of_one_device,
+    of_same_seeds,
+    paused,
+)  # fmt: skip
 from gradmatch_jax.report.summary import ended, seconds_of
 from gradmatch_jax.report.tables import Column, filled, markdown, mean_and_std
 
@@ -34,7 +43,7 @@ class Line(NamedTuple):
     key: Key
     runs: list[Run]
     whole: list[Run]  # those that ended
-    timed: list[Run]  # of these, those of one device
+    timed: list[Run]  # of these, those of one device; none where all were paused
     full: list[Run]  # our own full training on that device
     paper: Published | None
     paper_full: Published | None
@@ -148,7 +157,7 @@ COLUMNS: tuple[Column[Line], ...] = (
     Column("TFLOP", lambda line: line.mean(lambda r: cost_of(r).flops), tera),
 )  # fmt: skip
 # Where some run has a figure; the rows that have none say why.
-ENERGY = Column[Line]("kWh", lambda line: energy_cell(line.runs))
+ENERGY = Column[Line]("kWh", lambda line: energy_cell(line.timed))
 JOULES = 3.6e6  # to a kWh
 
 
@@ -171,7 +180,7 @@ def lines_of(
     def line(key: Key, members: list[Run]) -> Line:
         whole = ended(members)
         timed = of_one_device(whole)
-        here = device_of(timed[0]) if timed else None
+        here = device_of(timed[0]) if timed else key.device or None
         same = [run for run in full if device_of(run) == here]
         ours, theirs = paper.get((key.name, key.fraction)), paper.get(("full", 1.0))
         return Line(key, members, whole, timed, same, ours, theirs, here if several else None)
@@ -219,6 +228,8 @@ def notes(runs: list[Run], lines: list[Line], source: str = "") -> str:
             f"Of {len(devices)} devices: seconds are of the one that is named, and a speed-up is "
             "over full training on the same."
         )
+    if count := sum(map(paused, runs)):
+        said.append(f"Paused on the way: {count} of the runs; accuracies count, seconds do not.")
     if runs and not any(joules(run) for run in ended(runs)):
         said.append(f"Energy {energy_sources(runs)}.")
     if any(line.runs and len(line.whole) < SEEDS for line in lines):

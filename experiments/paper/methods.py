@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from experiments.paper.lines import NONE, SEEDS, Paper, accuracy_of
 from experiments.paper.published import Published
-from experiments.paper.rows import Run, device_of, grouped, of_one_device
+from experiments.paper.rows import Run, grouped, of_one_device, timing_device
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import Column, markdown, mean_and_std
@@ -15,19 +15,19 @@ from gradmatch_jax.strategies.registry import WARM
 def methods(runs: list[Run], paper: Paper = NONE) -> str:
     """A line a method: accuracy at each fraction, cold and warm, the paper's in brackets.
 
-    Of what was run on two devices that stands on which most of the file was.
+    Of what was run on two devices that stands whose seconds count for the file.
 
     Raises:
         UserError: runs of several settings, which the line has no room for.
     """
+    if not runs:
+        return "No runs in the records: nothing measured.\n"
     keyed = grouped(runs)
     mixed = [f"{key.name} ({key.settings})" for key in keyed if key.settings]
     if mixed:
         raise UserError(f"--form methods is for one setting a method, not {'; '.join(mixed)}")
-    usual = {device_of(run) for run in of_one_device(runs)}
-    groups = {
-        (k.name, k.fraction): v for k, v in keyed.items() if not k.device or k.device in usual
-    }
+    usual = timing_device(runs)
+    groups = {(k.name, k.fraction): v for k, v in keyed.items() if k.device in ("", usual)}
     fractions = sorted({fraction for _, fraction in groups if fraction < 1})
     whole = sorted(name for name, fraction in groups if fraction == 1)
     names = dict.fromkeys(name.removesuffix(WARM) for name, _ in groups)
@@ -51,7 +51,8 @@ def methods(runs: list[Run], paper: Paper = NONE) -> str:
     columns += [Column(f"{f:.0%}: train + select, s", time(f)) for f in fractions]
     text = markdown(columns, [name for name in names if name not in whole])
     for name in whole:
-        text += f"\n{name}: {accuracy(1.0)(name)}, {time(1.0)(name)} s\n"
+        spent = time(1.0)(name)
+        text += f"\n{name}: {accuracy(1.0)(name)}{f', {spent} s' if spent else ''}\n"
     return text
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from experiments.paper.lines import Line, Paper, accuracy_of, ceiling, joules, lines_of
-from experiments.paper.rows import of_same_seeds
+from experiments.paper.rows import of_same_seeds, paused
 from experiments.paper.study import Run
 from gradmatch_jax.report.summary import ended, seconds_of
 
@@ -54,10 +54,12 @@ def by_own_clock(line: Line) -> Gain:
     """Seconds that full training takes at the pace of the row's own steps, over the row's seconds.
 
     The ceiling times the share of the seconds that is training: of runs that several sessions of a
-    machine made, or a busy one, where seconds of one are not those of another.
+    machine made, or a busy one, where seconds of one are not those of another. Not of those that
+    were paused: their clock went on while nothing was done.
     """
-    own = [ceiling(run) * run["train_seconds"] / seconds_of(run) for run in line.whole]
-    return (statistics.fmean(own) if own else None), line.whole
+    runs = [run for run in line.whole if seconds_of(run) and not paused(run)]
+    own = [ceiling(run) * run["train_seconds"] / seconds_of(run) for run in runs]
+    return (statistics.fmean(own) if own else None), runs
 
 
 def measured(runs: Iterable[Run], by: Callable[[Line], Gain] = by_seconds) -> list[Point]:

@@ -31,15 +31,47 @@ def device_of(run: Run) -> str:
     return run.get("device", "")
 
 
-def of_one_device(runs: Sequence[Run]) -> list[Run]:
-    """Those of the device that most are of, the first of equal ones.
+def place_of(run: Run) -> str:
+    """The device without the mark after its comma, which says what disturbed the run's seconds.
 
-    >>> [run["seed"] for run in of_one_device([
-    ...     {"seed": 0, "device": "a"}, {"seed": 1, "device": "b"}, {"seed": 2, "device": "b"}])]
-    [1, 2]
+    >>> place_of({"device": "AMD EPYC (1 cores), paused on the way"})
+    'AMD EPYC (1 cores)'
     """
+    return device_of(run).partition(", ")[0]
+
+
+def paused(run: Run) -> bool:
+    """Whether the run's process stood still for a while, which its seconds count as work."""
+    return _disturbed(device_of(run)) == _PAUSED
+
+
+_PAUSED = 2
+
+
+def _disturbed(device: str) -> int:
+    """0 where nothing is marked, 1 where others ran beside, `_PAUSED` where it stood still."""
+    mark = device.partition(", ")[2]
+    return _PAUSED if "paused" in mark else int(bool(mark))
+
+
+def timing_device(runs: Sequence[Run]) -> str:
+    """Whose seconds stand for these runs': an undisturbed device before a marked one, then the one
+    that most are of, the first of equal ones."""
     devices = Counter(map(device_of, runs))
-    return [run for run in runs if device_of(run) == devices.most_common(1)[0][0]]
+    return min(devices, key=lambda device: (_disturbed(device), -devices[device]), default="")
+
+
+def of_one_device(runs: Sequence[Run]) -> list[Run]:
+    """Those whose seconds have a mean: `timing_device`'s. None where all were paused.
+
+    >>> def on(*devices):
+    ...     runs = [{"seed": i, "device": device} for i, device in enumerate(devices)]
+    ...     return [run["seed"] for run in of_one_device(runs)]
+    >>> on("a", "b", "b"), on("a", "b, shared", "b, shared"), on("a, paused")
+    ([1, 2], [0], [])
+    """
+    chosen = timing_device(runs)
+    return [run for run in runs if device_of(run) == chosen and not paused(run)]
 
 
 def of_same_seeds(full: list[Run], ours: list[Run]) -> tuple[list[Run], list[Run]]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments.paper import studies
+from experiments.paper import significance, studies
 from experiments.paper.exhibit import Evidence
 from experiments.paper.exhibits.repeated import (
     COMPARED,
@@ -16,8 +16,9 @@ from experiments.paper.exhibits.repeated import (
     TABLE7,
     bounds,
     deviations,
+    of_devices,
 )
-from experiments.paper.significance import accuracies, better, matrix
+from experiments.paper.significance import accuracies, better, matrix, pair
 from experiments.paper.study import Asked
 from experiments.records import read
 from paper_records import run
@@ -33,6 +34,11 @@ def by_counting(differences):
     observed = ranks[d > 0].sum()
     signs = np.array(list(itertools.product((0, 1), repeat=len(d))))
     return np.mean(signs @ ranks >= observed - 1e-9)
+
+
+def _differences(first, second):
+    pairs = [pair(first[where], second[where]) for where in first]
+    return np.round([a - b for a, b, _ in pairs], 6)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +63,7 @@ def test_p_values_of_the_records_are_those_of_counting(measured, tested):
         shared = sorted(measured[row].keys() & measured[column].keys())
         assert tested[row, column].n == len(shared) > 6
         few = [{w: measured[name][w] for w in shared[::2][:12]} for name in (row, column)]
-        differences = np.round([few[0][w] - few[1][w] for w in few[0]], 6)
+        differences = _differences(*few)
         found = better(*few)
         assert found.p == pytest.approx(by_counting(differences), abs=1e-12)
         assert found.p >= 0.5**found.n
@@ -68,7 +74,8 @@ def test_p_values_are_scipys_where_there_are_no_ties(measured, tested):
     checked = 0
     for row, column in itertools.permutations(COMPARED, 2):
         shared = sorted(measured[row].keys() & measured[column].keys())
-        differences = np.round([measured[row][w] - measured[column][w] for w in shared], 6)
+        few = [{w: measured[name][w] for w in shared} for name in (row, column)]
+        differences = _differences(*few)
         if len(set(np.abs(differences))) == len(differences) and np.all(differences):
             plain = stats.wilcoxon(differences, alternative="greater", method="exact").pvalue
             assert tested[row, column].p == pytest.approx(plain, abs=1e-12)
@@ -81,10 +88,33 @@ def test_pairs_are_of_the_same_seed_and_budget():
     runs += [run("craig", 0.1, s, 91.0 + s) for s in (1, 2, 3)]
     runs += [run("craig", 0.2, s, 99.0) for s in range(3)] + [run("full", 1.0, 0, 99.0)]
     measured = accuracies(runs)
-    assert better(measured["craig"], measured["random"]) == (0.25, 2)
-    assert better(measured["random"], measured["random"]) == (None, 3)
-    assert better(measured["random"], {}) == (None, 0)
+    assert better(measured["craig"], measured["random"]) == (0.25, 2, 0)
+    assert better(measured["random"], measured["random"]) == (None, 3, 0)
+    assert better(measured["random"], {}) == (None, 0, 0)
     assert "full" not in measured, "it has no budget"
+
+
+def test_pairs_are_of_one_device_where_both_strategies_have_one():
+    """Whatever is marked on it, and whichever record is the first."""
+    runs = [run("random", 0.1, 0, 90.0) | {"device": "b"}, run("craig", 0.1, 0, 95.0)]
+    runs += [run("craig", 0.1, 0, 89.0) | {"device": "b, paused on the way"}]
+    measured = accuracies(runs)
+    assert better(measured["random"], measured["craig"]) == (0.5, 1, 0), "90 against 89, of b"
+    assert better(measured["craig"], measured["random"]) == (1.0, 1, 0)
+    measured = accuracies(runs[:2])
+    found = better(measured["craig"], measured["random"])
+    assert found == (0.5, 1, 1), "95 against 90, of two devices"
+    assert "of a cell's n pairs 1 are of two devices." in of_devices([found])
+    assert "0 to 1 are of two devices." in of_devices([found, significance.Tested(0.5, 1, 0)])
+    assert "all are." in of_devices(
+        [significance.Tested(0.5, 1, 0), significance.Tested(None, 0, 0)]
+    )
+
+
+def test_table6_has_full_earlystop_and_says_how_many_pairs_are_of_two_devices():
+    text = TABLE6.table(Evidence(Asked(results=RESULTS)))
+    assert "\n| full-earlystop | " in text
+    assert "are of two devices." in text
 
 
 def test_deviations_of_the_records_are_numpys():

@@ -179,13 +179,13 @@ def _imbalanced(name: str, *shown: Study) -> Exhibit:
 
     def table(evidence: Evidence) -> str:
         source = "The paper has no numbers of this figure."
-        return titled(
-            *(
-                (case(study, share),
-                 accuracy_table(evidence, study, source, runs=runs_at(evidence, study, share)))
-                for study, share in cases
-            )
-        )  # fmt: skip
+        parts = [
+            (case(study, share),
+             accuracy_table(evidence, study, source, runs=runs_at(evidence, study, share)))
+            for study, share in cases
+        ]  # fmt: skip
+        drawn = f"{numbers(panels(evidence))}\n{OWN_CLOCK.strip()}\n"
+        return titled(*parts, ("What the figure draws", drawn))
 
     return Exhibit(
         name,

@@ -9,20 +9,25 @@ from experiments.paper.exhibits.cells import budgets, every, titled
 from experiments.paper.exhibits.efficiency import numbers
 from experiments.paper.lines import energy_cell, energy_sources, joules
 from experiments.paper.points import Point, by_joules, measured, relative_error
-from experiments.paper.rows import label
+from experiments.paper.rows import label, of_one_device
 from experiments.paper.study import Run, Study
 from gradmatch_jax.report.summary import ended
+from gradmatch_jax.report.tables import NOTHING
 
 NAMES = ("full", *studies.PAPER, *studies.FAIR, "infobatch")
 TABLE = "table5_energy_kwh"
 
 
 def kwh(runs: list[Run]) -> Callable[[str, float], str | None]:
-    """What stands in the table's cell: the mean, why there is none, or None for no run."""
+    """What stands in the table's cell: the mean, why there is none, or None for no run.
+
+    A dash where there are runs and all of them were paused.
+    """
 
     def cell(name: str, fraction: float) -> str | None:
         own = 1.0 if name in ("full", "infobatch") else fraction
-        return energy_cell([r for r in runs if (label(r), r["fraction"]) == (name, own)])
+        mine = ended(r for r in runs if (label(r), r["fraction"]) == (name, own))
+        return energy_cell(of_one_device(mine)) or (NOTHING if mine else None)
 
     return cell
 
@@ -39,7 +44,7 @@ def _table5(evidence: Evidence) -> str:
         parts.append((f"{study.dataset}, {study.model}", text))
     return titled(*parts) + (
         "\nkWh of training and selection by RAPL's and NVML's counters (pyJoules), mean over the "
-        "runs in parentheses. The paper has none of MNIST.\n"
+        "runs in parentheses, of one device and not paused. The paper has none of MNIST.\n"
         + (f"Energy {energy_sources(dark)}.\n" if dark else "")
     )
 

@@ -1,6 +1,7 @@
 """Tables 6 and 7: what the repetitions say, significance and spread."""
 
 import statistics
+from collections.abc import Iterable
 
 from scipy import stats
 
@@ -9,7 +10,7 @@ from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import budgets, every, titled
 from experiments.paper.lines import accuracy_of
 from experiments.paper.rows import Run, label
-from experiments.paper.significance import accuracies, matrix
+from experiments.paper.significance import Tested, accuracies, matrix
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import Column, markdown
 
@@ -17,7 +18,7 @@ SOURCES = (
     studies.MNIST, studies.MNISTNET, studies.CIFAR10, studies.CIFAR100, studies.SVHN,
     studies.CIFAR10_SMALL,
 )  # fmt: skip
-COMPARED = (*studies.PAPER, "gradmatch-per-class", *studies.FAIR)
+COMPARED = (*studies.PAPER, "gradmatch-per-class", "full-earlystop", *studies.FAIR)
 
 
 def p_of(p: float) -> str:
@@ -25,6 +26,16 @@ def p_of(p: float) -> str:
     if p < 0.0001:
         return "<0.0001"
     return f"{p:.4f}" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def of_devices(tested: Iterable[Tested]) -> str:
+    """How many of the cells' pairs are of two devices, in a sentence."""
+    counts = sorted({found.mixed for found in tested if found.n})
+    start = "The two runs of a pair are of one device where both strategies have one"
+    if not counts or counts == [0]:
+        return f"{start}: all are."
+    said = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    return f"{start}; of a cell's n pairs {said} are of two devices."
 
 
 def _table6(evidence: Evidence) -> str:
@@ -55,7 +66,8 @@ def _table6(evidence: Evidence) -> str:
         f"({grounds}); in brackets the paper's. n pairs give no p under 0.5ⁿ: "
         "0.13 for 3, 0.016 for 6, 0.002 for 9. Not corrected for the number of pairs, as the "
         "paper's are not; pairs of one data set are repetitions of one experiment, not "
-        "independent ones. InfoBatch and full training have no fraction, and no pair.\n"
+        "independent ones. InfoBatch and full training have no fraction, and no pair. "
+        f"{of_devices(tested.values())}\n"
     )
 
 
