@@ -122,12 +122,9 @@ _NEEDED: dict[str, Callable[[Any], bool]] = {
     "run": _is(str), "strategy": _is(str), "warm": _is(bool), "seed": _is(int),
     "fraction": _number(1e-12, 1), "dataset": _is(str), "model": _is(str), "device": _is(str),
     "revision": _is(str),
-    "config": lambda config: _is(dict)(config) and _positive(config.get("epochs")),
+    "config": _is(dict), "config.epochs": _positive,
 }  # fmt: skip
-_FAILED = {
-    "failed": lambda failed: _is(dict)(failed) and all(
-        _is(str)(failed.get(name)) for name in ("kind", "reason")),
-}  # fmt: skip
+_FAILED = {"failed": _is(dict), "failed.kind": _is(str), "failed.reason": _is(str)}
 _ENDED: dict[str, Callable[[Any], bool]] = {
     "test_accuracy": _number(most=100), "train_seconds": _number(),
     "selection_seconds": _number(), "train_size": _positive, "subset_size": _positive,
@@ -144,8 +141,9 @@ def read_runs(results: Path) -> list[dict[str, Any]]:
     found = read(results)
     for place, record in enumerate(found):
         for name, holds in (_NEEDED | (_FAILED if "failed" in record else _ENDED)).items():
-            if not holds(record.get(name)):
-                said = short(record[name]) if name in record else "missing"
+            value = _at(record, name)
+            if not holds(value):
+                said = "missing or null" if value is None else short(value)
                 raise UserError(
                     f"{results}:{_line(results, place)} is no record of a run: {name} is {said}; "
                     "take that line out, or name another file"
@@ -154,6 +152,12 @@ def read_runs(results: Path) -> list[dict[str, Any]]:
             where = f"strategy ({results}:{_line(results, place)})"
             raise no_such(where, record["strategy"], STRATEGIES)
     return found
+
+
+def _at(record: dict[str, Any], name: str) -> Any:
+    """A field, or one of those within a field: config.epochs."""
+    outer, _, inner = name.partition(".")
+    return record.get(outer, {}).get(inner) if inner else record.get(outer)
 
 
 def _line(results: Path, place: int) -> int:
