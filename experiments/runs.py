@@ -113,11 +113,28 @@ def never_trained(folder: Path, row: dict[str, Any]) -> float | None:
     return 100.0 * float(unused.mean())
 
 
-# What every table and figure reads of a run.
-_NEEDED = {
-    "run": str, "config": dict, "strategy": str, "warm": bool, "fraction": int | float, "seed": int,
+def _is(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: type(value) in kinds  # true is an int of Python's, and no number of JSON's
+
+
+def _number(least: float = 0.0, most: float = math.inf) -> Callable[[Any], bool]:
+    return lambda value: type(value) in (int, float) and least <= value <= most
+
+
+_positive = _number(least=1e-12)
+# What every table and figure reads of a run, and whether it can be that.
+_NEEDED: dict[str, Callable[[Any], bool]] = {
+    "run": _is(str), "strategy": _is(str), "warm": _is(bool), "seed": _is(int),
+    "fraction": _number(1e-12, 1), "dataset": _is(str), "model": _is(str), "device": _is(str),
+    "revision": _is(str),
+    "config": _is(dict), "config.epochs": _positive,
 }  # fmt: skip
-_ENDED = dict.fromkeys(("test_accuracy", "train_seconds", "selection_seconds"), int | float)
+_FAILED = {"failed": _is(dict), "failed.kind": _is(str), "failed.reason": _is(str)}
+_ENDED: dict[str, Callable[[Any], bool]] = {
+    "test_accuracy": _number(most=100), "train_seconds": _number(),
+    "selection_seconds": _number(), "train_size": _positive, "subset_size": _positive,
+    "epochs": _positive, "full_epochs": _number(), "curve": _is(list),
+}  # fmt: skip
 
 
 def read_runs(results: Path) -> list[dict[str, Any]]:
@@ -127,17 +144,31 @@ def read_runs(results: Path) -> list[dict[str, Any]]:
         UserError: a line that is no record, or a record that is none of a run.
     """
     found = read(results)
-    for place, record in enumerate(found, 1):
-        needed = _NEEDED if "failed" in record else _NEEDED | _ENDED
-        for name, kind in needed.items():
-            if not isinstance(record.get(name), kind):
+    for place, record in enumerate(found):
+        for name, holds in (_NEEDED | (_FAILED if "failed" in record else _ENDED)).items():
+            value = _at(record, name)
+            if not holds(value):
+                said = "missing or null" if value is None else short(value)
                 raise UserError(
-                    f"{results}: record {place} is none of a run: {name} is "
-                    f"{short(record.get(name))}; take it out, or name another file"
+                    f"{results}:{_line(results, place)} is no record of a run: {name} is {said}; "
+                    "take that line out, or name another file"
                 )
         if record["strategy"] not in STRATEGIES:
-            raise no_such(f"strategy ({results}, record {place})", record["strategy"], STRATEGIES)
+            where = f"strategy ({results}:{_line(results, place)})"
+            raise no_such(where, record["strategy"], STRATEGIES)
     return found
+
+
+def _at(record: dict[str, Any], name: str) -> Any:
+    """A field, or one of those within a field: config.epochs."""
+    outer, _, inner = name.partition(".")
+    return record.get(outer, {}).get(inner) if inner else record.get(outer)
+
+
+def _line(results: Path, place: int) -> int:
+    """The number of a record's line in the file, where there are empty ones before it too."""
+    lines = enumerate(results.read_bytes().split(b"\n"), 1)
+    return [number for number, line in lines if line.strip()][place]
 
 
 class Recorded:

@@ -54,10 +54,11 @@ class Line(NamedTuple):
         return mean_of(self.whole, value)
 
     def values(self, value: Callable[[Run], float], timed: bool = False) -> list[float] | None:
-        """A value a run that ended, on one device if wanted; None where one lacks it."""
+        """A value a run that ended, on one device if wanted; None where one lacks it, or is a
+        share of no seconds."""
         try:
             return [value(run) for run in (self.timed if timed else self.whole)] or None
-        except KeyError:
+        except (KeyError, ZeroDivisionError):
             return None
 
     def gain(self, spent: Callable[[Run], float | None]) -> float | None:

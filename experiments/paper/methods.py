@@ -1,6 +1,7 @@
 """The short form of a table of accuracies: a line a method, as in the README."""
 
 import statistics
+from collections import Counter
 from collections.abc import Callable
 
 from experiments.paper.lines import NONE, SEEDS, Paper, accuracy_of
@@ -23,9 +24,16 @@ def methods(runs: list[Run], paper: Paper = NONE) -> str:
     if not runs:
         return "No runs in the records: nothing measured.\n"
     keyed = grouped(runs)
-    mixed = [f"{key.name} ({key.settings})" for key in keyed if key.settings]
+    several = Counter(name for name, _ in {(key.name, key.settings) for key in keyed})
+    mixed = [
+        f"{key.name} ({key.settings})" if key.settings else key.name
+        for key in keyed
+        if several[key.name] > 1
+    ]
     if mixed:
-        raise UserError(f"--form methods is for one setting a method, not {'; '.join(mixed)}")
+        raise UserError(
+            f"--form methods is for one setting a method, not {', '.join(dict.fromkeys(mixed))}"
+        )
     usual = timing_device(runs)
     groups = {(k.name, k.fraction): v for k, v in keyed.items() if k.device in ("", usual)}
     fractions = sorted({fraction for _, fraction in groups if fraction < 1})

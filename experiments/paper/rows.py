@@ -18,7 +18,7 @@ class Key(NamedTuple):
 
     fraction: float
     name: str
-    settings: str = ""  # those that other runs of the same name and fraction have otherwise
+    settings: str = ""  # those that tell them from other runs; see `grouped`
     device: str = ""  # where a run of the same seed was made on another as well
 
 
@@ -83,7 +83,12 @@ def of_same_seeds(full: list[Run], ours: list[Run]) -> tuple[list[Run], list[Run
 
 
 def grouped(runs: Sequence[Run]) -> dict[Key, list[Run]]:
-    """The runs of each row, in the file's order."""
+    """The runs of each row, in the file's order.
+
+    A row names the settings that other runs of its strategy and fraction have otherwise, and those
+    that are not the default where another row's are: what all of a file have, its title says.
+    """
+    apart = _departures(runs)
     named: dict[tuple[float, str], list[Run]] = {}
     for run in runs:
         named.setdefault((run["fraction"], label(run)), []).append(run)
@@ -91,7 +96,12 @@ def grouped(runs: Sequence[Run]) -> dict[Key, list[Run]]:
     for (fraction, name), members in named.items():
         configs = [settings_of(run) for run in members]
         known = dict.fromkeys(itertools.chain.from_iterable(configs))
-        varied = [k for k in known if any(c.get(k) != configs[0].get(k) for c in configs)]
+        varied = [
+            k
+            for k in known
+            if any(c.get(k) != configs[0].get(k) for c in configs)
+            or (k in apart and configs[0][k] != _DEFAULTS[k])
+        ]
         rows: dict[str, list[Run]] = {}
         for run, config in zip(members, configs, strict=True):
             rows.setdefault(", ".join(f"{k} {config.get(k)}" for k in varied), []).append(run)
@@ -99,6 +109,22 @@ def grouped(runs: Sequence[Run]) -> dict[Key, list[Run]]:
             for device, alike in _apart(row).items():
                 groups[Key(fraction, name, settings, device)] = alike
     return groups
+
+
+_DEFAULTS = identity(TrainConfig())
+
+
+def _departures(runs: Sequence[Run]) -> set[str]:
+    """The settings with a default that some run has otherwise than another.
+
+    Without a default of TrainConfig's a setting follows from the strategy or the data.
+    """
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for name, value in settings_of(run).items():
+            if name in _DEFAULTS:
+                found.setdefault(name, set()).add(str(value))
+    return {name for name, values in found.items() if len(values) > 1}
 
 
 def _apart(row: list[Run]) -> dict[str, list[Run]]:
@@ -117,5 +143,5 @@ def _apart(row: list[Run]) -> dict[str, list[Run]]:
 def settings_of(run: Run) -> dict[str, Any]:
     """The run's configuration but what its row names and its seed; the default for what its
     revision did not have, or what does not apply to it."""
-    config = identity(TrainConfig()) | config_of(run)
+    config = _DEFAULTS | config_of(run)
     return {k: v for k, v in config.items() if k not in ("strategy", "fraction", "warm", "seed")}

@@ -6,6 +6,7 @@ import pytest
 
 from experiments.paper.__main__ import main
 from experiments.paper.lines import by_fraction
+from experiments.paper.points import by_own_clock, measured
 from experiments.records import append, read
 from experiments.runs import read_runs
 from gradmatch_jax.errors import UserError
@@ -49,6 +50,14 @@ def test_a_line_that_is_no_record_is_named(tmp_path, name):
         ("strategy", "nosuch"),
         ("config", []),
         ("seed", None),
+        ("train_size", None),
+        ("config", {}),
+        ("device", None),
+        ("revision", None),
+        ("failed", {}),
+        ("test_accuracy", True),
+        ("fraction", -1),
+        ("train_seconds", "1"),
     ],
 )
 def test_a_record_that_is_none_of_a_run_is_named(tmp_path, capsys, field, value):
@@ -58,8 +67,28 @@ def test_a_record_that_is_none_of_a_run_is_named(tmp_path, capsys, field, value)
     for asked in (["table", str(file)], ["table", "table3", "--results", str(tmp_path)]):
         assert main(asked) == 2
         said = capsys.readouterr().err
-        assert "record 2" in said
+        assert f"{file}:2" in said
+        assert f" {field}" in said
+        assert ("config.epochs is missing" in said) == (value == {} and field == "config")
         assert said.count("\n") == 1
+
+
+def test_a_record_without_a_field_is_named_by_its_line(tmp_path):
+    whole = run("gradmatch", 0.01, 0, 98.0)
+    file = write(tmp_path / "r.jsonl", [whole, {k: v for k, v in whole.items() if k != "curve"}])
+    file.write_text(file.read_text().replace("\n", "\n\n"))
+    with pytest.raises(
+        UserError, match=r"r\.jsonl:3 is no record of a run: curve is missing or null"
+    ):
+        read_runs(file)
+
+
+def test_a_run_of_no_seconds_has_no_speed_up():
+    runs = [run("random", 0.01, 0, 98.0), run("full", 1.0, 0, 99.0)]
+    runs += [run("craig", 0.01, 0, 98.0) | {"train_seconds": 0.0, "selection_seconds": 0}]
+    row = cells(by_fraction(runs), "craig", "1%")
+    assert (row["speed-up"], row["training %"], row["seconds"]) == ("–", "–", "0.0")
+    assert [p.name for p in measured(runs, by_own_clock)] == ["random"]
 
 
 def test_a_record_twice_is_one_seed():

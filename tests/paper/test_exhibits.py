@@ -126,14 +126,16 @@ def test_a_study_is_planned_in_its_order_and_resumes(tmp_path):
     assert [job.name for job in studies.MNIST.jobs(asked)] == subsets + whole
     first = Asked(**vars(asked) | {"order": "full"})
     assert [job.name for job in studies.MNIST.jobs(first)] == whole + subsets
-    record = run("random", 0.01, 0, 90.0) | {"config": {"dataset": "mnist", "lam": 0.5}}
+    record = run("random", 0.01, 0, 90.0) | {
+        "config": {"dataset": "mnist", "lam": 0.5, "epochs": 200}
+    }
     write(studies.MNIST.file(asked), [record])
     assert [job.name for job in studies.MNIST.missing(asked)] == [subsets[1], *whole]
     state = studies.MNIST.state(asked)
     assert (state.done, state.runs, state.seeds, state.of) == (1, 6, 0, 2)
     assert str(state) == "partly: 1 of 6 runs, 0 of 2 seeds whole"
     assert stand([state, State(3, 3, 1, 1, 0.0)]).done == 4
-    other = record | {"config": {"dataset": "mnist", "model": "mnistnet"}}
+    other = record | {"config": {"model": "mnistnet", "epochs": 200}}
     write(studies.MNIST.file(asked), [other])
     assert len(studies.MNIST.missing(asked)) == 6
 
