@@ -3,12 +3,13 @@
 A row with fewer seeds than the study has is marked, one that nothing has been run for says so and
 keeps the paper's figures, runs of different settings have rows of their own that name them, and a
 column without a figure is left out. Seconds are training and selection (the latter also by itself),
-without evaluation and compilation. A speed-up is against our own full training in the same file and
-on the same device (the paper's: its hours against its FULL), the ceiling the examples that full
-training visits over those this run visited; the share of it that a run reaches by its own clock,
-whatever else the machine did, is the share of its seconds that is training. Accuracies of several
-devices have a mean, seconds and joules do not: they are those of one of the row's devices, an
-undisturbed one where there is one, and never of a run that was paused.
+without evaluation and compilation. The ceiling of a speed-up is the examples that full training
+visits over those this run visited; the share of it that a run reaches is the share of its seconds
+that is training. That is by the run's own clock, over full training at the pace of its own steps:
+of two sessions of a shared machine one may be half as fast again as the other. (The paper's is its
+hours against its FULL.) Accuracies of several devices have a mean, seconds and joules do not: they
+are those of one of the row's devices, an undisturbed one where there is one, and never of a run
+that was paused.
 """
 
 import re
@@ -91,6 +92,13 @@ def ceiling(run: Run) -> float:
     return run["config"]["epochs"] * run["train_size"] / seen(run)
 
 
+def own_speed_up(runs: Sequence[Run]) -> float | None:
+    """The mean of the ceiling times the share of the seconds that is training."""
+    timed = [run for run in runs if seconds_of(run)]
+    own = [ceiling(run) * run["train_seconds"] / seconds_of(run) for run in timed]
+    return statistics.fmean(own) if own else None
+
+
 def accuracy_cell(line: Line) -> str:
     if line.whole:
         return mean_and_std([accuracy_of(run) for run in line.whole], 2)
@@ -150,7 +158,7 @@ COLUMNS: tuple[Column[Line], ...] = (
            spread(1)),
     Column("training %", lambda line: line.values(
         lambda r: 100 * r["train_seconds"] / seconds_of(r), True), spread(1)),
-    Column("speed-up", lambda line: line.gain(seconds_of), "{:.1f}"),
+    Column("speed-up", lambda line: own_speed_up(line.timed), "{:.1f}"),
     Column("ceiling", lambda line: line.mean(ceiling), "{:.1f}"),
     Column("paper's speed-up", papers_speed_up, "{:.1f}"),
     Column("examples", lambda line: line.mean(seen), millions),
@@ -222,13 +230,13 @@ def notes(runs: list[Run], lines: list[Line], source: str = "") -> str:
         *([source] if source else []),
         CONVENTION,
     ]
-    if not any(run["strategy"] == "full" for run in ended(runs)):
-        said.append("No full training in the file yet: no speed-ups of ours.")
-    if len(devices := set(map(device_of, runs))) > 1:
+    if any(own_speed_up(line.timed) for line in lines):
         said.append(
-            f"Of {len(devices)} devices: seconds are of the one that is named, and a speed-up is "
-            "over full training on the same."
+            "Speed-up by the run's own clock: the ceiling times the share of its seconds that is "
+            "training, which is full training's time at the pace of its own steps over the run's."
         )
+    if len(devices := set(map(device_of, runs))) > 1:
+        said.append(f"Of {len(devices)} devices: seconds are of the one that is named.")
     if count := sum(map(paused, runs)):
         said.append(f"Paused on the way: {count} of the runs; accuracies count, seconds do not.")
     if runs and not any(joules(run) for run in ended(runs)):

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from experiments.paper.lines import Line, Paper, accuracy_of, ceiling, joules, lines_of
+from experiments.paper.lines import Line, Paper, accuracy_of, joules, lines_of, own_speed_up
 from experiments.paper.rows import of_same_seeds, paused
 from experiments.paper.study import Run
 from gradmatch_jax.report.summary import ended, seconds_of
@@ -40,11 +40,6 @@ def relative_error(accuracy: float, full: float) -> float:
 Gain = tuple[float | None, Sequence[Run]]  # None: no figure; and the runs that it is a mean of
 
 
-def by_seconds(line: Line) -> Gain:
-    """Full training's seconds over the row's, on one device."""
-    return line.gain(seconds_of), line.compared[1]
-
-
 def by_joules(line: Line) -> Gain:
     """Full training's joules over the row's, on one device."""
     return line.gain(joules), line.compared[1]
@@ -53,16 +48,13 @@ def by_joules(line: Line) -> Gain:
 def by_own_clock(line: Line) -> Gain:
     """Seconds that full training takes at the pace of the row's own steps, over the row's seconds.
 
-    The ceiling times the share of the seconds that is training: of runs that several sessions of a
-    machine made, or a busy one, where seconds of one are not those of another. Not of those that
-    were paused: their clock went on while nothing was done.
+    Not of those that were paused: their clock went on while nothing was done.
     """
     runs = [run for run in line.whole if seconds_of(run) and not paused(run)]
-    own = [ceiling(run) * run["train_seconds"] / seconds_of(run) for run in runs]
-    return (statistics.fmean(own) if own else None), runs
+    return own_speed_up(runs), runs
 
 
-def measured(runs: Iterable[Run], by: Callable[[Line], Gain] = by_seconds) -> list[Point]:
+def measured(runs: Iterable[Run], by: Callable[[Line], Gain] = by_own_clock) -> list[Point]:
     """Ours: means over the runs that ended, against full training among them.
 
     Args:
@@ -70,8 +62,8 @@ def measured(runs: Iterable[Run], by: Callable[[Line], Gain] = by_seconds) -> li
         by: what is saved, in which measure.
 
     Returns:
-        A point a strategy, fraction and setting; none where `by` has no figure (by seconds and
-        joules: full training was not run on the same device), or there is no full training.
+        A point a strategy, fraction and setting; none where `by` has no figure (by joules: full
+        training was not run on the same device), or there is no full training.
     """
     points, runs = [], list(runs)
     everywhere = [run for run in ended(runs) if run["strategy"] == "full"]

@@ -78,7 +78,7 @@ def test_no_point_is_of_fewer_runs_than_its_panel_says():
     assert said(measured(runs[:-1])) == ", n ≥ 3"
     by_name = {point.name: point for point in measured(runs)}
     assert (by_name["random"].runs, by_name["craig"].runs) == (3, 1)
-    assert by_name["random"].gain == 10
+    assert by_name["random"].gain == pytest.approx(9), "a tenth of its seconds is selecting"
     assert by_name["random"].error == pytest.approx(100 * 9 / 99)
     assert measured(runs[3:]) == [], "nothing to compare with"
 

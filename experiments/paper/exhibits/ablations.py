@@ -19,7 +19,7 @@ from experiments.paper.exhibits.efficiency import (
     why,
 )
 from experiments.paper.lines import accuracy_of, by_fraction
-from experiments.paper.points import Point, by_own_clock, measured
+from experiments.paper.points import Point, measured
 from experiments.paper.rows import label
 from experiments.paper.study import Part, Run, Study, of_strategies
 from gradmatch_jax.report.summary import ended
@@ -61,7 +61,7 @@ def _panels(evidence: Evidence, runs_of: Callable[[Evidence, Study, Study], list
     for base, often in pairs:
         runs = runs_of(evidence, base, often)
         note = "; only R = 20 measured" if runs and not evidence.runs(often) else ""
-        points = measured(runs, by_own_clock)
+        points = measured(runs)
         panels.append(Panel(f"{base.dataset}{said(points)}{note}", points, why(runs)))
     return panels
 

@@ -9,7 +9,7 @@ from experiments.paper import studies
 from experiments.paper.draw import Panel, convergence, trade_off
 from experiments.paper.exhibit import Evidence, Exhibit, paper_of
 from experiments.paper.exhibits.cells import accuracy_table, titled
-from experiments.paper.points import Point, by_own_clock, fewest, measured, published
+from experiments.paper.points import Point, fewest, measured, published
 from experiments.paper.study import Part, Run, Study, of_strategies
 from gradmatch_jax.report.drawing import Shape
 from gradmatch_jax.report.summary import ended
@@ -93,7 +93,7 @@ def scatter(
     def table(evidence: Evidence) -> str:
         return numbers(panels_of(evidence, shown, strategies))
 
-    return Exhibit(name, title, says, tuple(shown), table, figure, CAPTION + more)
+    return Exhibit(name, title, says, tuple(shown), table, figure, CAPTION + OWN_CLOCK + more)
 
 
 # The tables' own runs at the budgets that were looked at first: the rest is not waited for.
@@ -173,7 +173,7 @@ def _imbalanced(name: str, *shown: Study) -> Exhibit:
         found = []
         for study, share in cases:
             runs = runs_at(evidence, study, share)
-            points = measured(runs, by_own_clock)
+            points = measured(runs)
             found.append(Panel(case(study, share) + said(points), points, why(runs)))
         return found
 
