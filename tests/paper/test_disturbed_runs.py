@@ -3,7 +3,7 @@
 import pytest
 
 from experiments import readme_figure
-from experiments.paper.exhibits.energy import kwh
+from experiments.paper.exhibits.table5 import kwh
 from experiments.paper.lines import by_fraction
 from experiments.paper.methods import methods
 from experiments.paper.points import by_joules, measured

@@ -12,7 +12,7 @@ from experiments.paper import page, studies
 from experiments.paper.draw import convergence, save
 from experiments.paper.exhibit import Evidence, stand
 from experiments.paper.exhibits import EXHIBITS, IN_ORDER, find
-from experiments.paper.exhibits.efficiency import SHOWN, said
+from experiments.paper.exhibits.tradeoff import SHOWN, said
 from experiments.paper.points import Point, measured, pareto, published
 from experiments.paper.published import accuracy_and_time
 from experiments.paper.study import Asked, State, Study

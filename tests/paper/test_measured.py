@@ -4,9 +4,10 @@ import pytest
 
 from experiments.paper import __main__ as paper
 from experiments.paper.exhibit import Evidence
-from experiments.paper.exhibits import find, selections
-from experiments.paper.exhibits.data import DATASETS
-from experiments.paper.exhibits.selections import ERRORS, MOMENTS, REDUNDANT
+from experiments.paper.exhibits import find, table8
+from experiments.paper.exhibits.table1 import DATASETS
+from experiments.paper.exhibits.table8 import ERRORS, MOMENTS
+from experiments.paper.exhibits.table9 import REDUNDANT
 from experiments.paper.study import Asked
 from experiments.records import append, read
 from gradmatch_jax.errors import UserError
@@ -41,7 +42,7 @@ def test_a_half_done_measurement_is_finished_and_nothing_twice(half_done, monkey
                 for variant in args.variants:
                     append(args.results, error(variant, seed, moment, 0.4))
 
-    monkeypatch.setattr(selections.matching_error, "main", measured)
+    monkeypatch.setattr(table8.matching_error, "main", measured)
     state = ERRORS.state(half_done)
     assert (state.done, state.runs) == (9, 12)
     assert str(state).startswith("partly: 9 of 12")

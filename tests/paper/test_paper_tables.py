@@ -12,8 +12,8 @@ from experiments.paper import published
 from experiments.paper.costs import MULTIPLY_ADDS, cost_of
 from experiments.paper.exhibit import Evidence
 from experiments.paper.exhibits import find
-from experiments.paper.exhibits.accuracy import TABLE3
-from experiments.paper.exhibits.energy import kwh
+from experiments.paper.exhibits.table3 import TABLE3
+from experiments.paper.exhibits.table5 import kwh
 from experiments.paper.lines import by_fraction
 from experiments.paper.methods import methods
 from experiments.paper.points import by_joules, measured, relative_error

@@ -9,15 +9,8 @@ from scipy import stats
 
 from experiments.paper import significance, studies
 from experiments.paper.exhibit import Evidence
-from experiments.paper.exhibits.repeated import (
-    COMPARED,
-    SOURCES,
-    TABLE6,
-    TABLE7,
-    bounds,
-    deviations,
-    of_devices,
-)
+from experiments.paper.exhibits.table6 import COMPARED, SOURCES, TABLE6, of_devices
+from experiments.paper.exhibits.table7 import TABLE7, bounds, deviations
 from experiments.paper.significance import accuracies, better, matrix, pair
 from experiments.paper.study import Asked
 from experiments.records import read

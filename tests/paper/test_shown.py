@@ -8,7 +8,7 @@ from experiments.paper import __main__ as paper
 from experiments.paper import studies
 from experiments.paper.exhibit import Evidence
 from experiments.paper.exhibits import find
-from experiments.paper.exhibits.selections import REDUNDANT
+from experiments.paper.exhibits.table9 import REDUNDANT
 from experiments.paper.study import Asked
 from experiments.records import append
 from gradmatch_jax.report.drawing import WIDE

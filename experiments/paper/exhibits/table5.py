@@ -1,20 +1,18 @@
-"""Table 5 and Figure 3d: energy."""
+"""Table 5: energy."""
 
 from collections.abc import Callable
 
 from experiments.paper import published, studies
-from experiments.paper.draw import Panel, trade_off
 from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import budgets, every, titled
-from experiments.paper.exhibits.efficiency import numbers
 from experiments.paper.lines import energy_cell, energy_sources, joules
-from experiments.paper.points import Point, by_joules, measured, relative_error
 from experiments.paper.rows import label, of_one_device
-from experiments.paper.study import Run, Study
+from experiments.paper.study import Run
 from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import NOTHING
 
 NAMES = ("full", *studies.PAPER, *studies.FAIR, "infobatch")
+
 TABLE = "table5_energy_kwh"
 
 
@@ -50,6 +48,7 @@ def _table5(evidence: Evidence) -> str:
 
 
 SOURCES = (studies.CIFAR10, studies.CIFAR100, studies.MNIST)
+
 TABLE5 = Exhibit(
     "table5",
     "Energy",
@@ -57,41 +56,4 @@ TABLE5 = Exhibit(
     "training's 0.50 at 5 % of CIFAR-10.",
     SOURCES,
     _table5,
-)
-
-
-def _paper_points(study: Study) -> list[Point]:
-    spent, scores = published.figures(TABLE, study.dataset), published.accuracy_and_time(
-        "table2", study.dataset
-    )  # fmt: skip
-    full = scores["full", 1.0].accuracy
-    return [
-        Point(name, f, "", spent["full", 1.0] / used,
-              relative_error(scores[name, f].accuracy, full), 0)
-        for (name, f), used in spent.items() if name != "full"
-    ]  # fmt: skip
-
-
-def _panels(evidence: Evidence) -> list[Panel]:
-    panels = []
-    for study in (studies.CIFAR100, studies.MNIST):
-        runs = evidence.runs(study)
-        why = "not measured" if not ended(runs) else f"energy {energy_sources(ended(runs))}"
-        known = study is studies.CIFAR100
-        panels += [
-            Panel(f"{study.dataset}, the paper's", _paper_points(study) if known else [],
-                  "the paper has none"),
-            Panel(f"{study.dataset}, ours", measured(runs, by_joules), why),
-        ]  # fmt: skip
-    return panels
-
-
-FIGURE3D = Exhibit(
-    "figure3d",
-    "Energy saved against relative error",
-    "On CIFAR-100 GRAD-MATCH's variants are on the Pareto front of energy and accuracy.",
-    (studies.CIFAR100, studies.MNIST),
-    lambda evidence: numbers(_panels(evidence)),
-    lambda evidence, shape: trade_off(_panels(evidence), shape, gain="energy ratio"),
-    "Full training's energy over a strategy's, against what it loses of full training's accuracy.",
 )

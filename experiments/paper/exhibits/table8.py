@@ -1,6 +1,5 @@
-"""Tables 8 and 9: how well a selection's gradient matches, and how much is never trained on."""
+"""Table 8: how well a selection's gradient matches."""
 
-import dataclasses
 import functools
 import itertools
 import statistics
@@ -11,15 +10,16 @@ from experiments.bench import matching_error
 from experiments.paper import published, studies
 from experiments.paper.exhibit import Evidence, Exhibit
 from experiments.paper.exhibits.cells import budgets, every, titled
-from experiments.paper.rows import label
-from experiments.paper.study import Asked, Measurement, Part, Piece, Run, of_strategies
+from experiments.paper.study import Asked, Measurement, Piece, Run
 from experiments.records import read
-from gradmatch_jax.report.summary import ended
 from gradmatch_jax.report.tables import mean_and_std
 
 FRACTIONS = (0.01, 0.03, 0.05, 0.1, 0.3)
+
 SEEDS = (0, 1, 2)
+
 MOMENTS = (1, 5, 20)
+
 # GLISTER's and a fresh subset's weights approximate no sum; a random subset's are n_c / k_c.
 MATCHED = ("random", "craig", "craig-pb", "gradmatch", "gradmatch-per-class", "gradmatch-pb")
 
@@ -138,55 +138,4 @@ TABLE8 = Exhibit(
     "GRAD-MATCHPB has the smallest error, closely followed by CRAIGPB.",
     (ERRORS,),
     _table8,
-)
-
-REDUNDANT = dataclasses.replace(
-    studies.MNIST,
-    parts=(
-        Part(("craig", "craig-pb", "glister", "gradmatch", "gradmatch-pb", "adaptive-random",
-              "random"), FRACTIONS),
-        studies.WHOLE,
-    ),
-    needs="never_trained",
-)  # fmt: skip
-
-
-def _table9(evidence: Evidence) -> str:
-    by_design = ("full-earlystop-fitted", "infobatch")
-    names = ("craig", "craig-pb", "glister", "gradmatch", "gradmatch-pb", "random",
-             "adaptive-random", *by_design)  # fmt: skip
-    shares: dict[tuple[str, float], dict[int, float]] = {}  # by seed: one made twice is one
-    without: set[tuple[str, float, int]] = set()
-    for run in of_strategies(ended(evidence.runs(REDUNDANT)), names[: -len(by_design)]):
-        share = run.get("never_trained")
-        if share is None:
-            without.add((label(run), run["fraction"], run["seed"]))
-        else:
-            shares.setdefault((label(run), run["fraction"]), {}).setdefault(run["seed"], share)
-    without -= {(*key, seed) for key, seeds in shares.items() for seed in seeds}
-
-    def ours(name: str, fraction: float) -> str | None:
-        if name in by_design:
-            return "0 by design"
-        values = shares.get((name, fraction))
-        return (
-            None if values is None else f"{mean_and_std(list(values.values()), 2)} ({len(values)})"
-        )
-
-    paper = published.figures("table9_redundant_points_percent_mnist", "rows")
-    fractions = every(evidence.study(REDUNDANT).fractions)
-    text = budgets(names, fractions, ours, {} if evidence.asked.quick else paper, "{:.2f}")
-    return text + (
-        "\nTraining examples in none of a run's selections, percent; mean ± std over the runs in "
-        "parentheses. 10 selections of k examples leave at least 1 - 10 k/n.\n"
-        + (f"{len(without)} runs are of revisions that did not count them.\n" if without else "")
-    )
-
-
-TABLE9 = Exhibit(
-    "table9",
-    "Redundant points: never trained on, MNIST",
-    "At 1 % some 90 % of MNIST is never used, at 10 % 36 %.",
-    (REDUNDANT,),
-    _table9,
 )

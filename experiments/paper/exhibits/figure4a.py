@@ -1,0 +1,43 @@
+"""Figure 4a: how often to select."""
+
+from experiments.paper import studies
+from experiments.paper.draw import trade_off
+from experiments.paper.exhibit import Evidence, Exhibit
+from experiments.paper.exhibits.ablation import NO_NUMBERS, PLAIN, at, panels_of_r
+from experiments.paper.exhibits.tradeoff import (
+    CAPTION,
+    OWN_CLOCK,
+    numbers,
+)
+from experiments.paper.points import Point
+from experiments.paper.study import Run, Study, of_strategies
+
+MNIST = at(studies.MNIST, 0.05, (*studies.ABLATED, *PLAIN))
+
+CIFAR100 = at(studies.CIFAR100, 0.05, (*studies.ABLATED, *PLAIN))
+
+
+def interval(point: Point) -> str:
+    """R, of a point whose settings name it where it is not the only one."""
+    found = [part for part in point.settings.split(", ") if part.startswith("select_every")]
+    return found[0].replace("select_every", "R =") if found else "R = 20, or none"
+
+
+def every_r(evidence: Evidence, base: Study, often: Study) -> list[Run]:
+    """The tables' runs, R = 20, and those at other R, at the latter's budgets."""
+    fractions = {*evidence.study(often).fractions, 1.0}
+    plain = of_strategies(evidence.runs(base), (*studies.ABLATED, *PLAIN, "full", "infobatch"))
+    return [*(run for run in plain if run["fraction"] in fractions), *evidence.runs(often)]
+
+
+_PAIRS = ((CIFAR100, studies.CIFAR100_OFTEN), (MNIST, studies.MNIST_OFTEN))
+
+FIGURE4A = Exhibit(
+    "figure4a",
+    "How often to select: R = 5, 10 and 20",
+    "GRAD-MATCH's variants are above the others at every R.",
+    (CIFAR100, studies.CIFAR100_OFTEN, MNIST, studies.MNIST_OFTEN),
+    lambda evidence: numbers(panels_of_r(evidence, every_r, _PAIRS)) + f"\n{NO_NUMBERS}\n",
+    lambda evidence, shape: trade_off(panels_of_r(evidence, every_r, _PAIRS), shape, kind=interval),
+    CAPTION + OWN_CLOCK + "5 % of the data; the shape is R.",
+)
