@@ -52,6 +52,8 @@ class Settings:
         "random",
     )  # fmt: skip
     """The methods; a line each."""
+    fractions: tuple[float, ...] = (0.01, 0.05, 1.0)
+    """Budgets of which the seconds compare: of one session of the machine."""
     out: Path = Path("docs/figures")
 
 
@@ -139,7 +141,8 @@ def main(args: Settings) -> None:
     """Write the files and say which."""
     if not args.records.exists():
         raise UserError(f"no {args.records}: name a file of records by --records")
-    found = points(read(args.records), args.names)
+    runs = [run for run in read(args.records) if run["fraction"] in args.fractions]
+    found = points(runs, args.names)
     args.out.mkdir(parents=True, exist_ok=True)
     for shape in (WIDE, NARROW):
         svg = draw(found, shape)
