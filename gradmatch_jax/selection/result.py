@@ -96,7 +96,7 @@ def effective_size(selection: Selection) -> float:
     >>> effective_size(Selection(*map(np.asarray, ([4, 2, 7, -1], [9, 0.5, 0.5, 0], 3, 3, 0.0))))
     1.2269938650306749
     """
-    weights = selection.numpy()[1].astype(np.float64)
+    weights = np.asarray(selection.weights, np.float64)  # padded with 0; a slice would compile
     squares = float(weights @ weights)
     return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
 
