@@ -66,7 +66,7 @@ def trade_off(
     shape: Shape = WIDE,
     *,
     gain: str = "speed-up",
-    kind: Callable[[Point], str] = lambda point: percent(point.fraction),
+    kind: Callable[[Point], str] = Point.budget,
 ) -> Figure:
     """Relative error against speed-up, both logarithmic: down and to the right is better.
 

@@ -8,6 +8,7 @@ from experiments.paper.lines import Line, Paper, accuracy_of, joules, lines_of, 
 from experiments.paper.rows import of_same_seeds, paused
 from experiments.paper.study import Run
 from gradmatch_jax.report.summary import ended, seconds_of
+from gradmatch_jax.report.tables import percent
 
 FLOOR = 0.01  # percent: what is at or above full training's accuracy is drawn here
 
@@ -21,6 +22,10 @@ class Point(NamedTuple):
     gain: float  # speed-up, or full training's energy over its own
     error: float  # 100 (A_full - A) / A_full, percent; negative: above full training
     runs: int  # that gain and error are means of, the fewer; 0: the paper's
+
+    def budget(self) -> str:
+        """k/n as it is written."""
+        return percent(self.fraction)
 
     @property
     def drawn(self) -> float:

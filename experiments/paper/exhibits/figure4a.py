@@ -1,14 +1,8 @@
 """Figure 4a: how often to select."""
 
 from experiments.paper import studies
-from experiments.paper.draw import trade_off
-from experiments.paper.exhibit import Evidence, Exhibit
-from experiments.paper.exhibits.ablation import NO_NUMBERS, PLAIN, at, panels_of_r
-from experiments.paper.exhibits.tradeoff import (
-    CAPTION,
-    OWN_CLOCK,
-    numbers,
-)
+from experiments.paper.exhibit import Evidence
+from experiments.paper.exhibits.ablation import PLAIN, at, by_r
 from experiments.paper.points import Point
 from experiments.paper.study import Run, Study, of_strategies
 
@@ -30,14 +24,12 @@ def every_r(evidence: Evidence, base: Study, often: Study) -> list[Run]:
     return [*(run for run in plain if run["fraction"] in fractions), *evidence.runs(often)]
 
 
-_PAIRS = ((CIFAR100, studies.CIFAR100_OFTEN), (MNIST, studies.MNIST_OFTEN))
-
-FIGURE4A = Exhibit(
+FIGURE4A = by_r(
     "figure4a",
     "How often to select: R = 5, 10 and 20",
     "GRAD-MATCH's variants are above the others at every R.",
-    (CIFAR100, studies.CIFAR100_OFTEN, MNIST, studies.MNIST_OFTEN),
-    lambda evidence: numbers(panels_of_r(evidence, every_r, _PAIRS)) + f"\n{NO_NUMBERS}\n",
-    lambda evidence, shape: trade_off(panels_of_r(evidence, every_r, _PAIRS), shape, kind=interval),
-    CAPTION + OWN_CLOCK + "5 % of the data; the shape is R.",
+    ((CIFAR100, studies.CIFAR100_OFTEN), (MNIST, studies.MNIST_OFTEN)),
+    every_r,
+    more="5 % of the data; the shape is R.",
+    kind=interval,
 )
