@@ -11,7 +11,7 @@
 
 Resumable; start it once a core, each pinned to one (taskset): times are compared, so leave the
 rest of the machine alone. `--fractions`, `--pools`, `--strategies` and `--seeds` name a part of a
-study. The tables: `python -m experiments.paper table results/mnist_STUDY.jsonl`.
+study, `--fill` another fill than each strategy's own. The tables: `python -m experiments.paper table results/mnist_STUDY.jsonl`.
 """
 
 from collections.abc import Mapping
@@ -22,6 +22,7 @@ from typing import Any, Literal
 from experiments.command import command, quickened
 from experiments.runs import run_all
 from gradmatch_jax.errors import UserError
+from gradmatch_jax.solvers.options import Fill
 from gradmatch_jax.sweep import Grid, Job, plan
 from gradmatch_jax.training.config import TrainConfig
 
@@ -58,6 +59,8 @@ class Mnist:
     """None named: all of the study's."""
     pools: tuple[float, ...] = ()
     """None named: all of the study's."""
+    fill: Fill | None = None
+    """None: each strategy's own, or those of the study."""
     seeds: tuple[int, ...] = (0, 1, 2)
     model: str = "lenet"
     epochs: int | None = None
@@ -82,6 +85,7 @@ def jobs(args: Mnist) -> list[Job]:
     base = TrainConfig(
         dataset=args.dataset, data_dir=args.data_dir, model=args.model, epochs=args.epochs
     )
+    base = base if args.fill is None else replace(base, fill=args.fill)
     strategies = args.strategies or study["strategies"]
     parts = [
         Grid(base, strategies, (fraction,), (seed,), variants_of(study, fraction))
