@@ -11,7 +11,8 @@
 
 Resumable; start it once a core, each pinned to one (taskset): times are compared, so leave the
 rest of the machine alone. `--fractions`, `--pools`, `--strategies` and `--seeds` name a part of a
-study, `--fill` another fill than each strategy's own. The tables: `python -m experiments.paper table results/mnist_STUDY.jsonl`.
+study, `--fill` another fill than each strategy's own. The tables:
+`python -m experiments.paper table results/mnist_STUDY.jsonl`.
 """
 
 from collections.abc import Mapping

@@ -22,7 +22,7 @@ class Arm(NamedTuple):
 ARMS = (
     Arm(REFERENCE, REFERENCE),
     Arm("full-earlystop-fitted", "full-earlystop-fitted"),
-    Arm("gradmatch-warm", "gradmatch-warm"),
+    Arm("gradmatch-warm", "gradmatch-warm", {"fill": "random"}),
     Arm("gradmatch-pb-warm", "gradmatch-pb-warm"),
     Arm("gradmatch-fresh, pool 0.1", "gradmatch-fresh", {"pool": 0.1, "fill": "calibrated"}),
     Arm("order-dp", "order-dp"),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from experiments.runs import config_of
 from gradmatch_jax.report.summary import label_of
+from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.sweep import identity
 from gradmatch_jax.training.config import TrainConfig
 
@@ -111,7 +112,8 @@ def grouped(runs: Sequence[Run]) -> dict[Key, list[Run]]:
     return groups
 
 
-_DEFAULTS = identity(TrainConfig())
+# A revision that had no fill had the plain one.
+_DEFAULTS = identity(TrainConfig()) | {"fill": MatchingOptions().fill}
 
 
 def _departures(runs: Sequence[Run]) -> set[str]:

@@ -174,8 +174,9 @@ def _planned(whole: Study, asked: Asked) -> tuple[Job, ...]:
     settings = dict(study.settings)
     if asked.epochs is not None:
         settings["epochs"] = asked.epochs
+    # The weights of Algorithm 1, and not those about a fair sample's that are our default.
     base = TrainConfig(
-        dataset=study.dataset, model=study.model, data_dir=asked.data_dir,
+        dataset=study.dataset, model=study.model, data_dir=asked.data_dir, fill="random",
         **settings,
     )  # fmt: skip
     parts = study.parts[::-1] if asked.order == "full" else study.parts

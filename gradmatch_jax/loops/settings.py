@@ -11,6 +11,7 @@ from gradmatch_jax.solvers.options import MatchingOptions, matching_options
 from gradmatch_jax.strategies.check import OWN, as_entry
 from gradmatch_jax.strategies.regime import Weighting
 from gradmatch_jax.strategies.registry import Entry, find_entry, keywords, split_name
+from gradmatch_jax.strategies.settings import fill_of
 from gradmatch_jax.strategies.strategy import Strategy, scaled
 from gradmatch_jax.training.config import TrainConfig
 
@@ -59,8 +60,9 @@ def settings_of(name: str, entry: Entry, given: Mapping[str, Any]) -> dict[str, 
         UserError: a setting that the strategy does not have, or a value that cannot be.
 
     Example:
-        >>> settings_of("gradmatch-pb", find_entry("gradmatch-pb"), {"lam": 0.1})["options"].lam
-        0.1
+        >>> options = settings_of("gradmatch", find_entry("gradmatch"), {"lam": 0.1})["options"]
+        >>> options.lam, options.fill
+        (0.1, 'calibrated')
     """
     matches, allowed = "options" in keywords(entry), applicable(entry)
     for setting in given:
@@ -70,5 +72,7 @@ def settings_of(name: str, entry: Entry, given: Mapping[str, Any]) -> dict[str, 
             raise no_such(f"setting of {name}", setting, allowed)
     known = {setting: value for setting, value in given.items() if setting in KNOWN}
     config = checked(TrainConfig(**known))
+    fill = fill_of(config.fill, entry.fill, config.validation_target)
+    config = dataclasses.replace(config, fill=fill)
     values = dict(given) | {setting: getattr(config, setting) for setting in known}
     return values | ({"options": matching_options(config)} if matches else {})

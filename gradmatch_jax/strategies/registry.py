@@ -7,16 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from gradmatch_jax.errors import UserError, no_such
-from gradmatch_jax.strategies.regime import (
-    EARLY_STOP,
-    EARLY_STOP_FITTED,
-    FULL,
-    PRUNING,
-    SCORED,
-    SUBSET,
-    Regime,
-    Reselect,
-)
+from gradmatch_jax.solvers.options import Fill
+from gradmatch_jax.strategies import regime as regimes
+from gradmatch_jax.strategies.regime import Regime, Reselect
 
 if TYPE_CHECKING:
     from gradmatch_jax.strategies.strategy import Strategy, Task
@@ -32,27 +25,31 @@ class Entry(NamedTuple):
     build: the function that makes the strategy of a task, with keywords of its own; or
       "module:function" in this package.
     reads: whether a selection reads a pass over the data, which `pool` can cut.
-    softmax: whether it reads logits as the classes' log-probabilities, and so is for the softmax
-      cross-entropy alone, where others take the gradient of any loss.
+    softmax: whether it reads logits as log-probabilities, and so is for the softmax cross-entropy
+      alone, where others take the gradient of any loss.
+    fill: what `--fill own` stands for.
     """
 
     build: "str | Callable[..., Strategy]"
     reselect: Reselect
     summary: str
     source: str
-    regime: Regime = SUBSET
+    regime: Regime = regimes.SUBSET
     reads: bool = True
     softmax: bool = False
+    fill: Fill = "random"
 
 
 STRATEGIES = {
-    "full": Entry("baselines:full", "once", "all examples, weight 1", "the skyline", FULL, False),
+    "full": Entry(
+        "baselines:full", "once", "all examples, weight 1", "the skyline", regimes.FULL, False
+    ),
     "full-earlystop": Entry(
         "baselines:full",
         "once",
         "all examples, stopped at a subset run's cost, on the long run's schedule",
         "paper's FULL-EARLYSTOP",
-        regime=EARLY_STOP,
+        regime=regimes.EARLY_STOP,
         reads=False,
     ),
     "full-earlystop-fitted": Entry(
@@ -60,7 +57,7 @@ STRATEGIES = {
         "once",
         "the same with a learning-rate schedule shortened to fit",
         "the fair reading of FULL-EARLYSTOP",
-        regime=EARLY_STOP_FITTED,
+        regime=regimes.EARLY_STOP_FITTED,
         reads=False,
     ),
     "random": Entry(
@@ -83,8 +80,9 @@ STRATEGIES = {
     "gradmatch": Entry(
         "gradmatch:gradmatch",
         "interval",
-        "OMP per class on the class's own column of the last-layer gradient",
+        "OMP per class on the class's own column of the last-layer gradient, weights calibrated",
         "paper's GRAD-MATCH, appendix A.2.1",
+        fill="calibrated",
     ),
     "gradmatch-per-class": Entry(
         "gradmatch:gradmatch_per_class",
@@ -115,7 +113,7 @@ STRATEGIES = {
         "once",
         "facility location per class on a trained network's features, unweighted",
         "Coleman et al. 2020",
-        regime=SCORED,
+        regime=regimes.SCORED,
     ),
     "glister": Entry(
         "glister:glister",
@@ -129,7 +127,7 @@ STRATEGIES = {
         "once",
         "the examples a trained network is least certain of",
         "Settles 2012; Coleman et al. 2020",
-        regime=SCORED,
+        regime=regimes.SCORED,
         softmax=True,
     ),
     "el2n": Entry(
@@ -137,21 +135,21 @@ STRATEGIES = {
         "once",
         "the largest errors, ‖softmax(z) - onehot(y)‖, early in training",
         "Paul, Ganguli and Dziugaite 2021",
-        regime=SCORED,
+        regime=regimes.SCORED,
     ),
     "grand": Entry(
         "scores:grand",
         "once",
         "the largest gradients over all parameters, early in training",
         "Paul, Ganguli and Dziugaite 2021",
-        regime=SCORED,
+        regime=regimes.SCORED,
     ),
     "forgetting": Entry(
         "scores:forgetting",
         "once",
         "the examples most often right at one epoch and wrong at the next",
         "Toneva et al. 2019",
-        regime=SCORED,
+        regime=regimes.SCORED,
         reads=False,
         softmax=True,
     ),
@@ -160,6 +158,7 @@ STRATEGIES = {
         "epoch",
         "gradmatch anew every epoch, which a small --pool makes cheap",
         "GRAD-MATCH with R = 1",
+        fill="calibrated",
     ),
     "tempered": Entry(
         "fresh:tempered",
@@ -187,7 +186,7 @@ STRATEGIES = {
         "epoch",
         "each epoch drops half of the losses below the mean and doubles the other half",
         "Qin et al. 2024",
-        regime=PRUNING,
+        regime=regimes.PRUNING,
         reads=False,
     ),
 }

@@ -7,13 +7,36 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from gradmatch_jax.inputs.values import BELOW_ONE, NOT_NEGATIVE, SHARE, Range
-from gradmatch_jax.solvers.options import MatchingOptions
+from gradmatch_jax.solvers.options import Fill, MatchingOptions
+
+
+AskedFill = Literal["own", Fill]
+
+
+def fill_of(asked: AskedFill, of_entry: Fill, validation_target: bool) -> Fill:
+    """The fill: what was asked for, or the entry's own, "random" where validation data are matched.
+
+    Calibrated weights stay near those of a fair sample of the training set, which is what another
+    target is to get away from.
+
+    >>> [fill_of("own", "calibrated", validation) for validation in (False, True)]
+    ['calibrated', 'random']
+    """
+    if asked != "own":
+        return asked
+    return "random" if validation_target else of_entry
 
 
 @dataclass(frozen=True)
 class StrategySettings(MatchingOptions):
     """What strategies take as keywords of the same names: a new one is a field here and there."""
 
+    # A matching problem has no own: `fill_of` says what it stands for.
+    fill: AskedFill = "own"  # pyright: ignore[reportIncompatibleVariableOverride]
+    """What to do where matching stops short of the budget: top up at random, or leave it short
+    (none). calibrated tops up at random and then solves for all weights once more, those of a full
+    match too, around what each example stands for. own: as the strategy has it, which is calibrated
+    for gradmatch that matches the training set, and random otherwise."""
     validation_target: bool = False
     """gradmatch: match the validation set's gradient (the paper's isValid), not the training
     set's."""

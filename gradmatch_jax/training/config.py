@@ -20,9 +20,9 @@ from gradmatch_jax.inputs.values import (
     Range,
 )
 from gradmatch_jax.settings import as_option, checked
-from gradmatch_jax.solvers.options import MatchingOptions, refuse_contradictions
+from gradmatch_jax.solvers.options import MatchingOptions, matching_options, refuse_contradictions
 from gradmatch_jax.strategies.registry import Entry, find_entry, keywords, split_name
-from gradmatch_jax.strategies.settings import StrategySettings
+from gradmatch_jax.strategies.settings import StrategySettings, fill_of
 from gradmatch_jax.training.presets import AUTO, PRESETS
 from gradmatch_jax.training.reading import READING, ReadSettings
 from gradmatch_jax.training.schedule import Optimizer, Schedule
@@ -164,9 +164,8 @@ class RunConfig(TrainConfig):
     @property
     def strategy_settings(self) -> dict[str, Any]:
         """What the strategy's function may take: the settings by name, "options" for matching."""
-        matching = {f.name: getattr(self, f.name) for f in dataclasses.fields(MatchingOptions)}
         settings = {f.name: getattr(self, f.name) for f in dataclasses.fields(TrainConfig)}
-        return settings | {"options": MatchingOptions(**matching)}
+        return settings | {"options": matching_options(self)}
 
 
 # What a run may change between a kill and its resumption without becoming another run.
@@ -286,6 +285,7 @@ def _decided(config: TrainConfig, entry: Entry, applies: frozenset[str]) -> RunC
     for field in dataclasses.fields(TrainConfig):
         if field.name not in applies:
             values[field.name] = field.default
+    values["fill"] = fill_of(values["fill"], entry.fill, config.validation_target)
     fraction = DEFAULT_FRACTION if config.fraction is None else config.fraction
     values["fraction"] = fraction if entry.regime.budgeted else 1.0
     if "proxy_epochs" in applies:

@@ -1,0 +1,80 @@
+"""`fill="own"`: calibrated for gradmatch on the training set, from the command to the weights."""
+
+import numpy as np
+import pytest
+
+from experiments.judge import cases
+from experiments.paper import studies
+from experiments.paper.study import Asked
+from gradmatch_jax import Selector
+from gradmatch_jax.commands.select import SelectConfig
+from gradmatch_jax.errors import UserError
+from gradmatch_jax.selection.subset import select_subset
+from gradmatch_jax.strategies.registry import STRATEGIES, Entry
+from gradmatch_jax.training.config import TrainConfig, resolve
+
+N, CLASSES = 60, 3
+RNG = np.random.default_rng(0)
+LABELS = RNG.integers(0, CLASSES, N)
+LOGITS, FEATURES = RNG.normal(size=(N, CLASSES)), RNG.normal(size=(N, 4))
+CALIBRATED = {"gradmatch", "gradmatch-fresh"}
+
+
+def chosen(strategy="gradmatch", *, validation=False, **settings):
+    more = {"validation_labels": LABELS[:30], "validation_target": True} if validation else {}
+    selector = Selector(strategy, budget=24, labels=LABELS, **more, **settings)
+    held = {"validation": lambda: (LOGITS[:30], FEATURES[:30])} if validation else {}
+    rows, weights = selector(0, lambda: (LOGITS, FEATURES), **held)
+    return rows.tolist(), weights.tolist()
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_run_records_what_own_stood_for(name):
+    config = resolve(TrainConfig(strategy=name))
+    wanted = "calibrated" if name in CALIBRATED else "random"
+    assert config.strategy_settings["options"].fill == wanted
+    assert config.to_json().get("fill", wanted) == wanted
+    assert ("fill" in config.to_json()) == name.startswith("gradmatch")
+
+
+def test_a_loop_of_ones_own_weighs_as_a_run_does():
+    assert chosen() == chosen(fill="calibrated") != chosen(fill="random")
+    assert chosen() == chosen(fill="own")
+    assert chosen("gradmatch-pb") == chosen("gradmatch-pb", fill="random")
+
+
+def test_validation_data_are_matched_as_they_are():
+    own = chosen(validation=True)
+    plain, other = (chosen(validation=True, fill=fill) for fill in ("random", "calibrated"))
+    assert own == plain != other
+    asked = resolve(TrainConfig(validation_target=True, fill="calibrated"))
+    assert asked.fill == "calibrated"
+    assert resolve(TrainConfig(validation_target=True)).fill == "random"
+
+
+def test_a_matching_problem_has_no_own():
+    with pytest.raises(UserError, match=r"fill named 'own'; there are random, calibrated, none"):
+        select_subset(RNG.normal(size=(20, 5)), 5, fill="own")
+    assert SelectConfig.__dataclass_fields__["fill"].default == "own"
+
+
+def test_ones_own_strategy_has_the_plain_fill_unless_its_entry_says():
+    def mine(task, *, options):
+        del task, options
+
+    for entry, wanted in (
+        (Entry(mine, "epoch", "", ""), "random"),
+        (Entry(mine, "epoch", "", "", fill="none"), "none"),
+    ):
+        config = resolve(TrainConfig(strategy="mine"), entry=entry)
+        assert config.strategy_settings["options"].fill == wanted
+
+
+def test_the_papers_rows_are_algorithm_ones():
+    """Table 3's records are of the weights that matching gives, whatever our default."""
+    for study in (studies.MNIST, studies.CIFAR10_SMALL, studies.MNIST_OFTEN):
+        jobs = [job for job in study.jobs(Asked()) if job.config.strategy in CALIBRATED]
+        assert jobs
+        assert {job.config.fill for job in jobs} == {"random"}
+    (arm,) = [arm for arm in cases.ARMS if arm.name == "gradmatch-warm"]
+    assert arm.settings["fill"] == "random"
