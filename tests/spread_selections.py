@@ -10,7 +10,7 @@ import numpy as np
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.selection import coreset, spread
 from gradmatch_jax.selection.batch_subset import _select_batches, select_batches
-from gradmatch_jax.selection.batches import wanted_of
+from gradmatch_jax.selection.batches import draw_batches
 from gradmatch_jax.selection.coreset import select_coreset, select_coreset_batches
 from gradmatch_jax.selection.glister import Validation, _by_rounds, glister
 from gradmatch_jax.selection.groups import partition, single_group
@@ -167,11 +167,14 @@ def memory():
         for form in (Form.FEATURES, Form.GRAM)
     }  # fmt: skip
     programs["own column"] = _own_column.lower(split, groups.group_of)
-    some = *wanted_of(640, n, 100), 100, mesh
-    programs["mini-batches"] = _select_batches.lower(split, None, options, key, *some)
-    programs["coreset of mini-batches"] = coreset._select_batches.lower(split, key, *some)
+    drawn, slots = draw_batches(split, key, 640, 100)
+    some = drawn, jnp.zeros(n), None, options, slots, mesh
+    programs["mini-batches"] = _select_batches.lower(*some)
+    programs["coreset of mini-batches"] = coreset._select_batches.lower(drawn, slots, mesh)
     validation, few = to_rows(Validation(*seen), mesh), jax.tree.map(lambda x: x[:800], split)
-    programs["GLISTER"] = _by_rounds.lower(few, validation, n, 0.1, 80, 8, mesh)
+    programs["GLISTER"] = _by_rounds.lower(
+        few, validation, jnp.full(n, 1 / n), 0.1, (800, 80, 8), slots=8, room=80, mesh=mesh
+    )
     for name, program in programs.items():
         compiled = program.compile()
         text = compiled.as_text()

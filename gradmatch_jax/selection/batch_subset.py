@@ -6,20 +6,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float
 
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key, widened
 from gradmatch_jax.inputs.atoms import as_factored, as_target
 from gradmatch_jax.inputs.values import as_count
 from gradmatch_jax.selection.batches import (
+    Drawn,
     batch_gram,
+    draw_batches,
     error_of,
-    even_batches,
     sizes_of,
     sum_of,
     to_members,
-    wanted_of,
 )
+from gradmatch_jax.selection.padding import with_rows
 from gradmatch_jax.selection.ranking import calibrated, fill_slots
 from gradmatch_jax.selection.result import (
     Selection,
@@ -86,56 +87,46 @@ def select_batches(
     if most == 0:
         return empty_selection(budget)
     mesh = mesh_of(atoms)
-    wanted, slots = wanted_of(most, n, batch_size)
-    selection = _select_batches(
-        atoms, to_all(target, mesh), options, as_key(key), wanted, slots, batch_size, mesh
-    )
+    shuffle_key, fill_key = jax.random.split(as_key(key))
+    drawn, slots = draw_batches(atoms, shuffle_key, most, batch_size)
+    scores = with_rows(jax.random.uniform(fill_key, (n,)), len(drawn.real) - n)
+    selection = _select_batches(drawn, scores, to_all(target, mesh), options, slots, mesh)
     return check_finite(pad(trim(selection, most), budget))
 
 
-@partial(jax.jit, static_argnames=("slots", "batch_size", "mesh"))
+@partial(jax.jit, static_argnames=("slots", "mesh"))
 def _select_batches(
-    gradients,
-    target,
-    options,
-    key,
-    wanted: Int[Array, ""],
+    drawn: Drawn,
+    scores: Float[Array, "n"],
+    target: Float[Array, "C D"] | None,
+    options: MatchingOptions,
     slots: int,
-    batch_size: int,
     mesh: Mesh | None,
 ) -> Selection:
-    n = gradients.features.shape[0]
-    gradients = widened(gradients)
-    shuffle_key, fill_key = jax.random.split(key)
-    batches = even_batches(shuffle_key, n, batch_size)
-    count = batches.shape[0]
+    gradients, batches, members, wanted = drawn
+    gradients, sizes = widened(gradients), sizes_of(batches)
+    count = jnp.sum(sizes > 0)
     if target is None:
         target = sum_of(gradients, mesh)
     gram, correlations = batch_gram(gradients, batches, target, mesh=mesh)
     lam = jnp.asarray(options.lam, gram.dtype)
     if options.lam_scale == "relative":
-        lam = lam * jnp.mean(jnp.diagonal(gram))
+        lam = lam * jnp.sum(jnp.diagonal(gram)) / count.astype(gram.dtype)
     problem = Problem(
-        jnp.sum(target**2)[None], jnp.ones((1, count), bool), wanted[None], lam[None],
-        gram=gram[None], correlations=correlations[None], counts=sizes_of(batches)[None],
+        jnp.sum(target**2)[None], (sizes > 0)[None], wanted[None], lam[None],
+        gram=gram[None], correlations=correlations[None], counts=sizes[None],
     )  # fmt: skip
     # As many coordinates as all classes have, and few atoms: always the Gram form.
     support, batch_weights, reasons = match(problem, slots, options, Form.GRAM)
     indices, weights = to_members(batches, support[0], batch_weights[0], wanted)
     matched = jnp.sum(indices >= 0, dtype=jnp.int32)
     if options.fill != "none":
-        indices, weights = (
-            x[0]
-            for x in fill_slots(
-                indices[None], weights[None], jnp.ones((1, n), bool),
-                wanted[None],
-                jax.random.uniform(fill_key, (1, n)),
-            )
-        )  # fmt: skip
+        filled = fill_slots(indices[None], weights[None], members[None], wanted[None], scores[None])
+        indices, weights = filled[0][0], filled[1][0]
     if options.fill == "calibrated":
         chosen, real = factors(gradients).take(indices[None]), (indices >= 0)[None]
-        members = jnp.ones((1, n), bool)
-        weights = calibrated(chosen, real, members, target[None], lam[None], options.nonnegative)[0]
+        system = chosen, real, members[None], target[None], lam[None]
+        weights = calibrated(*system, options.nonnegative)[0]
     error = error_of(gradients, indices, weights, target, mesh)
     size = jnp.sum(indices >= 0, dtype=jnp.int32)
     stops = count_stops(reasons, jnp.ones(1, bool))

@@ -1,30 +1,51 @@
 """Mini-batches as atoms: what GRAD-MATCHPB and CRAIGPB share."""
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.inputs.arrays import AnyArray
-from gradmatch_jax.selection.groups import slots_for
+from gradmatch_jax.selection.groups import bucket, slots_for
+from gradmatch_jax.selection.padding import are_few, with_rows
 from gradmatch_jax.selection.result import compact
-from gradmatch_jax.selection.spread import own_rows, padded, sum_over_blocks, up_to
+from gradmatch_jax.selection.spread import mesh_of, own_rows, padded, sum_over_blocks, up_to
 
 
-def wanted_of(budget: int, n: int, batch_size: int) -> tuple[Int[Array, ""], int]:
-    """`budget` of n examples, and slots for the even batches of `batch_size` that hold it.
+class Drawn(NamedTuple):
+    """Shuffled examples in batches, of sizes that other numbers of examples share."""
 
-    The former is an array, so that another one compiles nothing; of the latter there are enough
-    where all batches are of the smaller size.
+    gradients: LastLayerGradients  # rows of zeros behind: in no batch
+    batches: Int[Array, "b size"]  # padded with -1, whole rows of it behind
+    real: Bool[Array, "n"]  # the examples' own rows
+    wanted: Int[Array, ""]  # the budget: an array, so that another one compiles nothing
+
+
+def draw_batches(
+    gradients: LastLayerGradients, key: PRNGKeyArray, budget: int, batch_size: int
+) -> tuple[Drawn, int]:
+    """The batches that `budget` examples are taken from, and slots for those that hold it.
+
+    There are enough of the latter where all batches are of the smaller size. Few examples are
+    filled up: other numbers of them compile no solver anew.
     """
+    n = gradients.features.shape[0]
     count = batch_count(n, batch_size)
-    picks = min(count, -(-budget // (n // count)))
-    return jnp.asarray(budget, jnp.int32), slots_for(picks, count)
+    picks, room = min(count, -(-budget // (n // count))), count
+    batches = even_batches(key, n, batch_size)
+    if are_few(gradients, batches) and mesh_of(gradients) is None:
+        gradients, room = with_rows(gradients, bucket(n) - n), bucket(count)
+        more = room - count, max(0, batch_size + 1 - batches.shape[1])
+        batches = jnp.pad(batches, [(0, size) for size in more], constant_values=-1)
+    real = jnp.arange(gradients.features.shape[0]) < n
+    wanted = jnp.asarray(budget, jnp.int32)
+    return Drawn(gradients, batches, real, wanted), slots_for(picks, room)
 
 
 def batch_count(n: int, batch_size: int) -> int:
@@ -62,6 +83,7 @@ def to_members(
     return compact(members, shared, members.size)
 
 
+@partial(jax.jit, static_argnames=("n", "batch_size"))
 def even_batches(key: PRNGKeyArray, n: int, batch_size: int) -> Int[Array, "b size"]:
     """Shuffle n examples into round(n / batch_size) batches whose sizes differ by at most one.
 
@@ -146,7 +168,7 @@ def _gram_over(
         rows = residuals[batches, index]
         means = gr.weighted_sum(LastLayerGradients(rows, batch_features), share)
         flat = means[..., 0 if bias else 1 :].reshape(b, -1)
-        flat = flat - jnp.mean(flat, axis=0, keepdims=True) if centred else flat
+        flat = _centred(flat, in_batch) if centred else flat
         gram_sum += gr.gram(flat)
         correlation_sum += gr.correlations(flat, target_block.reshape(-1))
         return (gram_sum, correlation_sum), None
@@ -154,6 +176,13 @@ def _gram_over(
     start = (jnp.zeros((b, b), features.dtype), jnp.zeros(b, features.dtype))
     total, _ = lax.scan(add, start, (jnp.arange(count), targets))
     return total
+
+
+def _centred(means: Float[Array, "b d"], in_batch: Bool[Array, "b size"]) -> Float[Array, "b d"]:
+    """The means less their own mean; those of no members are 0 and stay so."""
+    real = jnp.any(in_batch, axis=1, keepdims=True)
+    mean = jnp.sum(means, axis=0, keepdims=True) / jnp.sum(real).astype(means.dtype)
+    return jnp.where(real, means - mean, 0.0)
 
 
 def sum_of(gradients: LastLayerGradients, mesh: Mesh | None) -> Float[Array, "C D"]:

@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key
@@ -24,13 +24,13 @@ from gradmatch_jax.inputs.atoms import (
 )
 from gradmatch_jax.inputs.values import as_budget, as_count
 from gradmatch_jax.selection.batches import (
+    Drawn,
     batch_gram,
+    draw_batches,
     error_of,
-    even_batches,
     sizes_of,
     sum_of,
     to_members,
-    wanted_of,
 )
 from gradmatch_jax.selection.distances import distances_of
 from gradmatch_jax.selection.groups import Groups, as_groups, map_groups, room_for, slots_for
@@ -189,23 +189,19 @@ def select_coreset_batches(
     most = min(budget, n)
     if most == 0:
         return empty_selection(budget)
-    wanted, slots = wanted_of(most, n, batch_size)
-    made = _select_batches(atoms, as_key(key), wanted, slots, batch_size, mesh_of(atoms))
+    drawn, slots = draw_batches(atoms, as_key(key), most, batch_size)
+    made = _select_batches(drawn, slots, mesh_of(atoms))
     return pad(trim(made, most), budget)
 
 
-@partial(jax.jit, static_argnames=("slots", "batch_size", "mesh"))
-def _select_batches(
-    gradients, key, wanted: Int[Array, ""], slots: int, batch_size: int, mesh: Mesh | None
-) -> Selection:
-    n = gradients.features.shape[0]
-    batches = even_batches(key, n, batch_size)
-    count = batches.shape[0]
+@partial(jax.jit, static_argnames=("slots", "mesh"))
+def _select_batches(drawn: Drawn, slots: int, mesh: Mesh | None) -> Selection:
+    gradients, batches, _, wanted = drawn
     target = sum_of(gradients, mesh)
     gram, _ = batch_gram(gradients, batches, target, centred=True, mesh=mesh)
-    valid = jnp.ones((1, count), bool)
-    similarities = similarities_of(squared_distances(gram[None]), valid)
     sizes = sizes_of(batches)[None]
+    valid = sizes > 0
+    similarities = similarities_of(squared_distances(gram[None]), valid)
     positions, owner, _ = maximise(similarities, valid, wanted[None], slots, counts=sizes)
     represented = cluster_sizes(owner, sizes.astype(gram.dtype), slots)
     indices, weights = to_members(batches, positions[0], represented[0], wanted)

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
 from gradmatch_jax.errors import UserError
@@ -54,9 +55,11 @@ from gradmatch_jax.inputs.arrays import (
 from gradmatch_jax.inputs.atoms import as_atoms
 from gradmatch_jax.inputs.labels import as_labels
 from gradmatch_jax.inputs.values import SHARE, as_budget, as_number, check_literal
+from gradmatch_jax.selection.groups import bucket, slots_for
+from gradmatch_jax.selection.padding import are_few, with_rows
 from gradmatch_jax.selection.ranking import rank_by_score
-from gradmatch_jax.selection.result import Selection, unweighted
-from gradmatch_jax.selection.spread import mesh_of, own_rows, padded, to_rows, up_to, whole
+from gradmatch_jax.selection.result import Selection, pad, trim, unweighted
+from gradmatch_jax.selection.spread import mesh_of, own_rows, to_rows, up_to, whole
 
 Greedy = Literal["taylor", "naive", "stochastic"]
 EPSILON = 0.01  # stochastic greedy: the share of the guarantee that is given up
@@ -132,32 +135,45 @@ def glister(
     mesh, size = mesh_of(gradients), validation.features.shape[0]
     validation = to_rows(validation, mesh)
     if greedy == "stochastic" and sample < n:
-        picks = _by_sampling(gradients, validation, size, eta, key, k, sample, mesh)
+        shares = _shares(size, validation)
+        picks = _by_sampling(gradients, validation, shares, eta, key, k, sample, mesh)
     else:
         # The small term: 0.07 * 100 is a little more than 7.
         at_once = max(1, math.ceil(refresh * k - 1e-9)) if greedy == "taylor" else 1
-        picks = _by_rounds(gradients, validation, size, eta, k, at_once, mesh)
-    return unweighted(jnp.pad(picks, (0, budget - k), constant_values=-1))
+        slots, room = at_once, k
+        if mesh is None and are_few(gradients, validation):
+            slots, room = slots_for(at_once, n), bucket(k)
+            gradients = with_rows(gradients, bucket(n) - n)
+            validation = with_rows(validation, bucket(size) - size)
+        shares = _shares(size, validation)
+        counts = n, k, at_once
+        picks = _by_rounds(gradients, validation, shares, eta, counts, slots, room, mesh)
+    return pad(trim(unweighted(picks), k), budget)
 
 
 def gradient_after_step(
     validation: Validation,
     eta: float | Float[Array, ""],
     moved: Float[Array, "C D"],
-    size: int | None = None,
+    shares: Float[Array, "m"] | None = None,
 ) -> Float[Array, "C D"]:
     """G: the gradient of the mean validation loss in the last layer at theta - eta `moved`.
 
-    size: of the validation set, where rows are behind it that are none of it.
+    shares: what each row counts, 1 / m by default; 0 where it is none of the validation set.
     """
     logits, features, labels = validation
     kernel = jnp.matmul(features, moved[:, 1:].T, precision=lax.Precision.HIGHEST)
     after = logits - eta * (kernel + moved[None, :, 0])
-    rows = labels.shape[0]
-    real: int = size or rows
     gradients = last_layer_gradients(after, features, labels)
-    shares = padded(jnp.full(real, 1 / real, after.dtype), rows)
+    shares = _shares(labels.shape[0], validation) if shares is None else shares
     return weighted_sum(gradients, shares)
+
+
+def _shares(size: int, validation: Validation) -> Float[Array, "m"]:
+    """1 / size for each of the first rows; behind them are some of no validation set."""
+    shares = np.full(size, 1 / size)
+    rows = np.shape(validation.labels)[0] - size
+    return jnp.asarray(np.pad(shares, (0, rows)), jnp.asarray(validation.features).dtype)
 
 
 def _as_validation(validation: Validation, gradients: LastLayerGradients) -> Validation:
@@ -205,35 +221,40 @@ def _check_reach(gradients, validation: Validation, eta, k: int) -> None:
         )
 
 
-@partial(jax.jit, static_argnames=("size", "k", "at_once", "mesh"))
-def _by_rounds(gradients, validation, size, eta, k, at_once, mesh) -> Int[Array, "k"]:
+@partial(jax.jit, static_argnames=("slots", "room", "mesh"))
+def _by_rounds(
+    gradients, validation, shares, eta, counts, slots: int, room: int, mesh: Mesh | None
+) -> Int[Array, "room"]:
     """The `at_once` largest gains among the free examples, G anew, and again.
 
     On several devices each has the gains of its rows, and its rows' part of G.
+
+    counts: n, k and `at_once`, as arrays: others compile nothing, within `room` and `slots`.
     """
-    n = up_to(gradients.features.shape[0], mesh)
-    real = jnp.arange(n) < gradients.features.shape[0]
-    gradients, rounds = own_rows(gradients, mesh), -(-k // at_once)
+    n, k, at_once = (jnp.asarray(count, jnp.int32) for count in counts)
+    rows = up_to(gradients.features.shape[0], mesh)
+    places = jnp.arange(slots, dtype=jnp.int32)
+    gradients = own_rows(gradients, mesh)
 
     def body(i, carry):
         picks, free, moved = carry
-        gains = correlations(gradients, gradient_after_step(validation, eta, moved, size))
-        best = rank_by_score(whole(gains, mesh)[None], free[None], at_once)[0]
-        best = jnp.where(i * at_once + jnp.arange(at_once, dtype=i.dtype) < k, best, -1)
-        taken = best >= 0
+        gains = correlations(gradients, gradient_after_step(validation, eta, moved, shares))
+        best = rank_by_score(whole(gains, mesh)[None], free[None], slots)[0]
+        to = i * at_once + places
+        taken = (places < at_once) & (to < k) & (best >= 0)
         return (
-            picks.at[i].set(best),
-            free.at[jnp.where(taken, best, n)].set(False, mode="drop"),
+            picks.at[jnp.where(taken, to, room)].set(best, mode="drop"),
+            free.at[jnp.where(taken, best, rows)].set(False, mode="drop"),
             moved + weighted_sum(take(gradients, best), taken.astype(moved.dtype)),
         )
 
-    picks = jnp.full((rounds, at_once), -1, jnp.int32)
-    start = picks, real, _nothing_moved(gradients)
-    return whole(lax.fori_loop(0, rounds, body, start)[0].reshape(-1)[:k], mesh)
+    picks = jnp.full(room, -1, jnp.int32)
+    start = picks, jnp.arange(rows) < n, _nothing_moved(gradients)
+    return whole(lax.fori_loop(0, -(-k // at_once), body, start)[0], mesh)
 
 
-@partial(jax.jit, static_argnames=("size", "k", "sample", "mesh"))
-def _by_sampling(gradients, validation, size, eta, key, k, sample, mesh) -> Int[Array, "k"]:
+@partial(jax.jit, static_argnames=("k", "sample", "mesh"))
+def _by_sampling(gradients, validation, shares, eta, key, k, sample, mesh) -> Int[Array, "k"]:
     """At each pick the largest gain among `sample` free examples."""
     n, gradients = gradients.features.shape[0], own_rows(gradients, mesh)
 
@@ -241,7 +262,7 @@ def _by_sampling(gradients, validation, size, eta, key, k, sample, mesh) -> Int[
         picks, pool, moved = carry  # the first n - i of the pool are free
         places = jax.random.randint(jax.random.fold_in(key, i), (sample,), 0, n - i)
         candidates = take(gradients, pool[places])
-        gains = correlations(candidates, gradient_after_step(validation, eta, moved, size))
+        gains = correlations(candidates, gradient_after_step(validation, eta, moved, shares))
         place = places[jnp.argmax(gains)]
         pick = pool[place]
         return (

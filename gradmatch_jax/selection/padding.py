@@ -18,9 +18,10 @@ from gradmatch_jax.selection.groups import Groups, bucket, rows_for
 MUCH = 2**24  # bytes: of more, two empty groups beside ten cost a sixth of a selection
 
 
-def are_few(gradients: Atoms, groups: Groups) -> bool:
-    """Whether they are to be filled up: neither in jit nor above `MUCH`."""
-    leaves = jax.tree.leaves((gradients, groups))
+def are_few(gradients: Atoms, beside: Any) -> bool:
+    """Whether they, and the arrays beside them, are to be filled up: neither in jit nor above
+    `MUCH`."""
+    leaves = jax.tree.leaves((gradients, beside))
     traced = any(isinstance(leaf, Tracer) for leaf in leaves)
     return not traced and sum(leaf.nbytes for leaf in leaves) <= MUCH
 

@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 from gradmatch_jax.inputs.values import BELOW_ONE, NOT_NEGATIVE, SHARE, Range
 from gradmatch_jax.solvers.options import Fill, MatchingOptions
 
-
 AskedFill = Literal["own", Fill]
 
 
