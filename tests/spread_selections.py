@@ -168,7 +168,7 @@ def memory():
     }  # fmt: skip
     programs["own column"] = _own_column.lower(split, groups.group_of)
     drawn, slots = draw_batches(split, key, 640, 100)
-    some = drawn, jnp.zeros(n), None, options, slots, mesh
+    some = drawn, jnp.zeros(n), options, slots, mesh
     programs["mini-batches"] = _select_batches.lower(*some)
     programs["coreset of mini-batches"] = coreset._select_batches.lower(drawn, slots, mesh)
     validation, few = to_rows(Validation(*seen), mesh), jax.tree.map(lambda x: x[:800], split)

@@ -88,9 +88,9 @@ def select_batches(
         return empty_selection(budget)
     mesh = mesh_of(atoms)
     shuffle_key, fill_key = jax.random.split(as_key(key))
-    drawn, slots = draw_batches(atoms, shuffle_key, most, batch_size)
+    drawn, slots = draw_batches(atoms, shuffle_key, most, batch_size, to_all(target, mesh))
     scores = with_rows(jax.random.uniform(fill_key, (n,)), len(drawn.real) - n)
-    selection = _select_batches(drawn, scores, to_all(target, mesh), options, slots, mesh)
+    selection = _select_batches(drawn, scores, options, slots, mesh)
     return check_finite(pad(trim(selection, most), budget))
 
 
@@ -98,12 +98,11 @@ def select_batches(
 def _select_batches(
     drawn: Drawn,
     scores: Float[Array, "n"],
-    target: Float[Array, "C D"] | None,
     options: MatchingOptions,
     slots: int,
     mesh: Mesh | None,
 ) -> Selection:
-    gradients, batches, members, wanted = drawn
+    gradients, target, batches, members, wanted = drawn
     gradients, sizes = widened(gradients), sizes_of(batches)
     count = jnp.sum(sizes > 0)
     if target is None:

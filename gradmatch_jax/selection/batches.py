@@ -13,7 +13,7 @@ from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.selection.groups import bucket, slots_for
-from gradmatch_jax.selection.padding import are_few, with_rows
+from gradmatch_jax.selection.padding import are_few, with_classes, with_rows
 from gradmatch_jax.selection.result import compact
 from gradmatch_jax.selection.spread import mesh_of, own_rows, padded, sum_over_blocks, up_to
 
@@ -21,31 +21,39 @@ from gradmatch_jax.selection.spread import mesh_of, own_rows, padded, sum_over_b
 class Drawn(NamedTuple):
     """Shuffled examples in batches, of sizes that other numbers of examples share."""
 
-    gradients: LastLayerGradients  # rows of zeros behind: in no batch
+    gradients: LastLayerGradients  # rows of zeros behind: in no batch, and classes
+    target: Float[Array, "C D"] | None  # to match; None for the sum of all
     batches: Int[Array, "b size"]  # padded with -1, whole rows of it behind
     real: Bool[Array, "n"]  # the examples' own rows
     wanted: Int[Array, ""]  # the budget: an array, so that another one compiles nothing
 
 
 def draw_batches(
-    gradients: LastLayerGradients, key: PRNGKeyArray, budget: int, batch_size: int
+    gradients: LastLayerGradients,
+    key: PRNGKeyArray,
+    budget: int,
+    batch_size: int,
+    target: Float[Array, "C D"] | None = None,
 ) -> tuple[Drawn, int]:
     """The batches that `budget` examples are taken from, and slots for those that hold it.
 
     There are enough of the latter where all batches are of the smaller size. Few examples are
-    filled up: other numbers of them compile no solver anew.
+    filled up: other numbers of them, and of classes, compile no solver anew.
     """
     n = gradients.features.shape[0]
     count = batch_count(n, batch_size)
     picks, room = min(count, -(-budget // (n // count))), count
     batches = even_batches(key, n, batch_size)
     if are_few(gradients, batches) and mesh_of(gradients) is None:
-        gradients, room = with_rows(gradients, bucket(n) - n), bucket(count)
+        gradients, target = with_classes(with_rows(gradients, bucket(n) - n), target)
+        if target is not None:
+            target = target.reshape(gradients.residuals.shape[1], -1)
+        room = bucket(count)
         more = room - count, max(0, batch_size + 1 - batches.shape[1])
         batches = jnp.pad(batches, [(0, size) for size in more], constant_values=-1)
     real = jnp.arange(gradients.features.shape[0]) < n
     wanted = jnp.asarray(budget, jnp.int32)
-    return Drawn(gradients, batches, real, wanted), slots_for(picks, room)
+    return Drawn(gradients, target, batches, real, wanted), slots_for(picks, room)
 
 
 def batch_count(n: int, batch_size: int) -> int:

@@ -196,7 +196,7 @@ def select_coreset_batches(
 
 @partial(jax.jit, static_argnames=("slots", "mesh"))
 def _select_batches(drawn: Drawn, slots: int, mesh: Mesh | None) -> Selection:
-    gradients, batches, _, wanted = drawn
+    gradients, _, batches, _, wanted = drawn
     target = sum_of(gradients, mesh)
     gram, _ = batch_gram(gradients, batches, target, centred=True, mesh=mesh)
     sizes = sizes_of(batches)[None]

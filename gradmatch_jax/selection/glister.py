@@ -142,7 +142,7 @@ def glister(
         at_once = max(1, math.ceil(refresh * k - 1e-9)) if greedy == "taylor" else 1
         slots, room = at_once, k
         if mesh is None and are_few(gradients, validation):
-            slots, room = slots_for(at_once, n), bucket(k)
+            slots, room = slots_for(at_once, bucket(n)), slots_for(k, bucket(n))
             gradients = with_rows(gradients, bucket(n) - n)
             validation = with_rows(validation, bucket(size) - size)
         shares = _shares(size, validation)
