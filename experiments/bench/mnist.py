@@ -12,7 +12,8 @@
 Resumable; start it once a core, each pinned to one (taskset): times are compared, so leave the
 rest of the machine alone. `--fractions`, `--pools`, `--strategies` and `--seeds` name a part of a
 study, `--fill` another fill than each strategy's own. The tables:
-`python -m experiments.paper table results/mnist_STUDY.jsonl`.
+`python -m experiments.paper table results/mnist_STUDY.jsonl`. Of another data set:
+`--dataset cifar10 --epochs 60 --data-dir FOLDER`.
 """
 
 from collections.abc import Mapping
@@ -71,7 +72,7 @@ class Mnist:
     runs: Path = Path("runs")
     """The runs go to RUNS/STUDY."""
     results: Path = Path("results")
-    """The records go to RESULTS/mnist_STUDY.jsonl."""
+    """The records go to RESULTS/DATASET_STUDY.jsonl."""
 
 
 QUICK = {
@@ -120,7 +121,8 @@ def main(args: Mnist) -> None:
     args = quickened(args, **QUICK) if args.quick else args
     if args.data_dir is None and args.dataset == "mnist":
         raise UserError("--data-dir is missing: name MNIST's folder, or rehearse with --quick")
-    run_all(jobs(args), args.results / f"mnist_{args.study}.jsonl")
+    name = "mnist" if args.quick else args.dataset
+    run_all(jobs(args), args.results / f"{name}_{args.study}.jsonl")
 
 
 if __name__ == "__main__":
