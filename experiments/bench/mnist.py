@@ -7,7 +7,7 @@
 
 - speedup: the warm forms that the paper times, with and without a pool, beside full training;
 - pool: accuracy and time where a selection looks at a tenth, a fifth, half or all of the data;
-- fill: what the places left free by matching go to, at random or calibrated.
+- fill: how the weights are made: the match's own, calibrated, or by how even they are (steady).
 
 Resumable; start it once a core, each pinned to one (taskset): times are compared, so leave the
 rest of the machine alone. `--fractions`, `--pools`, `--strategies` and `--seeds` name a part of a
@@ -43,7 +43,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     "fill": {
         "strategies": ("gradmatch",),
         "fractions": (0.01, 0.05, 0.1, 0.3),
-        "variants": ({"fill": "random"}, {"fill": "calibrated"}),
+        "variants": ({"fill": "random"}, {"fill": "calibrated"}, {"fill": "steady"}),
     },
 }
 
@@ -62,7 +62,7 @@ class Mnist:
     pools: tuple[float, ...] = ()
     """None named: all of the study's."""
     fill: Fill | None = None
-    """None: each strategy's own, or those of the study."""
+    """None: each strategy's own, or all of the study's."""
     seeds: tuple[int, ...] = (0, 1, 2)
     model: str = "lenet"
     epochs: int | None = None
@@ -95,6 +95,8 @@ def jobs(args: Mnist) -> list[Job]:
         for fraction in args.fractions or study["fractions"]
     ]
     known = [variant["pool"] for variant in study["variants"] if "pool" in variant]
+    if args.fill is not None and "fill" in study["variants"][0]:
+        parts = [replace(grid, variants=({"fill": args.fill},)) for grid in parts]
     if unknown := [pool for pool in args.pools if pool not in known]:
         raise UserError(f"--pools {unknown[0]:g} is none of the study's: {known or 'it has none'}")
     if args.pools:

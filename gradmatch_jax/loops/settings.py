@@ -62,7 +62,7 @@ def settings_of(name: str, entry: Entry, given: Mapping[str, Any]) -> dict[str, 
     Example:
         >>> options = settings_of("gradmatch", find_entry("gradmatch"), {"lam": 0.1})["options"]
         >>> options.lam, options.fill
-        (0.1, 'calibrated')
+        (0.1, 'steady')
     """
     matches, allowed = "options" in keywords(entry), applicable(entry)
     for setting in given:

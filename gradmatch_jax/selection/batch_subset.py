@@ -21,7 +21,7 @@ from gradmatch_jax.selection.batches import (
     to_members,
 )
 from gradmatch_jax.selection.padding import with_rows
-from gradmatch_jax.selection.ranking import calibrated, fill_slots
+from gradmatch_jax.selection.ranking import calibrated, fill_slots, steady
 from gradmatch_jax.selection.result import (
     Selection,
     check_finite,
@@ -122,11 +122,13 @@ def _select_batches(
     if options.fill != "none":
         filled = fill_slots(indices[None], weights[None], members[None], wanted[None], scores[None])
         indices, weights = filled[0][0], filled[1][0]
-    if options.fill == "calibrated":
+    error = error_of(gradients, indices, weights, target, mesh)
+    if options.fill in ("calibrated", "steady"):
         chosen, real = factors(gradients).take(indices[None]), (indices >= 0)[None]
         system = chosen, real, members[None], target[None], lam[None]
-        weights = calibrated(*system, options.nonnegative)[0]
-    error = error_of(gradients, indices, weights, target, mesh)
+        others = calibrated(*system, options.nonnegative)[0]
+        other = others, error_of(gradients, indices, others, target, mesh)
+        weights, error = other if options.fill == "calibrated" else steady(weights, error, other)
     size = jnp.sum(indices >= 0, dtype=jnp.int32)
     stops = count_stops(reasons, jnp.ones(1, bool))
     form = jnp.asarray(Form.GRAM, jnp.int32)

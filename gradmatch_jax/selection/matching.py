@@ -20,7 +20,7 @@ from gradmatch_jax.selection.groups import (
     slots_for,
 )
 from gradmatch_jax.selection.padding import are_few, filled_up, with_classes, with_rows
-from gradmatch_jax.selection.ranking import calibrated, fill_slots
+from gradmatch_jax.selection.ranking import calibrated, fill_slots, steady
 from gradmatch_jax.selection.result import (
     Selection,
     compact,
@@ -164,13 +164,17 @@ def _match_groups(
         at_once = groups_at_once(g, m, atoms.shape, slots, form)
         solved = map_groups(solve, groups, at_once, (atoms, scores), target, mesh)
     solved = whole(solved, mesh)
-    indices, weights = compact(solved.indices, solved.weights, room)
+    weights, squares = solved.weights, jnp.sum(solved.squares)
+    if solved.calibrated is not None:
+        others, missed = solved.calibrated
+        weights, squares = steady(weights, squares, (others, jnp.sum(missed)))
+    indices, weights = compact(solved.indices, weights, room)
     return Selection(
         indices,
         weights,
         jnp.sum(indices >= 0, dtype=jnp.int32),
         jnp.sum(solved.matched, dtype=jnp.int32),
-        relative_error(solved.squares, solved.target_squares),
+        relative_error(squares, solved.target_squares),
         count_stops(solved.reasons.reshape(-1), solved.posed.reshape(-1)),
         jnp.asarray(form, jnp.int32),
     )
@@ -183,6 +187,7 @@ class _Solved(NamedTuple):
     weights: Float[Array, "g k"]
     matched: Int[Array, ""]
     squares: Float[Array, ""]  # ‖residual‖² of all
+    calibrated: tuple[Array, Array] | None  # weights and squares, where these may be taken
     target_squares: Float[Array, ""]
     reasons: Int[Array, "g"]
     posed: Bool[Array, "g"]  # a problem with a budget
@@ -214,12 +219,19 @@ def _solve(members, rows, each, slots, options, form) -> _Solved:
         member_scores = jnp.where(valid, scores, -1.0)
         positions, weights = fill_slots(positions, weights, valid, budgets, member_scores)
     chosen = jax.vmap(type(atoms).take)(atoms, positions)
-    if options.fill == "calibrated":
-        weights = calibrated(chosen, positions >= 0, valid, target, lam, options.nonnegative)
-    residual = chosen.weighted_sum(weights) - target
+    others = None
+    if options.fill in ("calibrated", "steady"):
+        others = calibrated(chosen, positions >= 0, valid, target, lam, options.nonnegative)
+    if others is not None and options.fill == "calibrated":
+        weights, others = others, None
+
+    def missed(weights):
+        return jnp.sum((chosen.weighted_sum(weights) - target) ** 2)
+
     rows = jnp.arange(members.shape[0])[:, None]
     indices = jnp.where(positions >= 0, members[rows, positions], -1)
     return _Solved(
-        indices, weights, matched, jnp.sum(residual**2), jnp.sum(target_sq_norm),
-        reasons, budgets > 0,
+        indices, weights, matched, missed(weights),
+        None if others is None else (others, missed(others)),
+        jnp.sum(target_sq_norm), reasons, budgets > 0,
     )  # fmt: skip

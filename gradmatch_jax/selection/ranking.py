@@ -12,6 +12,8 @@ from gradmatch_jax.solvers.least_squares import (
     ridge_of_rows,
 )
 
+EVEN = 0.5  # share of as many equal weights that is steady enough
+
 
 def rank_by_score(
     scores: Float[Array, "g m"], free: Bool[Array, "g m"], count: int
@@ -88,6 +90,25 @@ def calibrated(
     system = rows, target.reshape(g, d), centre, real, jnp.maximum(lam, _least_lam(chosen))
     solve = nonnegative_ridge_of_rows if nonnegative else ridge_of_rows
     return jax.vmap(lambda *args: solve(*args).weights)(*system)
+
+
+def steady(
+    weights: Float[Array, "*slots"], error: Array, other: tuple[Array, Array]
+) -> tuple[Float[Array, "*slots"], Array]:
+    """The weights and what they miss, or those of `other` where these are uneven.
+
+    (sum w)² / sum w² is of how many equal weights they are worth (Kish 1965). An epoch on a few
+    heavy examples takes long steps, which can end a network for good.
+
+    Args:
+        weights: of all examples of a selection, 0 where there is none.
+        error: theirs.
+        other: calibrated weights, and their error.
+    """
+    size = jnp.abs(weights)
+    count = jnp.sum(size > 0).astype(size.dtype)
+    uneven = jnp.sum(size) ** 2 < EVEN * count * jnp.sum(size**2)
+    return jnp.where(uneven, other[0], weights), jnp.where(uneven, other[1], error)
 
 
 def _least_lam(atoms: Atoms) -> Float[Array, "g"]:

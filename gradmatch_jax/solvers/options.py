@@ -14,7 +14,7 @@ from gradmatch_jax.inputs.values import NOT_NEGATIVE, is_traced, short
 from gradmatch_jax.settings import fitted
 
 LamScale = Literal["absolute", "relative"]
-Fill = Literal["random", "calibrated", "none"]
+Fill = Literal["random", "calibrated", "steady", "none"]
 FormChoice = Literal["auto", "gram", "features", "support"]
 
 
@@ -33,7 +33,8 @@ class MatchingOptions:
     fill: Fill = "random"
     """What to do where matching stops short of the budget: top up at random, or leave it short
     (none). calibrated tops up at random and then solves for all weights once more, those of a full
-    match too, around what each example stands for."""
+    match too, around what each example stands for; steady does so where the match's own weights
+    are worth less than half as many equal ones."""
     form: FormChoice = "auto"
     """The system that matching works on: the Gram matrix of all atoms, the matrix of their
     features, the support's own, or whichever costs least of those that float32 carries. By hand:

@@ -80,9 +80,9 @@ STRATEGIES = {
     "gradmatch": Entry(
         "gradmatch:gradmatch",
         "interval",
-        "OMP per class on the class's own column of the last-layer gradient, weights calibrated",
+        "OMP per class on the class's own column of the last-layer gradient, weights kept steady",
         "paper's GRAD-MATCH, appendix A.2.1",
-        fill="calibrated",
+        fill="steady",
     ),
     "gradmatch-per-class": Entry(
         "gradmatch:gradmatch_per_class",
@@ -158,7 +158,7 @@ STRATEGIES = {
         "epoch",
         "gradmatch anew every epoch, which a small --pool makes cheap",
         "GRAD-MATCH with R = 1",
-        fill="calibrated",
+        fill="steady",
     ),
     "tempered": Entry(
         "fresh:tempered",

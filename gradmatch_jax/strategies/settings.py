@@ -18,8 +18,8 @@ def fill_of(asked: AskedFill, of_entry: Fill, validation_target: bool) -> Fill:
     Calibrated weights stay near those of a fair sample of the training set, which is what another
     target is to get away from.
 
-    >>> [fill_of("own", "calibrated", validation) for validation in (False, True)]
-    ['calibrated', 'random']
+    >>> [fill_of("own", "steady", validation) for validation in (False, True)]
+    ['steady', 'random']
     """
     if asked != "own":
         return asked
@@ -34,8 +34,9 @@ class StrategySettings(MatchingOptions):
     fill: AskedFill = "own"  # pyright: ignore[reportIncompatibleVariableOverride]
     """What to do where matching stops short of the budget: top up at random, or leave it short
     (none). calibrated tops up at random and then solves for all weights once more, those of a full
-    match too, around what each example stands for. own: as the strategy has it, which is calibrated
-    for gradmatch that matches the training set, and random otherwise."""
+    match too, around what each example stands for; steady does so where the match's own weights
+    are worth less than half as many equal ones. own: as the strategy has it, which is steady for
+    gradmatch that matches the training set, and random otherwise."""
     validation_target: bool = False
     """gradmatch: match the validation set's gradient (the paper's isValid), not the training
     set's."""
