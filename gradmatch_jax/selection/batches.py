@@ -45,7 +45,9 @@ def draw_batches(
     picks, room = min(count, -(-budget // (n // count))), count
     batches = even_batches(key, n, batch_size)
     if are_few(gradients, batches) and mesh_of(gradients) is None:
-        gradients, target = with_classes(with_rows(gradients, bucket(n) - n), target)
+        filled, target = with_classes(with_rows(gradients, bucket(n) - n), target)
+        assert isinstance(filled, LastLayerGradients)
+        gradients = filled
         if target is not None:
             target = target.reshape(gradients.residuals.shape[1], -1)
         room = bucket(count)
@@ -186,7 +188,7 @@ def _gram_over(
     return total
 
 
-def _centred(means: Float[Array, "b d"], in_batch: Bool[Array, "b size"]) -> Float[Array, "b d"]:
+def _centred(means: Float[Array, "b d"], in_batch: Bool[AnyArray, "b size"]) -> Float[Array, "b d"]:
     """The means less their own mean; those of no members are 0 and stay so."""
     real = jnp.any(in_batch, axis=1, keepdims=True)
     mean = jnp.sum(means, axis=0, keepdims=True) / jnp.sum(real).astype(means.dtype)

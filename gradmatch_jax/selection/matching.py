@@ -164,10 +164,9 @@ def _match_groups(
         at_once = groups_at_once(g, m, atoms.shape, slots, form)
         solved = map_groups(solve, groups, at_once, (atoms, scores), target, mesh)
     solved = whole(solved, mesh)
-    weights, squares = solved.weights, jnp.sum(solved.squares)
+    weights, squares = solved.weights, solved.squares
     if solved.calibrated is not None:
-        others, missed = solved.calibrated
-        weights, squares = steady(weights, squares, (others, jnp.sum(missed)))
+        weights, squares = steady(weights, squares, solved.calibrated)
     indices, weights = compact(solved.indices, weights, room)
     return Selection(
         indices,

@@ -99,7 +99,7 @@ def factors(gradients: LastLayerGradients | Float[AnyArray, "*batch n d"]) -> At
     if not isinstance(gradients, LastLayerGradients):
         return dense_atoms(jnp.asarray(gradients))
     residuals, features = map(jnp.asarray, gradients)
-    ones = jnp.ones_like(features[..., :1])
+    ones = jnp.ones((*features.shape[:-1], 1), features.dtype)  # there may be no feature
     return Atoms(residuals, jnp.concatenate([ones, features], axis=-1))
 
 
