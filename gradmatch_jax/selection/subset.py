@@ -56,8 +56,9 @@ def select_subset(
             the units of a squared gradient norm as in the paper, or with `lam_scale="relative"` in
             those of the problem's mean squared atom norm. OMP stops early where nothing more is to
             be matched: `fill` "random" tops up each problem to its budget (`ranking.fill_slots`),
-            "calibrated" does so and weighs all of them once more (`ranking.calibrated`), "none"
-            leaves the entries out (index -1, weight 0).
+            "calibrated" does so and weighs all of them once more (`ranking.calibrated`), "steady"
+            takes those weights where the match's own are uneven (`ranking.steady`), "none" leaves
+            the entries out (index -1, weight 0).
 
     Returns:
         Indices and weights; `num_matched` of them were matched, `stops` says why no more were,

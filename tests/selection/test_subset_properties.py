@@ -68,7 +68,7 @@ def test_the_scale_of_the_gradients_is_nothing(seed, scale):
 
 @pytest.mark.thorough
 @few
-@given(seed=seeds, fill=st.sampled_from(["random", "calibrated", "none"]))
+@given(seed=seeds, fill=st.sampled_from(["random", "calibrated", "steady", "none"]))
 def test_the_budget_is_met_exactly_and_each_class_has_its_share(seed, fill):
     residuals, features = drawn(seed)
     # Two examples that all the others repeat: matching is over after these.
