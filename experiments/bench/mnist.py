@@ -11,7 +11,7 @@
 
 Resumable; start it once a core, each pinned to one (taskset): times are compared, so leave the
 rest of the machine alone. `--fractions`, `--pools`, `--strategies` and `--seeds` name a part of a
-study, `--fill` another fill than each strategy's own. The tables:
+study, `--fill` another fill than random. The tables:
 `python -m experiments.paper table results/mnist_STUDY.jsonl`. Of another data set:
 `--dataset cifar10 --epochs 60 --data-dir FOLDER`.
 """
@@ -34,11 +34,13 @@ STUDIES: dict[str, dict[str, Any]] = {
         "strategies": ("gradmatch-pb-warm", "gradmatch-warm", "full"),
         "fractions": (0.01, 0.05, 0.1, 0.2, 0.3),
         "variants": ({"pool": 1.0}, {"pool": 0.1}, {"pool": 0.2}, {"pool": 0.5}),
+        "fill": "random",
     },
     "pool": {
         "strategies": ("gradmatch", "gradmatch-pb", "gradmatch-per-class", "craig"),
         "fractions": (0.01, 0.1),
         "variants": POOLS,
+        "fill": "random",
     },
     "fill": {
         "strategies": ("gradmatch",),
@@ -62,7 +64,7 @@ class Mnist:
     pools: tuple[float, ...] = ()
     """None named: all of the study's."""
     fill: Fill | None = None
-    """None: each strategy's own, or all of the study's."""
+    """None: the match's own weights (random), or all of the study's."""
     seeds: tuple[int, ...] = (0, 1, 2)
     model: str = "lenet"
     epochs: int | None = None
@@ -87,7 +89,8 @@ def jobs(args: Mnist) -> list[Job]:
     base = TrainConfig(
         dataset=args.dataset, data_dir=args.data_dir, model=args.model, epochs=args.epochs
     )
-    base = base if args.fill is None else replace(base, fill=args.fill)
+    fill = args.fill or study.get("fill")
+    base = base if fill is None else replace(base, fill=fill)
     strategies = args.strategies or study["strategies"]
     parts = [
         Grid(base, strategies, (fraction,), (seed,), variants_of(study, fraction))

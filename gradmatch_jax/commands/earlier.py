@@ -10,6 +10,8 @@ from gradmatch_jax.commands.groups import flags_of, named
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.inputs.values import as_path
 from gradmatch_jax.settings import from_values
+from gradmatch_jax.strategies.registry import STRATEGIES, split_name
+from gradmatch_jax.strategies.settings import fill_of
 from gradmatch_jax.training.config import CONFIG, FACTS, Settings, TrainConfig, resolve
 from gradmatch_jax.training.files import read_json
 
@@ -90,7 +92,12 @@ def _settings_in(file: Path) -> dict[str, Any]:
     found = read_json(file)
     if found is None or "strategy" not in found:
         raise UserError(f"--config {file} is no {CONFIG} of a run")
-    return _fitting(file, TrainConfig, {k: v for k, v in found.items() if k != FACTS})
+    values = _fitting(file, TrainConfig, {k: v for k, v in found.items() if k != FACTS})
+    entry = STRATEGIES.get(split_name(values["strategy"])[0])
+    own = entry and fill_of("own", entry.fill, values.get("validation_target", False))
+    if own is not None and values.get("fill") == own:  # another strategy's may be another
+        values["fill"] = "own"
+    return values
 
 
 def _fitting(file: Path, kind: type[Settings], values: dict[str, Any]) -> dict[str, Any]:

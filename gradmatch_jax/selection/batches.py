@@ -50,8 +50,9 @@ def draw_batches(
         gradients = filled
         if target is not None:
             target = target.reshape(gradients.residuals.shape[1], -1)
-        room = bucket(count)
-        more = room - count, max(0, batch_size + 1 - batches.shape[1])
+        room, width = bucket(count), batches.shape[1]
+        # Of batch_size or one more where there are several; all of them where there is one.
+        more = room - count, bucket(max(width, min(batch_size + 1, bucket(n)))) - width
         batches = jnp.pad(batches, [(0, size) for size in more], constant_values=-1)
     real = jnp.arange(gradients.features.shape[0]) < n
     wanted = jnp.asarray(budget, jnp.int32)

@@ -249,7 +249,7 @@ def _by_rounds(
         )
 
     picks = jnp.full(room, -1, jnp.int32)
-    start = picks, jnp.arange(rows) < n, _nothing_moved(gradients)
+    start = picks, jnp.arange(rows, dtype=jnp.int32) < n, _nothing_moved(gradients)
     return whole(lax.fori_loop(0, -(-k // at_once), body, start)[0], mesh)
 
 

@@ -82,12 +82,13 @@ def calibrated(
     centre = jnp.where(real, share[:, None], 0.0)
     g, k = real.shape
     d = target[0].size
+    lam = jnp.maximum(lam, _least_lam(chosen))
     if d > k:  # the smaller of the two systems
         system = chosen.gram(), chosen.products(target) + lam[:, None] * centre, real, lam
         solve = (lambda *args: nonnegative_ridge(*args).weights) if nonnegative else ridge
         return jax.vmap(solve)(*system)
     rows = (chosen.left[..., :, None] * chosen.right[..., None, :]).reshape(g, k, d)
-    system = rows, target.reshape(g, d), centre, real, jnp.maximum(lam, _least_lam(chosen))
+    system = rows, target.reshape(g, d), centre, real, lam
     solve = nonnegative_ridge_of_rows if nonnegative else ridge_of_rows
     return jax.vmap(lambda *args: solve(*args).weights)(*system)
 

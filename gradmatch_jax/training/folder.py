@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from gradmatch_jax.errors import Blocked, UserError, blocked, explained
+from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.training import checkpoints
 from gradmatch_jax.training.checkpoints import Checkpoint
 from gradmatch_jax.training.claim import holder, lock
@@ -70,6 +71,7 @@ class RunFolder:
         earlier, wanted = self._read_config(), self._config.to_json()
         # What an earlier version did not know of, it did as the default does now.
         defaults = {f.name: f.default for f in dataclasses.fields(TrainConfig)}
+        defaults["fill"] = MatchingOptions.fill
         differ = {
             name: f"{name} {earlier.get(name, defaults.get(name))!r} there, {value!r} here"
             for name, value in wanted.items()
@@ -84,7 +86,7 @@ class RunFolder:
         if differ:
             raise UserError(
                 f"--out {path} holds a run of another configuration "
-                f"({'; '.join(differ.values())}); name another folder"
+                f"({'; '.join(differ.values())}); name another folder, or give what is there"
             )
 
     def _read_config(self) -> dict[str, Any]:

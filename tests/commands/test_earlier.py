@@ -1,5 +1,6 @@
 """`--config`: a run's own configuration, or a comparison's, as a command line."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -39,6 +40,15 @@ def test_train_takes_it_and_overrides_it(folder):
     other = expanded(["train", "--config", str(folder), "--strategy", "random"])
     assert "--lam" not in other
     assert after(other, "--fraction") == "0.2"
+
+
+def test_a_strategys_own_fill_is_not_anothers(folder):
+    for more in ([], ["--strategy", "gradmatch-pb"], ["--validation-target"]):
+        words = expanded(["train", "--config", str(folder), *more])
+        assert after(words, "--fill") == "own"
+    asked = resolve(dataclasses.replace(RUN, fill="random")).to_json()
+    (folder / "config.json").write_text(json.dumps(asked))
+    assert after(expanded(["train", "--config", str(folder)]), "--fill") == "random"
 
 
 def test_paths_come_back(tmp_path):

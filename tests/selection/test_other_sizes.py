@@ -101,3 +101,32 @@ def test_glister(greedy, refresh):
         assert found.indices.shape == (k,)
         np.testing.assert_array_equal(found.indices, alone.indices)
         np.testing.assert_array_equal(found.weights, alone.weights)
+
+
+@pytest.mark.parametrize("lam", [0.0, 1e-6, 0.5])
+@pytest.mark.parametrize("nonnegative", [True, False])
+def test_calibrated_where_filled_up_classes_outnumber_the_picks(lam, nonnegative):
+    """15 numbers for 20 picks, 24 with the classes that are added, of no rank."""
+    rng = np.random.default_rng(0)
+    sides = rng.normal(size=(100, 5)), rng.normal(size=(100, 2))
+    gradients = LastLayerGradients(*(jnp.asarray(x, jnp.float32) for x in sides))
+
+    def chosen(gradients):
+        options = {"lam": lam, "nonnegative": nonnegative, "fill": "calibrated"}
+        return select_batches(gradients, 20, 4, key=KEY, **options)
+
+    found, alone = chosen(gradients), jax.jit(chosen)(gradients)
+    np.testing.assert_array_equal(found.indices, alone.indices)
+    assert float(found.matching_error) == pytest.approx(float(alone.matching_error), abs=2e-3)
+
+
+def test_a_batch_of_all_takes_no_more_room_than_they_do():
+    gradients = problem(64, 4)[0]
+    whole = select_batches(gradients, 10, 10**6, key=KEY)
+    assert_alike(whole, select_batches(gradients, 10, 64, key=KEY))
+
+
+def test_glister_in_64_bits():
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("strict"):
+        gradients, validation = problem(64, 4)
+        assert int(glister(gradients, validation, 8, eta=0.1).size) == 8

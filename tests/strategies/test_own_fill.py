@@ -1,17 +1,23 @@
 """`fill="own"`: steady for gradmatch on the training set, from the command to the weights."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from experiments.bench import mnist
 from experiments.judge import cases
 from experiments.paper import studies
 from experiments.paper.study import Asked
+from experiments.runs import recorded
 from gradmatch_jax import Selector
 from gradmatch_jax.commands.select import SelectConfig
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.selection.subset import select_subset
 from gradmatch_jax.strategies.registry import STRATEGIES, Entry
 from gradmatch_jax.training.config import TrainConfig, resolve
+from gradmatch_jax.training.folder import RunFolder
 
 N, CLASSES = 60, 3
 RNG = np.random.default_rng(0)
@@ -83,3 +89,26 @@ def test_the_papers_rows_are_algorithm_ones():
         assert {job.config.fill for job in jobs} == {"random"}
     (arm,) = [arm for arm in cases.ARMS if arm.name == "gradmatch-warm"]
     assert arm.settings["fill"] == "random"
+
+
+@pytest.mark.parametrize("study", mnist.STUDIES)
+def test_measurements_go_on_from_their_records(study):
+    """The documented commands, without --fill, refuse no record as one of other settings."""
+    results = Path(__file__).parents[2] / "results" / f"mnist_{study}.jsonl"
+    found = [recorded(results, job) for job in mnist.jobs(mnist.Mnist(study=study))]
+    assert sum(found) >= 15
+
+
+def test_a_folder_of_a_version_without_a_fill_has_the_plain_one(tmp_path):
+    for name, fill, goes_on in (("gradmatch-pb", "own", True), ("gradmatch", "own", False)):
+        config = resolve(TrainConfig(strategy=name, fill=fill))
+        folder = tmp_path / name
+        folder.mkdir()
+        settings = {k: v for k, v in config.to_json().items() if k != "fill"}
+        (folder / "config.json").write_text(json.dumps(settings))
+        if goes_on:
+            RunFolder(folder, config)
+        else:
+            with pytest.raises(UserError, match=r"fill 'random' there, 'steady' here.*or give"):
+                RunFolder(folder, config)
+            RunFolder(folder, resolve(TrainConfig(strategy=name, fill="random")))
