@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.inputs.atoms import LastLayerGradients
-from gradmatch_jax.solvers.batched import columns_at, matmul, matmul_along
+from gradmatch_jax.solvers.batched import matmul, matmul_along, rows_at
 
 # Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
 _HIGHEST = lax.Precision.HIGHEST
@@ -60,6 +60,10 @@ class Atoms(NamedTuple):
         left = jnp.swapaxes(self.left**2 * share[..., None], -1, -2)
         return jnp.matmul(left, self.right**2, precision=_HIGHEST)
 
+    def at(self, places: Int[Array, "g k"]) -> "Atoms":
+        """Of batches, the atoms at `places`, all of them within range."""
+        return Atoms(rows_at(self.left, places), rows_at(self.right, places))
+
     def take(self, rows: Int[Array, "*shape"]) -> "Atoms":
         """Atoms at `rows`; rows of -1 (padding) give the last atom and are masked by the caller."""
         return jax.tree.map(lambda x: x[rows], self)
@@ -78,10 +82,6 @@ class AtomColumns(NamedTuple):
     def weighted_sum(self, weights: Float[Array, "g n"]) -> Float[Array, "g C W"]:
         """sum_i w_i a_i."""
         return matmul_along(self.left * weights[:, None, :], self.right)
-
-    def at(self, places: Int[Array, "g k"]) -> "AtomColumns":
-        """The atoms at `places`, all of them within range, as columns again."""
-        return AtomColumns(columns_at(self.left, places), columns_at(self.right, places))
 
     def take(self, places: Int[Array, "g k"]) -> Atoms:
         """The atoms at `places`; at -1 the last one, which the caller masks."""

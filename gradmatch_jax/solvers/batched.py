@@ -39,18 +39,18 @@ def apply_from_left(
     return jnp.einsum("gd,gde->ge", vector, matrix, precision=_HIGHEST)
 
 
-def columns_at(matrix: Float[Array, "g p q"], places: Int[Array, "g m"]) -> Float[Array, "g p m"]:
-    """Columns of batched matrices. Of a single one row by row: five times as fast on a CPU."""
+def rows_at(matrix: Float[Array, "g p q"], places: Int[Array, "g m"]) -> Float[Array, "g m q"]:
+    """Rows of batched matrices, all of them within range."""
     if matrix.shape[0] == 1:
-        return jnp.take(matrix[0], places[0], axis=1, mode="clip")[None]
-    return jnp.take_along_axis(matrix, places[:, None, :], axis=2)
+        return jnp.take(matrix[0], places[0], axis=0, mode="clip")[None]
+    return jnp.take_along_axis(matrix, places[:, :, None], axis=1, mode="clip")
 
 
 def written(
-    rows: Float[Array, "g s ..."], row: Float[Array, "g ..."], place: Int[Array, ""]
+    rows: Float[Array, "g s ..."], row: Float[Array, "g ..."], place: Int[Array, ""], axis: int = 1
 ) -> Float[Array, "g s ..."]:
     """The rows with one of each problem's at `place`, which is not negative: no kernel asks."""
-    return lax.dynamic_update_index_in_dim(rows, row, place, 1, allow_negative_indices=False)
+    return lax.dynamic_update_index_in_dim(rows, row, place, axis, allow_negative_indices=False)
 
 
 def dot(a: Float[Array, "g d"], b: Float[Array, "g d"]) -> Float[Array, "g"]:

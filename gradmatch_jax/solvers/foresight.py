@@ -14,12 +14,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from gradmatch_jax.solvers.batched import apply_from_left, columns_at
-from gradmatch_jax.solvers.gram_columns import Constants, State, step_of, weights_of
+from gradmatch_jax.solvers.batched import apply, apply_from_left
+from gradmatch_jax.solvers.gram_columns import Constants, State, entries_at, step_of, weights_of
 from gradmatch_jax.solvers.moves import Standing, Weights, next_move
 
 # Atoms that are looked at.
-AMONG = 128
+AMONG = 512
 
 
 class _Near(NamedTuple):
@@ -51,7 +51,7 @@ def foreseen(const: Constants, state: State, count: int) -> Int[Array, "g b"]:
     if const.nonnegative:
         places = jnp.concatenate([places, _to_come(state, n, count)], axis=1)
     atom, tolerance = jnp.minimum(places, n - 1), _tolerance(const, state)
-    columns = columns_at(state.columns, places)
+    columns = entries_at(state, places)
     rounding = const.rounding[g, atom]
     noise = jnp.maximum(const.noise[g, atom], state.noise[g, places])
     rows = _rows(const, places)
@@ -67,9 +67,8 @@ def foreseen(const: Constants, state: State, count: int) -> Int[Array, "g b"]:
         weights = Weights(now, near.feasible, now < -tolerance)
         move = next_move(gain, weights if const.nonnegative else None, standing)
         j, one_of = move.atom, g[:, 0]
-        row = rows(j)
-        for signs, found in ((state.signs, columns), (near.signs, near.columns)):
-            row = row - apply_from_left(signs * found[one_of, :, j], found)
+        row = rows(j) - apply(columns, state.signs * columns[one_of, j])
+        row = row - apply_from_left(near.signs * near.columns[one_of, :, j], near.columns)
         taken = near.taken
         if const.nonnegative:
             row = row.at[:, first + i].set(jnp.maximum(move.sign, 0.0))
@@ -147,14 +146,14 @@ def _rows(const: Constants, places: Int[Array, "g m"]):
     """The rows of the bordered matrix at `places`, in those columns, as a function of which one."""
     g, n = jnp.arange(places.shape[0]), const.correlations.shape[1]
     atoms, known = jnp.minimum(places, n - 1), places < n
-    near = None if const.space is None else const.space.columns.at(atoms)
+    near = None if const.space is None else const.space.atoms.at(atoms)
 
     def rows(j: Int[Array, "g"]) -> Float[Array, "g m"]:
         if near is None:
             assert const.problem.gram is not None
             row = const.problem.gram[g[:, None], atoms[g, j][:, None], atoms]
         else:
-            left, right = (apply_from_left(x[g, :, j], x) for x in near)
+            left, right = (apply(x, x[g, j]) for x in near)
             row = left * right
         return jnp.where(known & known[g, j][:, None], row, 0.0)
 

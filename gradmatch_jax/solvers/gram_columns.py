@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from gradmatch_jax.solvers.atoms import AtomColumns
-from gradmatch_jax.solvers.batched import apply, apply_from_left
+from gradmatch_jax.solvers.atoms import AtomColumns, Atoms
+from gradmatch_jax.solvers.batched import apply, apply_from_left, rows_at
 from gradmatch_jax.solvers.moves import Move
 from gradmatch_jax.solvers.problem import LEAST_LAM, Problem, first_slots
 
@@ -27,6 +27,7 @@ NEAR = 2**20
 # kernel of a move, however few atoms it is about.
 MANY = 512
 FORESEEN = 12
+LARGE = 2**28  # numbers in the columns: those are kept twice then
 # Moves between corrections, at least and at most: one costs as much as several refills. In between
 # it waits until the largest residual correlation is this share of what it was at the last one,
 # since the rounding that all correlations carry is that of the largest.
@@ -56,6 +57,7 @@ class State(NamedTuple):
     corrected: Int[Array, ""]  # of them when the residual was last made anew
     largest: Float[Array, "g"]  # residual correlation then
     columns: Float[Array, "g s n+s"]  # (d, u)
+    turned: Float[Array, "g n+s s"] | None  # the same: all that a place has lies together
     signs: Float[Array, "g s"]  # +1 a pick, -1 an atom that left, 0 neither
     residual: Float[Array, "g n+s"]  # (r, -w)
     pivots: Float[Array, "g n+s"]  # (the squared pivot each atom would have now, -q)
@@ -73,6 +75,7 @@ class State(NamedTuple):
 class Space(NamedTuple):
     """The space of the atoms."""
 
+    atoms: Atoms
     columns: AtomColumns
     target: Float[Array, "g C W"]
     rounding: Float[Array, "g n"]  # of a_i . (t - A_S' w)
@@ -157,6 +160,7 @@ def space_of(problem: Problem) -> Space | None:
     target = target.reshape(target.shape[0], *atoms.shape)
     size = jnp.sqrt(jnp.sum(atoms.spread(problem.free) * target**2, axis=(1, 2)))
     return Space(
+        atoms=atoms,
         columns=AtomColumns(*(jnp.swapaxes(x, 1, 2) for x in atoms)),
         target=target,
         rounding=4 * float(jnp.finfo(squares.dtype).eps) * size[:, None] * relative,
@@ -199,14 +203,17 @@ def chunk_of(places: int) -> int:
     return min(CHUNK, places)
 
 
-def foresees(n: int, width: int | None) -> bool:
+def foresees(n: int, width: int | None, slots: int) -> bool:
     """Whether remainders are made by moves that are foreseen.
 
     Args:
         n: atoms.
         width: numbers of an atom's factors; None where only G is known.
+        slots: picks, at most.
     """
-    return n > MANY and (width is None or width > WIDE) and jax.default_backend() == "cpu"
+    if jax.default_backend() != "cpu" or (n + slots) * slots > LARGE:
+        return False
+    return n > MANY and (width is None or width > WIDE)
 
 
 def candidates(const: Constants) -> int:
@@ -215,7 +222,7 @@ def candidates(const: Constants) -> int:
     size = const.correlations.dtype.itemsize * g * places * (n + places)
     if const.space is None and size <= NEAR:
         return 1
-    if foresees(n, const.width):
+    if foresees(n, const.width, const.slots):
         return min(FORESEEN, const.slots)
     return CANDIDATES // 2 if (const.width or 0) > WIDE else CANDIDATES
 
@@ -223,6 +230,13 @@ def candidates(const: Constants) -> int:
 def weights_of(const: Constants, state: State) -> Float[Array, "g s"]:
     """Least squares on the support, of any sign."""
     return jnp.where(state.support >= 0, -state.residual[:, const.correlations.shape[1] :], 0.0)
+
+
+def entries_at(state: State, places: Int[Array, "g b"]) -> Float[Array, "g b s"]:
+    """What all columns have at a few places."""
+    if state.turned is not None:
+        return rows_at(state.turned, places)
+    return jnp.swapaxes(jnp.take_along_axis(state.columns, places[:, None, :], axis=2), 1, 2)
 
 
 def rows_of_gram(const: Constants, places: Int[Array, "g b"]) -> Float[Array, "g b n"]:
@@ -236,7 +250,7 @@ def rows_of_gram(const: Constants, places: Int[Array, "g b"]) -> Float[Array, "g
 def corrected(const: Constants, space: Space, state: State) -> tuple[Array, Array]:
     """(r, -w) and E_lam: on an exact support a_j . (t - A_S' w) = lam w_j."""
     n, taken = const.correlations.shape[1], state.support >= 0
-    chosen, weights = space.columns.at(jnp.maximum(state.support, 0)), weights_of(const, state)
+    chosen, weights = space.atoms.at(jnp.maximum(state.support, 0)), weights_of(const, state)
     rest = space.target - chosen.weighted_sum(weights)
     miss = jnp.where(taken, chosen.products(rest) - const.problem.lam[:, None] * weights, 0.0)
     dual = state.columns[:, :, n:]
@@ -273,6 +287,7 @@ def rebuilt(const: Constants, state: State) -> State:
         step=jnp.asarray(k, jnp.int32),
         corrected=jnp.asarray(-LATEST, jnp.int32),
         columns=columns,
+        turned=None if state.turned is None else jnp.swapaxes(columns, 1, 2),
         signs=jnp.pad(taken.astype(eye.dtype), ((0, 0), spare)),
         residual=jnp.pad(const.correlations, width) - explained,
         pivots=jnp.pad(const.diagonal, width) - jnp.sum(columns**2, axis=1),

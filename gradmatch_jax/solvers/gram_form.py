@@ -28,7 +28,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from gradmatch_jax.solvers.batched import leading, matmul
+from gradmatch_jax.solvers.batched import leading, matmul, written
 from gradmatch_jax.solvers.foresight import foreseen
 from gradmatch_jax.solvers.gram_columns import (
     CORRECT,
@@ -42,6 +42,7 @@ from gradmatch_jax.solvers.gram_columns import (
     chunk_of,
     constants_of,
     corrected,
+    entries_at,
     foresees,
     most_moves,
     noise_after,
@@ -110,11 +111,14 @@ def _start(const: Constants) -> State:
     residual = jnp.pad(const.correlations, room)
     b, none = min(candidates(const), n), jnp.zeros(g, jnp.int32)
     rows = jnp.zeros((g, b, residual.shape[1]), dtype)
+    columns = jnp.zeros((g, places, residual.shape[1]), dtype)
+    foreseeing = b > 1 and foresees(n, const.width, const.slots)
     return State(
         step=jnp.zeros((), jnp.int32),
         corrected=jnp.asarray(-LATEST, jnp.int32),
         largest=jnp.zeros(g, dtype),
-        columns=jnp.zeros((g, places, residual.shape[1]), dtype),
+        columns=columns,
+        turned=jnp.swapaxes(columns, 1, 2) if foreseeing else None,
         signs=jnp.zeros((g, places), dtype),
         residual=residual,
         pivots=jnp.pad(const.diagonal, room),
@@ -197,7 +201,7 @@ def _refill(const: Constants, state: State) -> State:
     n, width = const.correlations.shape[1], state.columns.shape[2]
     if _alone(state):
         places = state.place[:, None]
-    elif foresees(n, const.width):
+    elif state.turned is not None:
         places = foreseen(const, state, state.candidates.places.shape[1])
     else:
         places = leading(_gain(const, state), state.candidates.places.shape[1])
@@ -206,8 +210,7 @@ def _refill(const: Constants, state: State) -> State:
     rows = rows_of_gram(const, jnp.minimum(places, n - 1))
     rows = jnp.where((places < n)[:, :, None], rows, 0.0)
     rows = jnp.pad(rows, ((0, 0), (0, 0), (0, width - n)))
-    across = jnp.take_along_axis(state.columns, places[:, None, :], axis=2)
-    across = jnp.swapaxes(state.signs[:, :, None] * across, 1, 2)  # (g, b, s)
+    across = state.signs[:, None, :] * entries_at(state, places)  # (g, b, s)
     chunk = chunk_of(state.columns.shape[1])
     if _alone(state) or chunk == state.columns.shape[1]:
         return state._replace(candidates=Candidates(places, rows - matmul(across, state.columns)))
@@ -250,9 +253,11 @@ def _advance(const: Constants, state: State) -> State:
         row = row.at[:, n + state.step].set(jnp.maximum(move.sign, 0.0))
     step = step_of(move.sign, place, row, state.residual, state.pivots)
     column, signed, y = step
-    across = jnp.take_along_axis(signed, places, axis=1)
+    across, turned = jnp.take_along_axis(signed, places, axis=1), state.turned
+    turned = None if turned is None else written(turned, column, state.step, axis=2)
     state = state._replace(
         columns=state.columns.at[:, state.step].set(column),
+        turned=turned,
         signs=state.signs.at[:, state.step].set(move.sign),
         residual=state.residual - y[:, None] * signed,
         pivots=state.pivots - signed * column,
