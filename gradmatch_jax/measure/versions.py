@@ -1,6 +1,7 @@
 """What a record needs to be reproduced: package versions and the device."""
 
 import functools
+import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
@@ -27,7 +28,7 @@ def device_name() -> str:
     device = jax.devices()[0]
     if device.platform != "cpu":
         return f"{device.device_kind} x{jax.device_count()}"
-    return f"{_processor()} ({_cores()} cores)"
+    return f"{_processor()} ({cores()} cores)"
 
 
 @functools.cache
@@ -42,7 +43,6 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def _cores() -> int:
-    import os
-
+def cores() -> int:
+    """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

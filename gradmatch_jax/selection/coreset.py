@@ -12,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.inputs.arrays import ArrayLike, Count, Key, Number, as_key
@@ -43,7 +43,9 @@ from gradmatch_jax.selection.result import (
     relative_error,
     trim,
 )
+from gradmatch_jax.selection.rounds import in_rounds, map_rounds
 from gradmatch_jax.selection.spread import mesh_of, split_rows, whole
+from gradmatch_jax.solvers.atoms import shape_of
 from gradmatch_jax.solvers.facility_location import (
     cluster_sizes,
     maximise,
@@ -102,8 +104,13 @@ def select_coreset(
         atoms, groups = filled_up(with_classes(atoms)[0], groups, mesh)
         g, m = groups.members.shape
     slots = slots_for(most, m)
-    made = _select_groups(atoms, groups.padded(g, m), slots, room_for(budget, g * slots, n), mesh)
-    return trim(made, budget)
+    groups, room = groups.padded(g, m), room_for(budget, g * slots, n)
+    if not in_rounds(mesh, atoms, groups):
+        return trim(_select_groups(atoms, groups, slots, room, mesh), budget)
+    at_once = _groups_at_once(groups)
+    size = at_once * (m * sum(shape_of(atoms)) + 2 * m * m)
+    solved = map_rounds(_select_round, groups, at_once, size, (atoms,), slots=slots)
+    return trim(_joined(*solved, room=room), budget)
 
 
 def _groups_at_once(groups: Groups) -> int:
@@ -121,22 +128,37 @@ def _select_groups(
     gradients: Atoms, groups: Groups, slots: int, room: int, mesh: Mesh | None
 ) -> Selection:
     gradients = split_rows(gradients, mesh)
-    solve = partial(_solve, max_budget=slots)
+    solve = partial(_solve, slots=slots)
     solved = map_groups(solve, groups, _groups_at_once(groups), gradients, mesh=mesh)
-    indices, weights, squares, target_squares = whole(solved, mesh)
+    return _joined(*whole(solved, mesh), room=room)
+
+
+@partial(jax.jit, static_argnames=("slots",))
+def _select_round(
+    members: Int[Array, "g m"], each: tuple[Array, None], gradients: Atoms, *, slots: int
+) -> tuple[Array, Array, Array, Array]:
+    """A few of the groups."""
+    return _solve(members, each, gr.take(gradients, members), slots)
+
+
+@partial(jax.jit, static_argnames=("room",))
+def _joined(
+    indices: Array, weights: Array, squares: Array, target_squares: Array, *, room: int
+) -> Selection:
+    """All groups' answers in one."""
     indices, weights = compact(indices, weights, room)
     size = jnp.sum(indices >= 0)
     return Selection(indices, weights, size, size, relative_error(squares, target_squares))
 
 
-def _solve(members, atoms, each, max_budget):
+def _solve(members, each, atoms, slots):
     """A batch of groups: indices and weights (g, k), ‖residual‖², ‖target‖²."""
     budgets, _ = each
     valid = members >= 0
     squared = distances_of(atoms, valid)
     counts = valid.astype(squared.dtype)
-    positions, owner, _ = maximise(similarities_of(squared, valid), valid, budgets, max_budget)
-    weights = jnp.where(positions >= 0, cluster_sizes(owner, counts, max_budget), 0.0)
+    positions, owner, _ = maximise(similarities_of(squared, valid), valid, budgets, slots)
+    weights = jnp.where(positions >= 0, cluster_sizes(owner, counts, slots), 0.0)
     target = gr.weighted_sum(atoms, counts)
     chosen = jax.vmap(gr.take)(atoms, positions)
     residual = gr.weighted_sum(chosen, weights) - target

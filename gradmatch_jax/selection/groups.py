@@ -212,7 +212,7 @@ def map_groups(
     targets: Array | None = None,
     mesh: Mesh | None = None,
 ) -> Any:
-    """`solve(members, their rows, (budgets, targets))` on `at_once` groups at a time, stacked.
+    """`solve(members, (budgets, targets), their rows)` on `at_once` groups at a time, stacked.
 
     The last round is padded with empty groups of budget 0.
 
@@ -234,6 +234,6 @@ def map_groups(
 
     def one(part):
         members, each = part
-        return solve(members, jax.tree.map(lambda x: x[members], rows), each)
+        return solve(members, each, jax.tree.map(lambda x: x[members], rows))
 
     return jax.lax.map(one, (stack(groups.members, -1), jax.tree.map(stack, each)))

@@ -29,6 +29,7 @@ from gradmatch_jax.selection.result import (
     relative_error,
     trim,
 )
+from gradmatch_jax.selection.rounds import in_rounds, map_rounds
 from gradmatch_jax.selection.spread import mesh_of, split_rows, to_all, up_to, whole
 from gradmatch_jax.solvers.atoms import Atoms, factors, shape_of
 from gradmatch_jax.solvers.options import MatchingOptions, with_form
@@ -78,11 +79,11 @@ def match_groups(
     if own_column:
         assert isinstance(gradients, LastLayerGradients)
         gradients = gradients._replace(residuals=_own_column(gradients, groups.group_of))
-    selection = _match_groups(
-        gradients, groups, to_all(with_rows(target, g - real), mesh), key, options,
-        slots=slots, room=room, form=form, mesh=mesh,
-    )  # fmt: skip
-    return trim(selection, budget)
+    problems = gradients, groups, to_all(with_rows(target, g - real), mesh), key, options
+    sizes: Any = {"slots": slots, "room": room, "form": form}
+    if in_rounds(mesh, *problems):
+        return trim(_match_in_rounds(*problems, **sizes), budget)
+    return trim(_match_groups(*problems, mesh=mesh, **sizes), budget)
 
 
 def _relative_lam(
@@ -149,21 +150,67 @@ def _match_groups(
     On several devices the groups are spread over them; the atoms of a single one are split by rows.
     """
     gradients = split_rows(gradients, mesh)
-    atoms = factors(gradients)
-    scores = jax.random.uniform(key, (atoms.n,), working_dtype(atoms.left.dtype))
     g, m = groups.members.shape
-    if target is not None:
-        target = target.reshape(g, *atoms.shape)
-
+    rows = gradients, _fill_scores(gradients, key)
     if g == 1 and mesh is not None:
-        rows = jax.tree.map(lambda x: x[groups.members], (atoms, scores))
+        rows = jax.tree.map(lambda x: x[groups.members], rows)
         rows = split_rows(rows, mesh, axis=1)
-        solved = _solve(groups.members, rows, (groups.budgets, target), slots, options, form)
+        solved = _solve(groups.members, (groups.budgets, target), rows, options, slots, form)
     else:
-        solve = partial(_solve, slots=slots, options=options, form=form)
-        at_once = groups_at_once(g, m, atoms.shape, slots, form)
-        solved = map_groups(solve, groups, at_once, (atoms, scores), target, mesh)
-    solved = whole(solved, mesh)
+        solve = partial(_solve, options=options, slots=slots, form=form)
+        at_once = groups_at_once(g, m, shape_of(gradients), slots, form)
+        solved = map_groups(solve, groups, at_once, rows, target, mesh)
+    return _joined(whole(solved, mesh), room, form)
+
+
+def _match_in_rounds(
+    gradients: gr.Atoms,
+    groups: Groups,
+    target: Array | None,
+    key: PRNGKeyArray,
+    options: MatchingOptions,
+    *,
+    slots: int,
+    room: int,
+    form: Form,
+) -> Selection:
+    """The same in calls of one program, on the cores of a CPU."""
+    (g, m), shape = groups.members.shape, shape_of(gradients)
+    at_once = groups_at_once(g, m, shape, slots, form)
+    system = 3 * (shape[0] * shape[1]) ** 2 if form is Form.FEATURES else 2 * slots * (m + slots)
+    solved = map_rounds(
+        _match_round, groups, at_once, at_once * (2 * m * sum(shape) + system),
+        (gradients, _fill_scores(gradients, key), options), target, slots=slots, form=form,
+    )  # fmt: skip
+    return _joined(solved, room, form)
+
+
+@partial(jax.jit, static_argnames=("slots", "form"))
+def _match_round(
+    members: Int[Array, "g m"],
+    each: tuple[Array, Array | None],
+    gradients: gr.Atoms,
+    scores: Float[Array, "n"],
+    options: MatchingOptions,
+    *,
+    slots: int,
+    form: Form,
+) -> "_Solved":
+    """A few of the groups."""
+    rows = jax.tree.map(lambda x: x[members], (gradients, scores))
+    return _solve(members, each, rows, options, slots, form)
+
+
+@jax.jit
+def _fill_scores(gradients: gr.Atoms, key: PRNGKeyArray) -> Float[Array, "n"]:
+    """By which examples are chosen that are not matched."""
+    rows = jax.tree.leaves(gradients)[0]
+    return jax.random.uniform(key, (rows.shape[0],), working_dtype(rows.dtype))
+
+
+@partial(jax.jit, static_argnames=("room", "form"))
+def _joined(solved: "_Solved", room: int, form: Form) -> Selection:
+    """All groups' answers in one."""
     weights, squares = solved.weights, solved.squares
     if solved.calibrated is not None:
         weights, squares = steady(weights, squares, solved.calibrated)
@@ -198,13 +245,14 @@ def _in_work(atoms: Atoms) -> Atoms:
     return widened(jax.lax.optimization_barrier(atoms)) if kept else atoms
 
 
-def _solve(members, rows, each, slots, options, form) -> _Solved:
-    """A batch of groups: their members' atoms and scores are `rows`, budgets and targets `each`."""
-    (atoms, scores), (budgets, target) = rows, each
-    atoms, valid = _in_work(atoms), members >= 0
+def _solve(members, each, rows, options, slots, form) -> _Solved:
+    """A batch of groups: budgets and targets `each`, their members' gradients and scores `rows`."""
+    (budgets, target), (gradients, scores) = each, rows
+    atoms, valid = _in_work(factors(gradients)), members >= 0
     dtype = atoms.left.dtype
     if target is None:
         target = atoms.weighted_sum(valid.astype(dtype))
+    target = target.reshape(-1, *atoms.shape)
     target_sq_norm = jnp.sum(target**2, axis=(1, 2))
     lam = jnp.broadcast_to(jnp.asarray(options.lam, dtype), budgets.shape)
     if options.lam_scale == "relative":

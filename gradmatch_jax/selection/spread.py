@@ -115,7 +115,7 @@ def map_spread(
     at_once: int,
     mesh: Mesh,
 ) -> Any:
-    """`solve(members, rows of the members, each)` of groups, spread over the devices.
+    """`solve(members, each, rows of the members)` of groups, spread over the devices.
 
     Args:
         solve: of `at_once` groups; what it gives is stacked as `lax.map` does.
@@ -154,7 +154,7 @@ def map_spread(
 
         def one(part):
             own, values, wanted = part
-            return solve(own, jax.tree.map(partial(bring, wanted=wanted), rows), values)
+            return solve(own, values, jax.tree.map(partial(bring, wanted=wanted), rows))
 
         return lax.map(one, (by_round(members), jax.tree.map(by_round, each), everyone))
 

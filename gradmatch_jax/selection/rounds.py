@@ -1,0 +1,80 @@
+"""Large groups in calls of one program, on as many threads as there are cores.
+
+Inside one program XLA runs the groups of a CPU one after another, and of a pursuit's small kernels
+a second core makes little. Calls of a compiled program from threads run beside each other, and one
+program of a few groups serves any number of them.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+from jax.core import Tracer
+from jax.sharding import Mesh
+from jaxtyping import Array
+
+from gradmatch_jax.measure.versions import cores
+from gradmatch_jax.selection.groups import Groups
+from gradmatch_jax.selection.padding import are_few
+
+LARGEST = 2**28  # numbers that the problems in work may take together
+
+
+def in_rounds(mesh: Mesh | None, gradients: Any, groups: Groups, *others: Any) -> bool:
+    """Whether groups are solved so: several, of many examples, on one CPU, outside `jit`.
+
+    Few are one program with what joins their answers, which takes less to start.
+    """
+    traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((gradients, groups, others)))
+    one_cpu = mesh is None and jax.default_backend() == "cpu"
+    return one_cpu and not traced and len(groups.members) > 1 and not are_few(gradients, groups)
+
+
+def map_rounds(
+    program: Any,
+    groups: Groups,
+    at_once: int,
+    size: int,
+    shared: tuple,
+    targets: Array | None = None,
+    **static: Any,
+) -> Any:
+    """`program(members, (budgets, targets), *shared)` of `at_once` groups a call.
+
+    The last call is filled up with empty groups of budget 0. Compiled here and called there: a
+    thread knows nothing of this one's `jax.enable_x64`.
+
+    Args:
+        program: jitted.
+        groups: of the examples.
+        at_once: how many share a call.
+        size: numbers that a call works on.
+        shared: what every call is given: the gradients of all examples.
+        targets: one a group, where it is not the group's own.
+        static: the program's static arguments.
+
+    Returns:
+        The answers on the host, stacked as `lax.map` stacks them.
+    """
+    rounds = -(-len(groups.members) // at_once)
+
+    def parts(x: Array, fill: int = 0) -> np.ndarray:
+        room = (0, rounds * at_once - len(x)), *((0, 0),) * (x.ndim - 1)
+        filled = np.pad(np.asarray(x), room, constant_values=fill)
+        return filled.reshape(rounds, at_once, *x.shape[1:])
+
+    stacked = parts(groups.members, -1), jax.tree.map(parts, (groups.budgets, targets))
+    calls = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(rounds)]
+    compiled = program.lower(*calls[0], *shared, **static).compile()
+
+    def solved(call: Any) -> Any:
+        return jax.tree.map(np.asarray, compiled(*call, *shared))
+
+    workers = max(1, min(cores(), len(calls), LARGEST // size))
+    pool = ThreadPoolExecutor(workers)
+    try:
+        made = list(pool.map(solved, calls))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return jax.tree.map(lambda *x: np.stack(x), *made)
