@@ -19,7 +19,7 @@ from gradmatch_jax.solvers.gram_columns import Constants, State, entries_at, ste
 from gradmatch_jax.solvers.moves import Standing, Weights, next_move
 
 # Atoms that are looked at.
-AMONG = 512
+AMONG = 384
 
 
 class _Near(NamedTuple):

@@ -32,7 +32,7 @@ LARGE = 2**28  # numbers in the columns: those are kept twice then
 # it waits until the largest residual correlation is this share of what it was at the last one,
 # since the rounding that all correlations carry is that of the largest.
 CORRECT = 16
-LATEST = 64
+LATEST = 128
 FALLEN = 0.5
 LAST = 3  # corrections of the weights at the end
 # Of the 8 eps that a pivot is held against, what it passes on to others: with a quarter one problem

@@ -175,7 +175,7 @@ def _costs(n: int, shape: tuple[int, int], k: int, *, small_lam: bool) -> dict[F
     refill += 2e-10 * n * d if small_lam else 0.0
     refills = k / 2.5 if small_lam else 8 + k / 12
     if foresees(n, classes + width, k):
-        refills, refill = 4 + k / 9, refill + 7e-4 + 1.1e-6 * k
+        refills, refill = 4 + k / 10, refill + 9e-4 + 7e-7 * k
     # Either has kernels enough to take 50 microseconds however few the atoms are.
     gram = refills * refill + 2.3e-8 * k * (n + k) + 5e-5 * (refills + k) + 2e-11 * k**3
     return {
