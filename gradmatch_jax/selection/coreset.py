@@ -109,7 +109,7 @@ def select_coreset(
         return trim(_select_groups(atoms, groups, slots, room, mesh), budget)
     at_once = _groups_at_once(groups)
     size = at_once * (m * sum(shape_of(atoms)) + 2 * m * m)
-    solved = map_rounds(_select_round, groups, at_once, size, (atoms,), slots=slots)
+    solved = map_rounds(_solve_round, groups, at_once, size, atoms, slots=slots)
     return trim(_joined(*solved, room=room), budget)
 
 
@@ -133,14 +133,6 @@ def _select_groups(
     return _joined(*whole(solved, mesh), room=room)
 
 
-@partial(jax.jit, static_argnames=("slots",))
-def _select_round(
-    members: Int[Array, "g m"], each: tuple[Array, None], gradients: Atoms, *, slots: int
-) -> tuple[Array, Array, Array, Array]:
-    """A few of the groups."""
-    return _solve(members, each, gr.take(gradients, members), slots)
-
-
 @partial(jax.jit, static_argnames=("room",))
 def _joined(
     indices: Array, weights: Array, squares: Array, target_squares: Array, *, room: int
@@ -151,7 +143,9 @@ def _joined(
     return Selection(indices, weights, size, size, relative_error(squares, target_squares))
 
 
-def _solve(members, each, atoms, slots):
+def _solve(
+    members: Int[Array, "g m"], each: tuple[Array, None], atoms: Atoms, *, slots: int
+) -> tuple[Array, Array, Array, Array]:
     """A batch of groups: indices and weights (g, k), ‖residual‖², ‖target‖²."""
     budgets, _ = each
     valid = members >= 0
@@ -165,6 +159,9 @@ def _solve(members, each, atoms, slots):
     rows = jnp.arange(members.shape[0])[:, None]
     indices = jnp.where(positions >= 0, members[rows, positions], -1)
     return indices, weights, jnp.sum(residual**2), jnp.sum(target**2)
+
+
+_solve_round = jax.jit(_solve, static_argnames=("slots",))
 
 
 def select_coreset_batches(

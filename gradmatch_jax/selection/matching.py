@@ -152,12 +152,12 @@ def _match_groups(
     gradients = split_rows(gradients, mesh)
     g, m = groups.members.shape
     rows = gradients, _fill_scores(gradients, key)
+    solve = partial(_solve, options=options, slots=slots, form=form)
     if g == 1 and mesh is not None:
         rows = jax.tree.map(lambda x: x[groups.members], rows)
         rows = split_rows(rows, mesh, axis=1)
-        solved = _solve(groups.members, (groups.budgets, target), rows, options, slots, form)
+        solved = solve(groups.members, (groups.budgets, target), rows)
     else:
-        solve = partial(_solve, options=options, slots=slots, form=form)
         at_once = groups_at_once(g, m, shape_of(gradients), slots, form)
         solved = map_groups(solve, groups, at_once, rows, target, mesh)
     return _joined(whole(solved, mesh), room, form)
@@ -179,26 +179,10 @@ def _match_in_rounds(
     at_once = groups_at_once(g, m, shape, slots, form)
     system = 3 * (shape[0] * shape[1]) ** 2 if form is Form.FEATURES else 2 * slots * (m + slots)
     solved = map_rounds(
-        _match_round, groups, at_once, at_once * (2 * m * sum(shape) + system),
-        (gradients, _fill_scores(gradients, key), options), target, slots=slots, form=form,
+        _solve_round, groups, at_once, at_once * (2 * m * sum(shape) + system),
+        (gradients, _fill_scores(gradients, key)), target, (options,), slots=slots, form=form,
     )  # fmt: skip
     return _joined(solved, room, form)
-
-
-@partial(jax.jit, static_argnames=("slots", "form"))
-def _match_round(
-    members: Int[Array, "g m"],
-    each: tuple[Array, Array | None],
-    gradients: gr.Atoms,
-    scores: Float[Array, "n"],
-    options: MatchingOptions,
-    *,
-    slots: int,
-    form: Form,
-) -> "_Solved":
-    """A few of the groups."""
-    rows = jax.tree.map(lambda x: x[members], (gradients, scores))
-    return _solve(members, each, rows, options, slots, form)
 
 
 @jax.jit
@@ -245,7 +229,15 @@ def _in_work(atoms: Atoms) -> Atoms:
     return widened(jax.lax.optimization_barrier(atoms)) if kept else atoms
 
 
-def _solve(members, each, rows, options, slots, form) -> _Solved:
+def _solve(
+    members: Int[Array, "g m"],
+    each: tuple[Array, Array | None],
+    rows: tuple[gr.Atoms, Array],
+    options: MatchingOptions,
+    *,
+    slots: int,
+    form: Form,
+) -> _Solved:
     """A batch of groups: budgets and targets `each`, their members' gradients and scores `rows`."""
     (budgets, target), (gradients, scores) = each, rows
     atoms, valid = _in_work(factors(gradients)), members >= 0
@@ -282,3 +274,6 @@ def _solve(members, each, rows, options, slots, form) -> _Solved:
         None if others is None else (others, missed(others)),
         jnp.sum(target_sq_norm), reasons, budgets > 0,
     )  # fmt: skip
+
+
+_solve_round = jax.jit(_solve, static_argnames=("slots", "form"))

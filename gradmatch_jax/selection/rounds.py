@@ -2,17 +2,18 @@
 
 Inside one program XLA runs the groups of a CPU one after another, and of a pursuit's small kernels
 a second core makes little. Calls of a compiled program from threads run beside each other, and one
-program of a few groups serves any number of them.
+that is given the rows of a few groups serves any number of groups, of any number of examples.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jax.sharding import Mesh
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from gradmatch_jax.measure.versions import cores
 from gradmatch_jax.selection.groups import Groups
@@ -31,16 +32,22 @@ def in_rounds(mesh: Mesh | None, gradients: Any, groups: Groups, *others: Any) -
     return one_cpu and not traced and len(groups.members) > 1 and not are_few(gradients, groups)
 
 
+@jax.jit
+def _taken(members: Int[Array, "g m"], rows: Any) -> Any:
+    return jax.tree.map(lambda x: x[members], rows)
+
+
 def map_rounds(
     program: Any,
     groups: Groups,
     at_once: int,
     size: int,
-    shared: tuple,
+    rows: Any,
     targets: Array | None = None,
+    options: tuple = (),
     **static: Any,
 ) -> Any:
-    """`program(members, (budgets, targets), *shared)` of `at_once` groups a call.
+    """`program(members, (budgets, targets), their rows, *options)` of `at_once` groups a call.
 
     The last call is filled up with empty groups of budget 0. Compiled here and called there: a
     thread knows nothing of this one's `jax.enable_x64`.
@@ -50,8 +57,9 @@ def map_rounds(
         groups: of the examples.
         at_once: how many share a call.
         size: numbers that a call works on.
-        shared: what every call is given: the gradients of all examples.
+        rows: arrays with a row an example; past a group's members they are any.
         targets: one a group, where it is not the group's own.
+        options: what every call is given.
         static: the program's static arguments.
 
     Returns:
@@ -66,10 +74,17 @@ def map_rounds(
 
     stacked = parts(groups.members, -1), jax.tree.map(parts, (groups.budgets, targets))
     calls = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(rounds)]
-    compiled = program.lower(*calls[0], *shared, **static).compile()
+    options = jax.tree.map(jnp.asarray, options)
+    first, each = calls[0]
+    taking = _taken.lower(first, rows).compile()
+    of_these = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((*first.shape, *x.shape[1:]), x.dtype), rows
+    )
+    solving = program.lower(first, each, of_these, *options, **static).compile()
 
     def solved(call: Any) -> Any:
-        return jax.tree.map(np.asarray, compiled(*call, *shared))
+        members, each = call
+        return jax.tree.map(np.asarray, solving(members, each, taking(members, rows), *options))
 
     workers = max(1, min(cores(), len(calls), LARGEST // size))
     pool = ThreadPoolExecutor(workers)
