@@ -267,8 +267,8 @@ def _solve(
     def missed(weights):
         return jnp.sum((chosen.weighted_sum(weights) - target) ** 2)
 
-    rows = jnp.arange(members.shape[0])[:, None]
-    indices = jnp.where(positions >= 0, members[rows, positions], -1)
+    group = jnp.arange(members.shape[0])[:, None]
+    indices = jnp.where(positions >= 0, members[group, positions], -1)
     return _Solved(
         indices, weights, matched, missed(weights),
         None if others is None else (others, missed(others)),
