@@ -23,13 +23,14 @@ LARGEST = 2**28  # numbers that the problems in work may take together
 
 
 def in_rounds(mesh: Mesh | None, gradients: Any, groups: Groups, *others: Any) -> bool:
-    """Whether groups are solved so: several, of many examples, on one CPU, outside `jit`.
+    """Whether groups are solved so: several, of many examples, on a CPU's cores, outside `jit`.
 
-    Few are one program with what joins their answers, which takes less to start.
+    Few are one program with what joins their answers, which takes less to start; so are any on a
+    single core, where calls take a tenth longer.
     """
     traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((gradients, groups, others)))
-    one_cpu = mesh is None and jax.default_backend() == "cpu"
-    return one_cpu and not traced and len(groups.members) > 1 and not are_few(gradients, groups)
+    on_cores = mesh is None and jax.default_backend() == "cpu" and cores() > 1
+    return on_cores and not traced and len(groups.members) > 1 and not are_few(gradients, groups)
 
 
 @jax.jit
