@@ -68,10 +68,13 @@ def map_rounds(
     """
     rounds = -(-len(groups.members) // at_once)
 
+    more = rounds * at_once - len(groups.members)
+
     def parts(x: Array, fill: int = 0) -> np.ndarray:
-        room = (0, rounds * at_once - len(x)), *((0, 0),) * (x.ndim - 1)
-        filled = np.pad(np.asarray(x), room, constant_values=fill)
-        return filled.reshape(rounds, at_once, *x.shape[1:])
+        own = np.asarray(x)
+        if more:
+            own = np.pad(own, ((0, more), *((0, 0),) * (x.ndim - 1)), constant_values=fill)
+        return own.reshape(rounds, at_once, *x.shape[1:])
 
     stacked = parts(groups.members, -1), jax.tree.map(parts, (groups.budgets, targets))
     calls = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(rounds)]

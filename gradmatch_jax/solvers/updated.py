@@ -14,9 +14,10 @@ from gradmatch_jax.solvers.batched import apply, apply_from_left, matmul, writte
 
 OWED = 32
 # A system's inverse is made afresh where a correction by it is worth more of the solution's energy
-# than this, and after so many moves, drift or none.
+# than this, and after so many moves, drift or none: after 256 it was a fifth of all work on CIFAR-10
+# at 30 %, and of the answers no digit better.
 DRIFT = 1e-7
-REFRESH = 256
+REFRESH = 1024
 
 
 class Updates(NamedTuple):
