@@ -48,7 +48,7 @@ def map_rounds(
     options: tuple = (),
     **static: Any,
 ) -> Any:
-    """`program(members, (budgets, targets), their rows, *options)` of `at_once` groups a call.
+    """`program(members, (budgets, targets), their rows, *options)` of a few groups a call.
 
     The last call is filled up with empty groups of budget 0. Compiled here and called there: a
     thread knows nothing of this one's `jax.enable_x64`.
@@ -56,7 +56,7 @@ def map_rounds(
     Args:
         program: jitted.
         groups: of the examples.
-        at_once: how many share a call.
+        at_once: how many share a call, at most: there is one for each core.
         size: numbers that a call works on.
         rows: arrays with a row an example; past a group's members they are any.
         targets: one a group, where it is not the group's own.
@@ -66,18 +66,7 @@ def map_rounds(
     Returns:
         The answers on the host, stacked as `lax.map` stacks them.
     """
-    rounds = -(-len(groups.members) // at_once)
-
-    more = rounds * at_once - len(groups.members)
-
-    def parts(x: Array, fill: int = 0) -> np.ndarray:
-        own = np.asarray(x)
-        if more:
-            own = np.pad(own, ((0, more), *((0, 0),) * (x.ndim - 1)), constant_values=fill)
-        return own.reshape(rounds, at_once, *x.shape[1:])
-
-    stacked = parts(groups.members, -1), jax.tree.map(parts, (groups.budgets, targets))
-    calls = [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(rounds)]
+    calls = _calls(groups, targets, min(at_once, -(-len(groups.members) // cores())))
     options = jax.tree.map(jnp.asarray, options)
     first, each = calls[0]
     taking = _taken.lower(first, rows).compile()
@@ -97,3 +86,18 @@ def map_rounds(
     finally:
         pool.shutdown(cancel_futures=True)
     return jax.tree.map(lambda *x: np.stack(x), *made)
+
+
+def _calls(groups: Groups, targets: Array | None, at_once: int) -> list[Any]:
+    """Members, and budgets and targets, of `at_once` groups each; of the last some are empty."""
+    rounds = -(-len(groups.members) // at_once)
+    more = rounds * at_once - len(groups.members)
+
+    def parts(x: Array, fill: int = 0) -> np.ndarray:
+        own = np.asarray(x)
+        if more:
+            own = np.pad(own, ((0, more), *((0, 0),) * (x.ndim - 1)), constant_values=fill)
+        return own.reshape(rounds, at_once, *x.shape[1:])
+
+    stacked = parts(groups.members, -1), jax.tree.map(parts, (groups.budgets, targets))
+    return [jax.tree.map(lambda x, i=i: x[i], stacked) for i in range(rounds)]

@@ -43,6 +43,7 @@ def select_subset(
         labels: None is one problem over all examples. Labels (n,) make one problem a class (the
             paper's per-class approximation), their budgets in proportion to the classes and adding
             up to `budget`. Under `jit` pass the `Groups` that `partition(labels, budget)` makes.
+            (Outside `jit` a CPU's cores solve classes of many examples beside each other.)
         target: what to match; the sum of the atoms (of each class) by default, or that of
             validation gradients (the paper's isValid), scaled to the training set's size: (C, 1+E)
             as `weighted_sum` gives it or (d,) for dense atoms; with labels, one a class, as

@@ -14,8 +14,8 @@ from gradmatch_jax.solvers.batched import apply, apply_from_left, matmul, writte
 
 OWED = 32
 # A system's inverse is made afresh where a correction by it is worth more of the solution's energy
-# than this, and after so many moves, drift or none: after 256 it was a fifth of all work on CIFAR-10
-# at 30 %, and of the answers no digit better.
+# than this, and after so many moves, drift or none: after 256 that was a fifth of all work for 30 %
+# of CIFAR-10, and the answers were no better.
 DRIFT = 1e-7
 REFRESH = 1024
 

@@ -3,6 +3,7 @@
 Inside a user's jit all groups are one program: so that is what to compare with.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from threading import get_ident
 
 import jax
@@ -21,10 +22,18 @@ KEY = jax.random.key(3)
 
 
 @pytest.fixture(autouse=True)
-def much(monkeypatch):
-    """Any number of examples is many, and there are two cores."""
+def pools(monkeypatch):
+    """Any number of examples is many, and there are two cores: how many threads were asked for."""
+    asked = []
+
+    def pool(workers):
+        asked.append(workers)
+        return ThreadPoolExecutor(workers)
+
     monkeypatch.setattr(padding, "MUCH", 0)
     monkeypatch.setattr(rounds, "cores", lambda: 2)
+    monkeypatch.setattr(rounds, "ThreadPoolExecutor", pool)
+    return asked
 
 
 def problem(n=N, classes=CLASSES, dtype=jnp.float32):
@@ -55,7 +64,7 @@ def assert_alike(found, wanted):
     ids=str,
 )
 @pytest.mark.parametrize("own_target", [False, True])
-def test_matching(options, own_target):
+def test_matching(options, own_target, pools):
     gradients, labels = problem()
     targets = np.random.default_rng(0).normal(size=(CLASSES, CLASSES, 7)).astype(np.float32)
     if "approximation" in options:
@@ -67,18 +76,20 @@ def test_matching(options, own_target):
 
     wanted = jax.jit(chosen)(gradients, partition(labels, 40, CLASSES))
     assert_alike(chosen(gradients, labels), wanted)
+    assert pools == [2]
 
 
-def test_coreset():
+def test_coreset(pools):
     gradients, labels = problem()
     groups = partition(labels, 40, CLASSES)
     wanted = jax.jit(lambda g, y: select_coreset(g, 40, labels=y))(gradients, groups)
     assert_alike(select_coreset(gradients, 40, labels=labels), wanted)
+    assert pools == [2]
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 9])
 @pytest.mark.parametrize("workers", [2, 4])
-def test_any_number_of_threads_and_groups_a_call(at_once, workers, monkeypatch):
+def test_any_number_of_threads_and_groups_a_call(at_once, workers, monkeypatch, pools):
     gradients, labels = problem()
     labels = np.where(labels == 1, 3, labels)  # a class of none
     wanted = select_subset(gradients, 40, labels=labels, key=KEY)
@@ -87,6 +98,15 @@ def test_any_number_of_threads_and_groups_a_call(at_once, workers, monkeypatch):
     monkeypatch.setattr(coreset, "_groups_at_once", lambda groups: at_once)
     assert_alike(select_subset(gradients, 40, labels=labels, key=KEY), wanted)
     assert int(select_coreset(gradients, 40, labels=labels).size) == 40
+    at_once = min(at_once, -(-CLASSES // workers))
+    assert pools[-2:] == 2 * [min(workers, -(-CLASSES // at_once))]
+
+
+def test_no_more_threads_than_memory_for_their_problems(monkeypatch, pools):
+    gradients, labels = problem()
+    monkeypatch.setattr(rounds, "LARGEST", 1)
+    select_subset(gradients, 40, labels=labels, key=KEY)
+    assert pools == [1]
 
 
 def test_halves_are_widened_a_group_at_a_time():
