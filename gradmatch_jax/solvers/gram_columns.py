@@ -11,7 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.atoms import AtomColumns, Atoms
-from gradmatch_jax.solvers.batched import apply, apply_from_left, rows_at
+from gradmatch_jax.solvers.batched import apply, apply_from_left, columns_at, rows_at
 from gradmatch_jax.solvers.moves import Move
 from gradmatch_jax.solvers.problem import LEAST_LAM, Problem, first_slots
 
@@ -236,7 +236,7 @@ def entries_at(state: State, places: Int[Array, "g b"]) -> Float[Array, "g b s"]
     """What all columns have at a few places."""
     if state.turned is not None:
         return rows_at(state.turned, places)
-    return jnp.swapaxes(jnp.take_along_axis(state.columns, places[:, None, :], axis=2), 1, 2)
+    return jnp.swapaxes(columns_at(state.columns, places), 1, 2)
 
 
 def rows_of_gram(const: Constants, places: Int[Array, "g b"]) -> Float[Array, "g b n"]:
