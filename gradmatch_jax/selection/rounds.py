@@ -70,10 +70,7 @@ def map_rounds(
     options = jax.tree.map(jnp.asarray, options)
     first, each = calls[0]
     taking = _taken.lower(first, rows).compile()
-    of_these = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((*first.shape, *x.shape[1:]), x.dtype), rows
-    )
-    solving = program.lower(first, each, of_these, *options, **static).compile()
+    solving = program.lower(first, each, taking(first, rows), *options, **static).compile()
 
     def solved(call: Any) -> Any:
         members, each = call

@@ -19,7 +19,7 @@ vector each, and a departure is the step of a pick from another place, with the 
 
 A step reads all columns, which no cache holds; so the remainders G_j - sum_s d_s d_s[j] of a few
 candidates at a time are made by one matrix product, and carried along until a move needs another
-atom's. Candidates are what the next moves are foreseen to need (`foresight`: seven to nine moves a
+atom's. Candidates are what the next moves are foreseen to need (`foresight`: about ten moves a
 product), or, of few atoms, those of largest residual correlation now. Only the rows of G that it
 needs are made of the atoms. Problems come in batches.
 """
