@@ -213,6 +213,8 @@ def test_only_many_examples_of_several_groups_on_one_cpu(monkeypatch):
     assert in_rounds(None, gradients, groups)
     assert not in_rounds(None, gradients, partition(0 * labels, 40))
     assert not jax.jit(lambda g: jnp.asarray(in_rounds(None, g, groups)))(gradients)
+    with jax.disable_jit():
+        assert not in_rounds(None, gradients, groups)
     for owner, name, value in ((rounds, "cores", lambda: 1), (padding, "MUCH", 2**24)):
         with monkeypatch.context() as other:
             other.setattr(owner, name, value)
