@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.bench import comparison, compilation, gpu_check, profile
+from experiments.bench import comparison, compilation, gpu_check, run_profile
 from experiments.command import show
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.report.tables import Column, rich_table
@@ -61,8 +61,8 @@ def test_a_selection_of_an_unknown_kind_is_refused(tmp_path):
 
 @pytest.mark.thorough
 def test_an_interval_is_taken_apart(tmp_path):
-    args = profile.Profile(quick=True, results=tmp_path / "r.jsonl")
-    profile.main(args)
+    args = run_profile.Profile(quick=True, results=tmp_path / "r.jsonl")
+    run_profile.main(args)
     (record,) = map(json.loads, args.results.read_text().splitlines())
     selects = record["pass_seconds"] + record["solver_seconds"]
     trains = record["training_seconds"]
@@ -72,9 +72,11 @@ def test_an_interval_is_taken_apart(tmp_path):
 
 
 def test_a_profile_leaves_out_pools_that_a_run_would_widen():
-    asked = profile.configurations(profile.Profile(strategies=("craig",), data_dir=Path(".")))
+    asked = run_profile.configurations(
+        run_profile.Profile(strategies=("craig",), data_dir=Path("."))
+    )
     assert [(c.fraction, c.pool) for c in asked] == [
         (0.01, 1.0), (0.01, 0.2), (0.05, 1.0), (0.05, 0.2), (0.1, 1.0), (0.1, 0.2), (0.3, 1.0),
     ]  # fmt: skip
     with pytest.raises(UserError, match="--data-dir is missing"):
-        profile.main(profile.Profile())
+        run_profile.main(run_profile.Profile())

@@ -104,6 +104,14 @@ def test_files_stay_short():
     assert not {name: n for name, n in lengths.items() if n >= 300}
 
 
+def test_no_script_s_neighbour_hides_a_standard_module():
+    """PyTorch and CORDS run scripts of experiments/bench: cProfile would import its profile.py."""
+    folders = (ROOT / "experiments" / "bench", ROOT / "examples", ROOT / "tests")
+    names = {path.stem for folder in folders for path in folder.glob("*.py")}
+    assert len(names) > 30
+    assert not names & sys.stdlib_module_names
+
+
 def test_public_names():
     found = {m.name for m in pkgutil.iter_modules(gradmatch_jax.__path__)}
     assert not found & set(gradmatch_jax.__all__)

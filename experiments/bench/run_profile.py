@@ -1,6 +1,6 @@
 """Where the seconds between two selections go: the pass, the solver, and the training they are for.
 
-    taskset -c 0 python -m experiments.bench.profile --data-dir FOLDER_OF_THE_IDX_FILES
+    taskset -c 0 python -m experiments.bench.run_profile --data-dir FOLDER_OF_THE_IDX_FILES
 
 A network trains on a random tenth first. Then, for every strategy, fraction and pool, what a run
 does in one interval, by itself: the forward pass that the strategy reads (with a pool, over that
