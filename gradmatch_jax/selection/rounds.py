@@ -29,7 +29,8 @@ def in_rounds(mesh: Mesh | None, gradients: Any, groups: Groups, *others: Any) -
     single core, where calls take a tenth longer.
     """
     traced = any(isinstance(x, Tracer) for x in jax.tree.leaves((gradients, groups, others)))
-    if traced or jax.config.jax_disable_jit or mesh is not None:
+    uncompiled = jax.config.jax_disable_jit  # pyright: ignore[reportAttributeAccessIssue]
+    if traced or uncompiled or mesh is not None:
         return False
     on_cores = jax.default_backend() == "cpu" and cores() > 1
     return on_cores and len(groups.members) > 1 and not are_few(gradients, groups)

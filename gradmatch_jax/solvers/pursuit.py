@@ -169,15 +169,16 @@ def _costs(n: int, shape: tuple[int, int], k: int, *, small_lam: bool) -> dict[F
         return 8e-10 * size**2 + 1e-10 * size**3 / REFRESH
 
     # The Gram form makes the rows of G that it needs and reads its columns, once for some moves,
-    # oftener at first; of short atoms once for two or three where lam is small, and then its
-    # correlations anew.
+    # oftener at first; where lam is small its correlations are made anew now and then.
     refill = 4.7e-8 * n + 1.1e-9 * n * (classes + width) + 5.3e-10 * k * (n + k)
-    refill += 2e-10 * n * d if small_lam else 0.0
-    refills = k / 2.5 if small_lam else 8 + k / 12
+    refills = 8 + k / 12
+    corrections = k / 32 * (1e-8 * n + 2e-10 * n * d) if small_lam else 0.0
     if foresees(n, classes + width, k):
         refills, refill = 4 + k / 10, refill + 9e-4 + 7e-7 * k
     # Either has kernels enough to take 50 microseconds however few the atoms are.
-    gram = refills * refill + 2.3e-8 * k * (n + k) + 5e-5 * (refills + k) + 2e-11 * k**3
+    gram = (
+        refills * refill + corrections + 2.3e-8 * k * (n + k) + 5e-5 * (refills + k) + 2e-11 * k**3
+    )
     return {
         Form.FEATURES: turn + k * (score + system(d)),
         Form.SUPPORT: turn + k * (score + system(k) + 1.5e-9 * k * (classes + width)),
