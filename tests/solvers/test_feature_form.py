@@ -220,7 +220,8 @@ def test_the_form_is_chosen_and_settable():
     assert choose_form(MatchingOptions(), 6000, (10, 85), 600, 0.5) is Form.GRAM
     assert choose_form(MatchingOptions(), 6000, (1, 85), 60, 0.5) is Form.FEATURES
     # MNIST's own, exact, at 1 %: 0.1 s of the Gram form for 0.6 of the support's.
-    assert choose_form(MatchingOptions(), 6144, (10, 85), 64, 1e-3) is Form.GRAM
+    for lam in (1e-3, 0.5):
+        assert choose_form(MatchingOptions(), 6656, (10, 85), 64, lam) is Form.GRAM
     assert choose_form(MatchingOptions(), 5000, (1, 513), 1500, 1e-3) is Form.FEATURES
     assert choose_form(MatchingOptions(), 5000, (1, 513), 500, 1e-3) is Form.GRAM
     assert choose_form(MatchingOptions(lam=0.0), 6000, (1, 85), 600) is Form.GRAM
