@@ -1,8 +1,13 @@
 """Batched products and searches, written as a CPU is quick at them."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
+
+_T = TypeVar("_T")
 
 # Full float32 products: the tensor-core default (tf32) loses the small differences OMP lives on.
 _HIGHEST = lax.Precision.HIGHEST
@@ -58,6 +63,18 @@ def written(
 ) -> Float[Array, "g s ..."]:
     """The rows with one of each problem's at `place`, which is not negative: no kernel asks."""
     return lax.dynamic_update_index_in_dim(rows, row, place, axis, allow_negative_indices=False)
+
+
+def when(needed: Bool[Array, ""], change: Callable[[_T], _T], state: _T) -> _T:
+    """`change(state)` where it is needed: a loop of at most one round, which works in place.
+
+    What a `lax.cond` gives is copied, whichever branch gave it.
+    """
+
+    def once(at: tuple[Array, _T]) -> tuple[Array, _T]:
+        return jnp.zeros_like(at[0]), change(at[1])
+
+    return lax.while_loop(lambda at: at[0], once, (needed, state))[1]
 
 
 def dot(a: Float[Array, "g d"], b: Float[Array, "g d"]) -> Float[Array, "g"]:

@@ -1,19 +1,15 @@
-"""What the Gram form keeps, and what puts it right: columns made anew, correlations corrected.
-
-`gram_form` has the recursion that they obey.
-"""
+"""What the Gram form keeps of its columns, and how much of it. `gram_form` has their recursion."""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from gradmatch_jax.solvers.atoms import AtomColumns, Atoms
-from gradmatch_jax.solvers.batched import apply, apply_from_left, columns_at, rows_at
+from gradmatch_jax.solvers.batched import columns_at, rows_at
 from gradmatch_jax.solvers.moves import Move
-from gradmatch_jax.solvers.problem import LEAST_LAM, Problem, first_slots
+from gradmatch_jax.solvers.problem import LEAST_LAM, Problem
 
 # Remainders made at once: a product of so many takes about twice a pass over the columns and serves
 # five moves on a class of MNIST. Half where atoms are longer than WIDE: each needs a row of G.
@@ -28,6 +24,7 @@ NEAR = 2**20
 MANY = 512
 FORESEEN = 12
 LARGE = 2**28  # numbers in the columns: those are kept twice then
+AT_ONCE = 16  # moves before their columns are turned: each touches all of that array's pages
 # Moves between corrections, at least and at most: one costs as much as several refills. In between
 # it waits until the largest residual correlation is this share of what it was at the last one,
 # since the rounding that all correlations carry is that of the largest.
@@ -40,7 +37,6 @@ LAST = 3  # corrections of the weights at the end
 CARRIED = 0.75
 # Columns are read so many at a time, and no more than there are.
 CHUNK = 64
-_HIGHEST = lax.Precision.HIGHEST
 
 
 class Candidates(NamedTuple):
@@ -245,54 +241,3 @@ def rows_of_gram(const: Constants, places: Int[Array, "g b"]) -> Float[Array, "g
         return const.space.columns.rows(places)
     assert const.problem.gram is not None
     return const.problem.gram[jnp.arange(places.shape[0])[:, None], places]
-
-
-def corrected(const: Constants, space: Space, state: State) -> tuple[Array, Array]:
-    """(r, -w) and E_lam: on an exact support a_j . (t - A_S' w) = lam w_j."""
-    n, taken = const.correlations.shape[1], state.support >= 0
-    chosen, weights = space.atoms.at(jnp.maximum(state.support, 0)), weights_of(const, state)
-    rest = space.target - chosen.weighted_sum(weights)
-    miss = jnp.where(taken, chosen.products(rest) - const.problem.lam[:, None] * weights, 0.0)
-    dual = state.columns[:, :, n:]
-    change = apply_from_left(state.signs * apply(dual, miss), dual)
-    change = jnp.where(taken, change, 0.0)
-    rest = rest - chosen.weighted_sum(change)
-    correlations = jnp.where(const.problem.free, space.columns.products(rest), 0.0)
-    residual = jnp.concatenate([correlations, -weights - change], axis=1)
-    return residual, jnp.sum(space.target * rest, axis=(1, 2))
-
-
-def rebuilt(const: Constants, state: State) -> State:
-    """With L L' = G_SS + lam I: the columns are those of L^-1 (G_S, I)."""
-    k, n = const.slots, const.correlations.shape[1]
-    support, feasible = first_slots(state.support, state.feasible, state.support >= 0)
-    support, feasible = support[:, :k], feasible[:, :k]
-    taken, eye = support >= 0, jnp.eye(k, dtype=feasible.dtype)[None]
-    rows = jnp.where(taken[:, :, None], rows_of_gram(const, jnp.maximum(support, 0)), 0.0)
-    gram = jnp.take_along_axis(rows, jnp.maximum(support, 0)[:, None, :], axis=2)
-    largest = jnp.max(const.diagonal, axis=1)
-    lam = jnp.maximum(const.problem.lam, jnp.finfo(eye.dtype).eps * largest)
-    shift = jnp.where(taken, lam[:, None], 1.0)[:, :, None] * eye
-    factor = jnp.linalg.cholesky(jnp.where(taken[:, None, :], gram, 0.0) + shift)
-    known = jnp.where(taken, jnp.take_along_axis(const.correlations, support, axis=1), 0.0)
-    own = jnp.where(taken[:, :, None], eye, 0.0)
-    sides = jnp.concatenate([rows, own, known[:, :, None]], axis=2)
-    solved = lax.linalg.triangular_solve(factor, sides, left_side=True, lower=True)
-    columns, y = solved[:, :, :-1], solved[:, :, -1]
-    spare = (0, state.columns.shape[1] - k)
-    columns = jnp.pad(columns, ((0, 0), spare, spare))
-    width = ((0, 0), (0, columns.shape[2] - n))
-    explained = jnp.einsum("gs,gsn->gn", y, columns[:, :k], precision=_HIGHEST)
-    return state._replace(
-        step=jnp.asarray(k, jnp.int32),
-        corrected=jnp.asarray(-LATEST, jnp.int32),
-        columns=columns,
-        turned=None if state.turned is None else jnp.swapaxes(columns, 1, 2),
-        signs=jnp.pad(taken.astype(eye.dtype), ((0, 0), spare)),
-        residual=jnp.pad(const.correlations, width) - explained,
-        pivots=jnp.pad(const.diagonal, width) - jnp.sum(columns**2, axis=1),
-        noise=state.noise.at[:, n:].set(0.0),
-        support=jnp.pad(support, ((0, 0), spare), constant_values=-1),
-        feasible=jnp.pad(feasible, ((0, 0), spare)),
-        objective=const.problem.target_sq_norm - jnp.sum(y**2, axis=1),
-    )

@@ -28,9 +28,10 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from gradmatch_jax.solvers.batched import leading, matmul, written
+from gradmatch_jax.solvers.batched import leading, matmul, when
 from gradmatch_jax.solvers.foresight import foreseen
 from gradmatch_jax.solvers.gram_columns import (
+    AT_ONCE,
     CORRECT,
     FALLEN,
     LAST,
@@ -41,17 +42,16 @@ from gradmatch_jax.solvers.gram_columns import (
     candidates,
     chunk_of,
     constants_of,
-    corrected,
     entries_at,
     foresees,
     most_moves,
     noise_after,
     places_for,
-    rebuilt,
     rows_of_gram,
     step_of,
     weights_of,
 )
+from gradmatch_jax.solvers.gram_upkeep import corrected, rebuilt, turned_after
 from gradmatch_jax.solvers.moves import Move, Standing, Weights, next_move
 from gradmatch_jax.solvers.problem import RUNNING, Matched, Problem, first_slots
 
@@ -187,13 +187,10 @@ def _refined(const: Constants, state: State) -> State:
 
 
 def _with_room(const: Constants, state: State) -> State:
-    """Columns full of departures, made anew: one for each atom of the support.
-
-    Around the loop over moves, not in it: what a branch gives, the columns too, is copied.
-    """
+    """Columns full of departures, made anew: one for each atom of the support."""
     if _always_room(const, state):
         return state
-    return lax.cond(_running(state), lambda: rebuilt(const, state), lambda: state)
+    return when(_running(state), lambda state: rebuilt(const, state), state)
 
 
 def _refill(const: Constants, state: State) -> State:
@@ -227,16 +224,20 @@ def _stretch(const: Constants, state: State) -> State:
     """Moves until one needs a remainder that is not at hand, or all is done."""
     if _alone(state):  # whose next move `_put_right` looks for
         return _advance(const, state)
+    first = state.step
+    end = state.columns.shape[1]
+    if state.turned is not None:
+        end = jnp.minimum(end, first + AT_ONCE)
 
     def goes_on(state: State) -> Bool[Array, ""]:
         running = state.move.reasons == RUNNING
         at_hand = jnp.any(state.candidates.places == state.place[:, None], axis=1)
-        room = state.step < state.columns.shape[1]
-        return jnp.any(running) & jnp.all(at_hand | ~running) & room
+        return jnp.any(running) & jnp.all(at_hand | ~running) & (state.step < end)
 
-    return lax.while_loop(
+    state = lax.while_loop(
         goes_on, lambda state: _looked_ahead(const, _advance(const, state)), state
     )
+    return turned_after(state, first)
 
 
 def _alone(state: State) -> bool:
@@ -253,11 +254,9 @@ def _advance(const: Constants, state: State) -> State:
         row = row.at[:, n + state.step].set(jnp.maximum(move.sign, 0.0))
     step = step_of(move.sign, place, row, state.residual, state.pivots)
     column, signed, y = step
-    across, turned = jnp.take_along_axis(signed, places, axis=1), state.turned
-    turned = None if turned is None else written(turned, column, state.step, axis=2)
+    across = jnp.take_along_axis(signed, places, axis=1)
     state = state._replace(
         columns=state.columns.at[:, state.step].set(column),
-        turned=turned,
         signs=state.signs.at[:, state.step].set(move.sign),
         residual=state.residual - y[:, None] * signed,
         pivots=state.pivots - signed * column,
