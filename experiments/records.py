@@ -27,7 +27,8 @@ def stamp(
         config: further settings.
 
     Returns:
-        config, versions, device, cores, revision, wall_seconds.
+        config, versions, device, cores, revision, wall_seconds; allocator where $GLIBC_TUNABLES set
+        it, which changes seconds.
     """
     values = args if isinstance(args, Mapping) else vars(args)
     settings = {k: v for k, v in values.items() if not isinstance(v, Path)}
@@ -38,10 +39,11 @@ def stamp(
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "revision": revision(),
         "wall_seconds": time.perf_counter() - start,
-    }
+    } | ({"allocator": os.environ[ALLOCATOR]} if os.environ.get(ALLOCATOR) else {})
 
 
 REVISION = "GRADMATCH_REVISION"
+ALLOCATOR = "GLIBC_TUNABLES"
 
 
 def revision() -> str:

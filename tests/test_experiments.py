@@ -125,6 +125,13 @@ def test_a_copy_without_history_is_told_its_revision(tmp_path, monkeypatch):
     assert stamp({}, 0.0)["revision"] == "abc1234"
 
 
+def test_a_record_says_how_memory_was_allocated_where_that_was_chosen(monkeypatch):
+    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    assert stamp({}, 0.0)["allocator"] == "glibc.malloc.hugetlb=1"
+    monkeypatch.delenv("GLIBC_TUNABLES")
+    assert "allocator" not in stamp({}, 0.0)
+
+
 @pytest.mark.thorough
 def test_cached_selection_fills_its_budget(tmp_path):
     rng = np.random.default_rng(0)
