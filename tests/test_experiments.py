@@ -20,7 +20,7 @@ from experiments.bench import (
 )
 from experiments.command import quickened
 from experiments.paper.lines import by_fraction
-from experiments.records import REVISION, append, read, revision, stamp
+from experiments.records import append, read
 from experiments.runs import run_all
 from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients, densify
@@ -115,21 +115,6 @@ def test_gpu_check_goes_on_after_a_failure_and_resumes(tmp_path):
     assert records[0]["images"] == 400
     assert records[0]["config"]["data"] == "synthetic"
     assert [r["subset_size"] for r in records[1:]] == [400, 40, 40]
-
-
-def test_a_copy_without_history_is_told_its_revision(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert revision() == "unknown"
-    monkeypatch.setenv(REVISION, "abc1234")
-    assert stamp({}, 0.0)["revision"] == "abc1234"
-
-
-def test_a_record_says_how_memory_was_allocated_where_that_was_chosen(monkeypatch):
-    monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-    assert stamp({}, 0.0)["allocator"] == "glibc.malloc.hugetlb=1"
-    monkeypatch.delenv("GLIBC_TUNABLES")
-    assert "allocator" not in stamp({}, 0.0)
 
 
 @pytest.mark.thorough

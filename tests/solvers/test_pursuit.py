@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradmatch_jax.errors import UserError
-from gradmatch_jax.solvers import foresight, gram_columns, gram_form
+from gradmatch_jax.solvers import foresight, gram_columns
 from gradmatch_jax.solvers import problem as matching
 from gradmatch_jax.solvers.options import MatchingOptions
 from gradmatch_jax.solvers.problem import Form
@@ -146,34 +146,6 @@ def test_how_many_are_read_at_once_changes_nothing(made, atoms, nonnegative, mon
     jax.clear_caches()
     assert list(parts[0]) == list(whole[0])
     assert problem.objective(*parts[:2]) == pytest.approx(problem.objective(*whole[:2]), rel=1e-5)
-
-
-@pytest.mark.parametrize("many", [gram_columns.MANY, 0], ids=["few", "foreseen"])
-def test_departures_fill_the_buffer_and_are_compressed(many, monkeypatch):
-    """Many more departures than the buffer has spare columns for: still the dense answer."""
-    monkeypatch.setattr(gram_columns, "MANY", many)
-    monkeypatch.setattr(gram_columns, "NEAR", 0)
-    monkeypatch.setattr(gram_columns, "CHUNK", 8)
-    made_anew, rebuilt = [], gram_form.rebuilt
-
-    def counted(const, state):
-        jax.debug.callback(made_anew.append, state.step)
-        return rebuilt(const, state)
-
-    monkeypatch.setattr(gram_form, "rebuilt", counted)
-    jax.clear_caches()
-    rng = np.random.default_rng(0)
-    base = random_problem(1, 300, 30, 1e-2, "independent")
-    problem = base._replace(target=base.target + rng.normal(size=30))
-    k = 60
-    reference = problem.objective(*nonnegative_omp(problem, k))
-    support, weights, _ = solve(problem, k)
-    jax.effects_barrier()
-    jax.clear_caches()
-    assert made_anew, "the buffer was never full"
-    assert np.all(weights > 0)
-    scale = 1e-6 * (problem.target @ problem.target)  # float32's resolution of the objective
-    assert problem.objective(support, weights) <= 1.001 * reference + scale
 
 
 class TestDegenerate:
