@@ -31,7 +31,7 @@ from gradmatch_jax.selection.result import (
 )
 from gradmatch_jax.selection.rounds import in_rounds, map_rounds
 from gradmatch_jax.selection.spread import mesh_of, split_rows, to_all, up_to, whole
-from gradmatch_jax.solvers.atoms import Atoms, factors, shape_of
+from gradmatch_jax.solvers.atoms import factors, shape_of
 from gradmatch_jax.solvers.options import MatchingOptions, with_form
 from gradmatch_jax.solvers.problem import Form, Problem
 from gradmatch_jax.solvers.pursuit import choose_form, match
@@ -223,12 +223,6 @@ class _Solved(NamedTuple):
     posed: Bool[Array, "g"]  # a problem with a budget
 
 
-def _in_work(atoms: Atoms) -> Atoms:
-    """Widened, a few groups' rows at a time: XLA would move that before the loop, to all rows."""
-    kept = any(x.dtype != working_dtype(x.dtype) for x in atoms)
-    return widened(jax.lax.optimization_barrier(atoms)) if kept else atoms
-
-
 def _solve(
     members: Int[Array, "g m"],
     each: tuple[Array, Array | None],
@@ -240,7 +234,8 @@ def _solve(
 ) -> _Solved:
     """A batch of groups: budgets and targets `each`, their members' gradients and scores `rows`."""
     (budgets, target), (gradients, scores) = each, rows
-    atoms, valid = _in_work(factors(gradients)), members >= 0
+    # Widened first: what factors add to rows in bfloat16 would have XLA widen all before the loop.
+    atoms, valid = factors(widened(gradients)), members >= 0
     dtype = atoms.left.dtype
     if target is None:
         target = atoms.weighted_sum(valid.astype(dtype))

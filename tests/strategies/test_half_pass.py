@@ -67,20 +67,21 @@ def test_a_strategy_computes_in_float32(name, dtype):
 
 @pytest.mark.thorough
 @LONG
+@pytest.mark.parametrize("approximation", ["exact", "per_gradient"])
 @pytest.mark.parametrize(
-    "approximation",
+    "half",
     [
         pytest.param(
-            "exact",
+            "bfloat16",
             marks=pytest.mark.skipif(
                 jax.__version_info__ < (0, 11),
-                reason="XLA of jax 0.10 widens the residuals of all rows before the loop",
+                reason="XLA of jax 0.10 takes rows of bfloat16 in a loop by widening all of them",
             ),
         ),
-        "per_gradient",
+        "float16",
     ],
 )
-def test_no_float32_copy_of_all_rows_is_made(approximation):
+def test_no_float32_copy_of_all_rows_is_made(half, approximation):
     """Only the rows of the groups in work are widened."""
     n, classes, width = 4000, 40, 30
     labels, own = np.arange(n) % classes, approximation == "per_gradient"
@@ -94,12 +95,12 @@ def test_no_float32_copy_of_all_rows_is_made(approximation):
             slots=10, room=400, form=Form.FEATURES, mesh=None,
         )  # fmt: skip
 
-    for dtype in ("float32", "bfloat16"):
+    for dtype in ("float32", half):
         gradients = LastLayerGradients(jnp.ones((n, classes), dtype), jnp.ones((n, width), dtype))
         memory = jax.jit(matched).lower(gradients).compile().memory_analysis()
         assert memory is not None
         sizes[dtype] = memory.temp_size_in_bytes
-    assert sizes["bfloat16"] < sizes["float32"]
+    assert sizes[half] < sizes["float32"]
 
 
 @pytest.mark.thorough
