@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
@@ -21,7 +22,7 @@ from gradmatch_jax.selection.batches import (
     to_members,
 )
 from gradmatch_jax.selection.padding import with_rows
-from gradmatch_jax.selection.ranking import calibrated, fill_slots, steady
+from gradmatch_jax.selection.ranking import calibrated, fill_slots, uneven
 from gradmatch_jax.selection.result import (
     Selection,
     check_finite,
@@ -126,9 +127,14 @@ def _select_batches(
     if options.fill in ("calibrated", "steady"):
         chosen, real = factors(gradients).take(indices[None]), (indices >= 0)[None]
         system = chosen, real, members[None], target[None], lam[None]
-        others = calibrated(*system, options.nonnegative)[0]
-        other = others, error_of(gradients, indices, others, target, mesh)
-        weights, error = other if options.fill == "calibrated" else steady(weights, error, other)
+
+        def anew() -> tuple[Array, Array]:
+            others = calibrated(*system, options.nonnegative)[0]
+            return others, error_of(gradients, indices, others, target, mesh)
+
+        always = options.fill == "calibrated"
+        own = weights, error
+        weights, error = anew() if always else lax.cond(uneven(weights), anew, lambda: own)
     size = jnp.sum(indices >= 0, dtype=jnp.int32)
     stops = count_stops(reasons, jnp.ones(1, bool))
     form = jnp.asarray(Form.GRAM, jnp.int32)

@@ -209,7 +209,7 @@ def map_groups(
     groups: Groups,
     at_once: int,
     rows: Any,
-    targets: Array | None = None,
+    targets: Any = None,
     mesh: Mesh | None = None,
 ) -> Any:
     """`solve(members, (budgets, targets), their rows)` on `at_once` groups at a time, stacked.
@@ -221,7 +221,7 @@ def map_groups(
         groups: of the examples.
         at_once: how many share a loop.
         rows: arrays with a row an example; past a group's members they are any, or 0.
-        targets: one a group, where it is not the group's own.
+        targets: arrays with a row a group: its target, where it is not its own, and what else.
         mesh: the devices that the groups are spread over; None where they are solved on one.
     """
     each = groups.budgets, targets

@@ -1,40 +1,33 @@
 """Groups of gradients -> matching problems -> weighted examples: what is below `select_subset`."""
 
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.core import Tracer
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from gradmatch_jax import gradients as gr
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.inputs.arrays import widened, working_dtype
-from gradmatch_jax.selection.groups import (
-    Groups,
-    bucket,
-    map_groups,
-    room_for,
-    slots_for,
-)
+from gradmatch_jax.selection import problems
+from gradmatch_jax.selection.groups import Groups, bucket, map_groups, room_for, slots_for
 from gradmatch_jax.selection.padding import are_few, filled_up, with_classes, with_rows
-from gradmatch_jax.selection.ranking import calibrated, fill_slots, steady
-from gradmatch_jax.selection.result import (
-    Selection,
-    compact,
-    count_stops,
-    empty_selection,
-    relative_error,
-    trim,
-)
+from gradmatch_jax.selection.problems import by_group, joined
+from gradmatch_jax.selection.ranking import uneven
+from gradmatch_jax.selection.result import Selection, empty_selection, trim
 from gradmatch_jax.selection.rounds import in_rounds, map_rounds
 from gradmatch_jax.selection.spread import mesh_of, split_rows, to_all, up_to, whole
 from gradmatch_jax.solvers.atoms import factors, shape_of
 from gradmatch_jax.solvers.options import MatchingOptions, with_form
-from gradmatch_jax.solvers.problem import Form, Problem
-from gradmatch_jax.solvers.pursuit import choose_form, match
+from gradmatch_jax.solvers.problem import Form
+from gradmatch_jax.solvers.pursuit import choose_form
 
 
 def match_groups(
@@ -79,11 +72,22 @@ def match_groups(
     if own_column:
         assert isinstance(gradients, LastLayerGradients)
         gradients = gradients._replace(residuals=_own_column(gradients, groups.group_of))
-    problems = gradients, groups, to_all(with_rows(target, g - real), mesh), key, options
-    sizes: Any = {"slots": slots, "room": room, "form": form}
-    if in_rounds(mesh, *problems):
-        return trim(_match_in_rounds(*problems, **sizes), budget)
-    return trim(_match_groups(*problems, mesh=mesh, **sizes), budget)
+    target, sizes = to_all(with_rows(target, g - real), mesh), Sizes(slots, room, form, mesh)
+    posed = gradients, groups, target, options
+    many = in_rounds(mesh, *posed, key)
+    selection, solved = (_match_in_rounds if many else _match_groups)(*posed, key, sizes)
+    if options.fill in ("calibrated", "steady"):
+        weigh = partial(_weigh_in_rounds if many else _weigh_groups, *posed, solved, sizes)
+        anew = options.fill == "calibrated" or uneven(selection.weights)
+        selection = _where(anew, weigh, selection)
+    return trim(selection, budget)
+
+
+def _where(condition: bool | Array, make: Callable[[], Selection], other: Selection) -> Selection:
+    """What is made, but only where it is wanted, or the other."""
+    if isinstance(condition, Tracer):
+        return lax.cond(condition, make, lambda: other)
+    return make() if condition else other
 
 
 def _relative_lam(
@@ -132,57 +136,112 @@ def groups_at_once(g: int, m: int, shape: tuple[int, int], slots: int, form: For
     return max(1, min(g, 2**18 // (m * slots) if cpu else 2**30 // (2 * slots * (m + slots))))
 
 
-@partial(jax.jit, static_argnames=("slots", "room", "form", "mesh"))
+@dataclass(frozen=True)
+class Sizes:
+    """Of what a selection is compiled for."""
+
+    slots: int  # of a group's answer
+    room: int  # entries of all
+    form: Form
+    mesh: Mesh | None
+
+    def solving(self) -> dict[str, Any]:
+        """What `problems.solve` is compiled for."""
+        return {"slots": self.slots, "form": self.form}
+
+
+@partial(jax.jit, static_argnames=("sizes",))
 def _match_groups(
     gradients: gr.Atoms,
     groups: Groups,
     target: Array | None,
-    key: PRNGKeyArray,
     options: MatchingOptions,
-    *,
-    slots: int,
-    room: int,
-    form: Form,
-    mesh: Mesh | None,
+    key: PRNGKeyArray,
+    sizes: Sizes,
+) -> tuple[Selection, problems.Solved]:
+    """Solve every group's problem, and join the answers by the match's own weights."""
+    rows = gradients, _fill_scores(gradients, key)
+    solve = partial(problems.solve, options=options, **sizes.solving())
+    at_once, _ = _round_of(groups, gradients, sizes)
+    solved = _of_each(solve, groups, at_once, rows, target, sizes.mesh)
+    return joined(solved, solved.weighed, groups.members, sizes.room, sizes.form), solved
+
+
+@partial(jax.jit, static_argnames=("sizes",))
+def _weigh_groups(
+    gradients: gr.Atoms,
+    groups: Groups,
+    target: Array | None,
+    options: MatchingOptions,
+    solved: problems.Solved,
+    sizes: Sizes,
 ) -> Selection:
-    """Solve every group's problem, a few groups at a time, and join the answers.
+    """The same by calibrated weights."""
+    targets = target, by_group(solved.positions, len(groups.members))
+    weigh = partial(problems.weigh, options=options)
+    at_once, _ = _round_of(groups, gradients, sizes)
+    weighed = _of_each(weigh, groups, at_once, gradients, targets, sizes.mesh)
+    return joined(solved, weighed, groups.members, sizes.room, sizes.form)
+
+
+def _of_each(
+    program: Callable, groups: Groups, at_once: int, rows: Any, targets: Any, mesh: Mesh | None
+) -> Any:
+    """The program's answers on a few groups at a time.
 
     On several devices the groups are spread over them; the atoms of a single one are split by rows.
     """
-    gradients = split_rows(gradients, mesh)
-    g, m = groups.members.shape
-    rows = gradients, _fill_scores(gradients, key)
-    solve = partial(_solve, options=options, slots=slots, form=form)
+    g = len(groups.members)
+    rows = split_rows(rows, mesh)
     if g == 1 and mesh is not None:
         rows = jax.tree.map(lambda x: x[groups.members], rows)
         rows = split_rows(rows, mesh, axis=1)
-        solved = solve(groups.members, (groups.budgets, target), rows)
+        made = program(groups.members, (groups.budgets, targets), rows)
     else:
-        at_once = groups_at_once(g, m, shape_of(gradients), slots, form)
-        solved = map_groups(solve, groups, at_once, rows, target, mesh)
-    return _joined(whole(solved, mesh), room, form)
+        made = map_groups(program, groups, at_once, rows, targets, mesh)
+    return whole(made, mesh)
 
 
 def _match_in_rounds(
     gradients: gr.Atoms,
     groups: Groups,
     target: Array | None,
-    key: PRNGKeyArray,
     options: MatchingOptions,
-    *,
-    slots: int,
-    room: int,
-    form: Form,
-) -> Selection:
-    """The same in calls of one program, on the cores of a CPU."""
-    (g, m), shape = groups.members.shape, shape_of(gradients)
-    at_once = groups_at_once(g, m, shape, slots, form)
-    system = 3 * (shape[0] * shape[1]) ** 2 if form is Form.FEATURES else 2 * slots * (m + slots)
+    key: PRNGKeyArray,
+    sizes: Sizes,
+) -> tuple[Selection, problems.Solved]:
+    """`_match_groups` in calls of one program, on the cores of a CPU."""
+    rows = gradients, _fill_scores(gradients, key)
     solved = map_rounds(
-        _solve_round, groups, at_once, at_once * (2 * m * sum(shape) + system),
-        (gradients, _fill_scores(gradients, key)), target, (options,), slots=slots, form=form,
+        _solve_round, groups, *_round_of(groups, gradients, sizes), rows, target, (options,),
+        **sizes.solving(),
     )  # fmt: skip
-    return _joined(solved, room, form)
+    return joined(solved, solved.weighed, groups.members, sizes.room, sizes.form), solved
+
+
+def _weigh_in_rounds(
+    gradients: gr.Atoms,
+    groups: Groups,
+    target: Array | None,
+    options: MatchingOptions,
+    solved: problems.Solved,
+    sizes: Sizes,
+) -> Selection:
+    """`_weigh_groups` so."""
+    targets = target, by_group(solved.positions, len(groups.members))
+    weighed = map_rounds(
+        _weigh_round, groups, *_round_of(groups, gradients, sizes), gradients, targets, (options,)
+    )
+    return joined(solved, weighed, groups.members, sizes.room, sizes.form)
+
+
+def _round_of(groups: Groups, gradients: gr.Atoms, sizes: Sizes) -> tuple[int, int]:
+    """How many groups share a call, and the numbers that it works on."""
+    (g, m), slots, shape = groups.members.shape, sizes.slots, shape_of(gradients)
+    features = sizes.form is Form.FEATURES
+    system = 3 * math.prod(shape) ** 2 if features else 2 * slots * (m + slots)
+    at_once = groups_at_once(g, m, shape, slots, sizes.form)
+    return at_once, at_once * (2 * m * sum(shape) + system)
 
 
 @jax.jit
@@ -192,83 +251,5 @@ def _fill_scores(gradients: gr.Atoms, key: PRNGKeyArray) -> Float[Array, "n"]:
     return jax.random.uniform(key, (rows.shape[0],), working_dtype(rows.dtype))
 
 
-@partial(jax.jit, static_argnames=("room", "form"))
-def _joined(solved: "_Solved", room: int, form: Form) -> Selection:
-    """All groups' answers in one."""
-    weights, squares = solved.weights, solved.squares
-    if solved.calibrated is not None:
-        weights, squares = steady(weights, squares, solved.calibrated)
-    indices, weights = compact(solved.indices, weights, room)
-    return Selection(
-        indices,
-        weights,
-        jnp.sum(indices >= 0, dtype=jnp.int32),
-        jnp.sum(solved.matched, dtype=jnp.int32),
-        relative_error(squares, solved.target_squares),
-        count_stops(solved.reasons.reshape(-1), solved.posed.reshape(-1)),
-        jnp.asarray(form, jnp.int32),
-    )
-
-
-class _Solved(NamedTuple):
-    """A batch of groups' answers."""
-
-    indices: Int[Array, "g k"]  # of examples
-    weights: Float[Array, "g k"]
-    matched: Int[Array, ""]
-    squares: Float[Array, ""]  # ‖residual‖² of all
-    calibrated: tuple[Array, Array] | None  # weights and squares, where these may be taken
-    target_squares: Float[Array, ""]
-    reasons: Int[Array, "g"]
-    posed: Bool[Array, "g"]  # a problem with a budget
-
-
-def _solve(
-    members: Int[Array, "g m"],
-    each: tuple[Array, Array | None],
-    rows: tuple[gr.Atoms, Array],
-    options: MatchingOptions,
-    *,
-    slots: int,
-    form: Form,
-) -> _Solved:
-    """A batch of groups: budgets and targets `each`, their members' gradients and scores `rows`."""
-    (budgets, target), (gradients, scores) = each, rows
-    # Widened first: what factors add to rows in bfloat16 would have XLA widen all before the loop.
-    atoms, valid = factors(widened(gradients)), members >= 0
-    dtype = atoms.left.dtype
-    if target is None:
-        target = atoms.weighted_sum(valid.astype(dtype))
-    target = target.reshape(-1, *atoms.shape)
-    target_sq_norm = jnp.sum(target**2, axis=(1, 2))
-    lam = jnp.broadcast_to(jnp.asarray(options.lam, dtype), budgets.shape)
-    if options.lam_scale == "relative":
-        squares = jnp.where(valid, atoms.squares(), 0.0)
-        count = jnp.maximum(jnp.sum(valid, axis=1), 1).astype(dtype)
-        lam = lam * jnp.sum(squares, axis=1) / count
-    problem = Problem(target_sq_norm, valid, budgets, lam, atoms=atoms, target=target)
-    positions, weights, reasons = match(problem, slots, options, form)
-    matched = jnp.sum(positions >= 0, dtype=jnp.int32)
-    if options.fill != "none":
-        member_scores = jnp.where(valid, scores, -1.0)
-        positions, weights = fill_slots(positions, weights, valid, budgets, member_scores)
-    chosen = jax.vmap(type(atoms).take)(atoms, positions)
-    others = None
-    if options.fill in ("calibrated", "steady"):
-        others = calibrated(chosen, positions >= 0, valid, target, lam, options.nonnegative)
-    if others is not None and options.fill == "calibrated":
-        weights, others = others, None
-
-    def missed(weights):
-        return jnp.sum((chosen.weighted_sum(weights) - target) ** 2)
-
-    group = jnp.arange(members.shape[0])[:, None]
-    indices = jnp.where(positions >= 0, members[group, positions], -1)
-    return _Solved(
-        indices, weights, matched, missed(weights),
-        None if others is None else (others, missed(others)),
-        jnp.sum(target_sq_norm), reasons, budgets > 0,
-    )  # fmt: skip
-
-
-_solve_round = jax.jit(_solve, static_argnames=("slots", "form"))
+_solve_round = jax.jit(problems.solve, static_argnames=("slots", "form"))
+_weigh_round = jax.jit(problems.weigh)

@@ -93,23 +93,16 @@ def calibrated(
     return jax.vmap(lambda *args: solve(*args).weights)(*system)
 
 
-def steady(
-    weights: Float[Array, "*slots"], error: Array, other: tuple[Array, Array]
-) -> tuple[Float[Array, "*slots"], Array]:
-    """The weights and what they miss, or those of `other` where these are uneven.
+@jax.jit
+def uneven(weights: Float[Array, "*slots"]) -> Bool[Array, ""]:
+    """Whether the weights of a selection, 0 where there is none, are worth too few equal ones.
 
-    (sum w)² / sum w² is of how many equal weights they are worth (Kish 1965). An epoch on a few
-    heavy examples takes long steps, which can end a network for good.
-
-    Args:
-        weights: of all examples of a selection, 0 where there is none.
-        error: theirs.
-        other: calibrated weights, and their error.
+    They are worth (sum w)² / sum w² (Kish 1965). An epoch on a few heavy examples takes long
+    steps, which can end a network for good.
     """
     size = jnp.abs(weights)
     count = jnp.sum(size > 0).astype(size.dtype)
-    uneven = jnp.sum(size) ** 2 < EVEN * count * jnp.sum(size**2)
-    return jnp.where(uneven, other[0], weights), jnp.where(uneven, other[1], error)
+    return jnp.sum(size) ** 2 < EVEN * count * jnp.sum(size**2)
 
 
 def _least_lam(atoms: Atoms) -> Float[Array, "g"]:

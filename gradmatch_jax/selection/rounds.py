@@ -15,6 +15,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
+from gradmatch_jax.inputs.arrays import AnyArray
 from gradmatch_jax.measure.versions import cores
 from gradmatch_jax.selection.groups import Groups
 from gradmatch_jax.selection.padding import are_few
@@ -47,7 +48,7 @@ def map_rounds(
     at_once: int,
     size: int,
     rows: Any,
-    targets: Array | None = None,
+    targets: Any = None,
     options: tuple = (),
     **static: Any,
 ) -> Any:
@@ -62,7 +63,7 @@ def map_rounds(
         at_once: how many share a call, at most: there is one for each core.
         size: numbers that a call works on.
         rows: arrays with a row an example; past a group's members they are any.
-        targets: one a group, where it is not the group's own.
+        targets: arrays with a row a group: its target, where it is not its own, and what else.
         options: what every call is given.
         static: the program's static arguments.
 
@@ -88,12 +89,12 @@ def map_rounds(
     return jax.tree.map(lambda *x: np.stack(x), *made)
 
 
-def _calls(groups: Groups, targets: Array | None, at_once: int) -> list[Any]:
+def _calls(groups: Groups, targets: Any, at_once: int) -> list[Any]:
     """Members, and budgets and targets, of `at_once` groups each; of the last some are empty."""
     rounds = -(-len(groups.members) // at_once)
     more = rounds * at_once - len(groups.members)
 
-    def parts(x: Array, fill: int = 0) -> np.ndarray:
+    def parts(x: AnyArray, fill: int = 0) -> np.ndarray:
         own = np.asarray(x)
         if more:
             own = np.pad(own, ((0, more), *((0, 0),) * (x.ndim - 1)), constant_values=fill)

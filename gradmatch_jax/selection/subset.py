@@ -58,7 +58,7 @@ def select_subset(
             those of the problem's mean squared atom norm. OMP stops early where nothing more is to
             be matched: `fill` "random" tops up each problem to its budget (`ranking.fill_slots`),
             "calibrated" does so and weighs all of them once more (`ranking.calibrated`), "steady"
-            takes those weights where the match's own are uneven (`ranking.steady`), "none" leaves
+            takes those weights where the match's own are uneven (`ranking.uneven`), "none" leaves
             the entries out (index -1, weight 0).
 
     Returns:

@@ -76,7 +76,26 @@ def test_matching(options, own_target, pools):
 
     wanted = jax.jit(chosen)(gradients, partition(labels, 40, CLASSES))
     assert_alike(chosen(gradients, labels), wanted)
-    assert pools == [2]
+    assert pools == ([2, 2] if options.get("fill") == "calibrated" else [2])
+
+
+@pytest.mark.parametrize("spread", [0, 4])
+def test_uneven_weights_are_calibrated_in_rounds(spread, pools):
+    gradients, labels = problem()
+    norms = np.exp(spread * np.random.default_rng(5).normal(size=(N, 1)))
+    gradients = gradients._replace(residuals=gradients.residuals * jnp.asarray(norms, jnp.float32))
+
+    def chosen(fill, labels):
+        options = {"lam": 0.01, "lam_scale": "relative", "fill": fill}
+        return select_subset(gradients, 60, labels=labels, key=KEY, **options)
+
+    found = chosen("steady", labels)
+    assert pools == ([2, 2] if spread else [2])  # the others are not so much as computed
+    wanted = chosen("calibrated" if spread else "random", labels)
+    np.testing.assert_array_equal(found.indices, wanted.indices)
+    np.testing.assert_array_equal(found.weights, wanted.weights)
+    in_one = jax.jit(lambda groups: chosen("steady", groups))(partition(labels, 60, CLASSES))
+    assert_alike(found, in_one)
 
 
 def test_coreset(pools):

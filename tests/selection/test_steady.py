@@ -7,7 +7,8 @@ import pytest
 
 from gradmatch_jax.gradients import LastLayerGradients
 from gradmatch_jax.selection.batch_subset import select_batches
-from gradmatch_jax.selection.ranking import steady
+from gradmatch_jax.selection.matching import _weigh_groups
+from gradmatch_jax.selection.ranking import uneven
 from gradmatch_jax.selection.result import effective_size
 from gradmatch_jax.selection.subset import select_subset
 from plain_omp import by_index
@@ -53,10 +54,20 @@ def test_the_evenness_of_the_matches_weights_decides(spread, taken, jit):
     assert not np.allclose(found["steady"].weights, found[other].weights, rtol=1e-2)
 
 
+def test_nothing_is_calibrated_for_even_weights():
+    """Not so much as compiled, which takes as long as a selection."""
+    atoms = rows(0.0)[:, :11]  # of a shape of its own
+    compiled = _weigh_groups._cache_size()
+    select_subset(atoms, 20, fill="steady", **OPTIONS)
+    assert _weigh_groups._cache_size() == compiled
+    select_subset(atoms, 20, fill="calibrated", **OPTIONS)
+    assert _weigh_groups._cache_size() == compiled + 1
+
+
 def test_one_decision_for_all_classes():
     """Weights of two kinds would not add up: of even and of uneven classes, all or none."""
-    for uneven, taken in ((3, "calibrated"), (1, "random")):
-        parts = [rows(4.0, seed) for seed in range(uneven)] + [rows(0.0, 9)] * (4 - uneven)
+    for heavy, taken in ((3, "calibrated"), (1, "random")):
+        parts = [rows(4.0, seed) for seed in range(heavy)] + [rows(0.0, 9)] * (4 - heavy)
         atoms, labels = np.concatenate(parts), np.repeat(np.arange(4), N)
         found = of_every_fill(
             lambda fill, atoms=atoms, labels=labels: select_subset(
@@ -68,11 +79,10 @@ def test_one_decision_for_all_classes():
 
 
 def test_half_of_the_examples_with_all_of_the_weight_are_just_even():
-    for heavy, uneven in ((51, False), (49, True)):
+    for heavy, wanted in ((51, False), (49, True)):
         weights = jnp.where(jnp.arange(100) < heavy, 1.0, 1e-6)
-        found, error = steady(weights, jnp.float32(1.0), (2 * weights, jnp.float32(3.0)))
-        assert (float(error) == 3.0) == uneven
-        np.testing.assert_array_equal(found, (2 if uneven else 1) * weights)
+        for own in (weights, -weights, jnp.pad(weights, 50)):  # signed; places of no example
+            assert bool(uneven(own)) == wanted
 
 
 @pytest.mark.parametrize("factored", [False, True])
