@@ -14,7 +14,7 @@ from gradmatch_jax.selection.batches import draw_batches
 from gradmatch_jax.selection.coreset import select_coreset, select_coreset_batches
 from gradmatch_jax.selection.glister import Validation, _by_rounds, glister
 from gradmatch_jax.selection.groups import partition, single_group
-from gradmatch_jax.selection.matching import _match_groups, _own_column
+from gradmatch_jax.selection.matching import Sizes, _match_groups, _own_column
 from gradmatch_jax.selection.spread import mesh_of, to_rows
 from gradmatch_jax.selection.subset import select_subset
 from gradmatch_jax.solvers.options import MatchingOptions
@@ -131,8 +131,8 @@ def moved():
     m = -(-N // devices) * devices
     groups = single_group(N, BUDGET).padded(1, m)
     program = _match_groups.lower(
-        gradients, groups, None, jax.random.key(0), options, slots=BUDGET, room=BUDGET,
-        form=Form.FEATURES, mesh=mesh_of(gradients),
+        gradients, groups, None, options, jax.random.key(0),
+        Sizes(BUDGET, BUDGET, Form.FEATURES, mesh_of(gradients)),
     )  # fmt: skip
     sent = [line for line in program.compile().as_text().splitlines() if "while/body" in line]
     sizes = [s for line in sent for s in collective_sizes(line)]
@@ -161,8 +161,7 @@ def memory():
     assert own.residuals.sharding.shard_shape((n, 1)) == (n // place.devices, 1)
     programs = {
         form: _match_groups.lower(
-            own, groups.padded(classes, 128), None, key, options, slots=10,
-            room=640, form=form, mesh=mesh,
+            own, groups.padded(classes, 128), None, options, key, Sizes(10, 640, form, mesh)
         )
         for form in (Form.FEATURES, Form.GRAM)
     }  # fmt: skip

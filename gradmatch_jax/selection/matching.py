@@ -93,15 +93,16 @@ def _where(condition: bool | Array, make: Callable[[], Selection], other: Select
 def _relative_lam(
     gradients: gr.Atoms, groups: Groups, n: int, options: MatchingOptions
 ) -> float | None:
-    """The least lam of the groups over their mean squared gradient norm; None inside jit.
+    """The least lam of the groups over their mean squared gradient norm; None where that is traced.
 
     n: examples, of which there may be fewer than rows.
     """
-    leaves = jax.tree.leaves((gradients, groups, options.lam))
-    if any(isinstance(leaf, Tracer) for leaf in leaves):
+    if isinstance(options.lam, Tracer):
         return None
     if options.lam_scale == "relative":
         return float(options.lam)
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((gradients, groups))):
+        return None
     largest = float(_largest_mean_square(gradients, groups.group_of, n, groups.members.shape[0]))
     return float(options.lam) / largest if largest > 0 else None
 

@@ -130,7 +130,7 @@ def choose_form(
         shape: (C, W) of an atom.
         max_budget: picks.
         relative_lam: the least lam over the mean squared norm of a problem; None where it is not
-            known, which leaves out the support form (float32 needs `LEAST_LAM` there, and
+            known, which may be any (float32 needs `LEAST_LAM` for the support form, and
             `LEAST_LAM_OF_SCORES` for the features').
 
     Returns:
@@ -150,7 +150,7 @@ def choose_form(
     # matched, to an error of 0.03 for 0.00004).
     if max_budget > shape[0] * shape[1]:
         del costs[Form.GRAM]
-    elif relative_lam is not None and relative_lam < LEAST_LAM_OF_SCORES:
+    elif relative_lam is None or relative_lam < LEAST_LAM_OF_SCORES:
         return Form.GRAM
     return min(costs, key=lambda form: costs[form])
 

@@ -1,5 +1,6 @@
 """Small lam and the gradient of other examples: what is matched far from zero, against SciPy."""
 
+import jax
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -125,3 +126,21 @@ def test_long_atoms_that_are_hard_to_tell_apart(share):
 
     best = nonnegative_least_squares(atoms[indices], target, lam)
     assert objective(weights.astype(np.float64)) < 1.0005 * objective(best)
+
+
+@pytest.mark.parametrize("scale", ["absolute", "relative"])
+def test_in_a_jit_too(scale):
+    """Nobody knows there how small a lam is: 1e-8 of the mean square is what features lose."""
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(150, 40)) * np.exp(-np.arange(40) / 8)
+    mean = np.mean(np.sum(rows**2, axis=1))
+    problem = Problem(rows, rows.sum(axis=0), 1e-8 * mean)
+    lam = {"absolute": float(problem.lam), "relative": 1e-8}[scale]
+
+    @jax.jit
+    def chosen(atoms):
+        return select_subset(atoms, 36, lam=lam, lam_scale=scale, fill="none")
+
+    indices, weights = chosen(rows.astype(np.float32)).numpy()
+    best = problem.objective(*nonnegative_omp(problem, 36)[:2])
+    assert problem.objective(indices, weights.astype(np.float64)) <= 1.001 * best

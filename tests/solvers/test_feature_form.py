@@ -219,6 +219,7 @@ def test_the_form_is_chosen_and_settable():
     assert choose_form(MatchingOptions(), 400, (10, 513), 40) is Form.GRAM
     assert choose_form(MatchingOptions(), 6000, (10, 85), 600, 0.5) is Form.GRAM
     assert choose_form(MatchingOptions(), 6000, (1, 85), 60, 0.5) is Form.FEATURES
+    assert choose_form(MatchingOptions(), 6000, (1, 85), 60) is Form.GRAM, "lam may be any"
     # MNIST's own, exact, at 1 %: 0.1 s of the Gram form for 0.6 of the support's.
     for lam in (1e-3, 0.5):
         assert choose_form(MatchingOptions(), 6656, (10, 85), 64, lam) is Form.GRAM

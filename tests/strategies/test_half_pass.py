@@ -9,7 +9,7 @@ from gradmatch_jax.errors import UserError
 from gradmatch_jax.gradients import LastLayerGradients, last_layer_gradients, per_gradient
 from gradmatch_jax.inputs.arrays import widened
 from gradmatch_jax.selection.groups import partition
-from gradmatch_jax.selection.matching import _match_groups
+from gradmatch_jax.selection.matching import Sizes, _match_groups
 from gradmatch_jax.selection.result import unweighted
 from gradmatch_jax.selection.subset import select_subset
 from gradmatch_jax.solvers.options import MatchingOptions
@@ -86,21 +86,20 @@ def test_no_float32_copy_of_all_rows_is_made(half, approximation):
     n, classes, width = 4000, 40, 30
     labels, own = np.arange(n) % classes, approximation == "per_gradient"
     groups = partition(labels, 400)
-    sizes = {}
+    memory = {}
 
     def matched(gradients):
         gradients = per_gradient(gradients, groups.group_of) if own else gradients
-        return _match_groups(
-            gradients, groups.padded(classes, 100), None, jax.random.key(0), MatchingOptions(),
-            slots=10, room=400, form=Form.FEATURES, mesh=None,
-        )  # fmt: skip
+        padded, options = groups.padded(classes, 100), MatchingOptions()
+        sizes = Sizes(10, 400, Form.FEATURES, None)
+        return _match_groups(gradients, padded, None, options, jax.random.key(0), sizes)[0]
 
     for dtype in ("float32", half):
         gradients = LastLayerGradients(jnp.ones((n, classes), dtype), jnp.ones((n, width), dtype))
-        memory = jax.jit(matched).lower(gradients).compile().memory_analysis()
-        assert memory is not None
-        sizes[dtype] = memory.temp_size_in_bytes
-    assert sizes[half] < sizes["float32"]
+        analysis = jax.jit(matched).lower(gradients).compile().memory_analysis()
+        assert analysis is not None
+        memory[dtype] = analysis.temp_size_in_bytes
+    assert memory[half] < memory["float32"]
 
 
 @pytest.mark.thorough
