@@ -65,7 +65,8 @@ def reports(tmp_path_factory):
     about = About("gradmatch-jax compare --strategies " + "gradmatch-per-class-warm " * 9, 4000.0)
     runs = [*make_runs(), failed_run()]
     (folder / "report.html").write_text(page(runs, galleries(), about), encoding="utf-8")
-    paper.write(folder / "paper.html", Asked(results=ROOT / "results"))
+    whole = paper.page(Asked(results=ROOT / "results"))
+    (folder / "paper.html").write_text(whole, encoding="utf-8")
     return folder, ["report.html", "paper.html"]
 
 
